@@ -1,0 +1,17 @@
+"""SELayer and SE-ResNet in Flax NNX."""
+
+from se_flax.se_layer import SELayer
+from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet, create_model, list_models
+from se_flax.weights import from_file, load_weights, read_weights
+
+__all__ = [
+    "SEBasicBlock",
+    "SEBottleneck",
+    "SELayer",
+    "SEResNet",
+    "create_model",
+    "from_file",
+    "list_models",
+    "load_weights",
+    "read_weights",
+]

@@ -1,0 +1,42 @@
+"""The Squeeze-and-Excitation layer (arXiv 1709.01507, section 3), in PyTorch."""
+
+import torch
+from se_spec import expect_features, expect_floating, squeezed_channels
+from torch import Tensor, nn
+
+
+class SELayer(nn.Module):
+    """Scales every channel by a gate that is computed from the whole input (paper, eq. 2-4).
+
+    Takes (N, C, spatial...) with one or more spatial axes, and returns the same shape. The squeezed width is
+    `channels // reduction` unless `squeezed` says otherwise; the paper's layers have no biases.
+    Raises ValueError for another rank or channel count, and TypeError for values that are not floating-point.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, bias: bool = False, *, squeezed: int | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.squeezed = squeezed or squeezed_channels(channels, reduction)
+        self.fc1 = dense(channels, self.squeezed, bias)
+        self.fc2 = dense(self.squeezed, channels, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale (paper, eq. 4)."""
+        expect_features(x.shape, 1, self.channels)
+        expect_floating("SELayer", x.is_floating_point(), x.dtype)
+        gate = self.gate(x)
+        return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
+        squeezed = x.mean(dim=tuple(range(2, x.ndim)))
+        return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))
+
+
+def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    """A fully connected layer; weights begin uniform within 1 / sqrt(inputs), as torch has it, biases at zero."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

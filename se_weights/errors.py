@@ -1,0 +1,46 @@
+"""What can go wrong with a file of weights. Each message says what was found, where, and what to do."""
+
+from collections.abc import Iterable
+
+
+class WeightsError(Exception):
+    """The root of every error that reading, checking or writing weights raises."""
+
+
+class AmbiguousDialect(WeightsError):
+    """The tensors fit more than one reading; the user must name the dialect."""
+
+
+class MalformedFile(WeightsError):
+    """The file is damaged, or is not what its name says."""
+
+
+class WeightMismatch(WeightsError):
+    """The tensors are not those of the architecture. `differences` lists all of them.
+
+    `-` stands before a missing tensor, `+` before an unexpected one, `!` before one of the wrong shape or type.
+    """
+
+    def __init__(self, what: str, differences: Iterable[str]) -> None:
+        self.differences = tuple(differences)
+        super().__init__(f"{what} ({len(self.differences)} differences)\n" + "\n".join(self.differences))
+
+
+class UnsafeFile(WeightsError):
+    """The file asks for something that weights never need, such as running code."""
+
+
+class UnsupportedFormat(WeightsError):
+    """No reader or writer for this file, or the format cannot hold what was asked of it."""
+
+
+class MissingExtra(WeightsError):
+    """A framework is needed that is not installed; the message names the pip extra."""
+
+
+class TargetExists(WeightsError):
+    """The file to be written is already there."""
+
+
+class WriteFailed(WeightsError):
+    """The file could not be written, or did not read back as it was meant; nothing was left behind."""

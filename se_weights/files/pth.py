@@ -1,0 +1,165 @@
+"""`.pth` and `.pt`, torch's zip of a pickle and raw storages, without torch.
+
+Read by an unpickler that knows the handful of names a state_dict needs and refuses every other one, so nothing in the
+file can run. Metadata travels in a record of its own, which torch.load does not look at.
+Layout: torch 2.13, torch/serialization.py and torch/_utils.py.
+"""
+
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from se_weights.errors import MalformedFile, UnsafeFile, UnsupportedFormat
+from se_weights.files.pickling import pickle_state_dict
+from se_weights.files.stored import ALL_FLOATS, Format, Stored
+
+STORAGES: dict[str, Any] = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+METADATA = "se_resnet.json"
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class _StorageType:
+    dtype: np.dtype
+
+
+def read(path: Path) -> Stored:
+    with path.open("rb") as file:
+        magic = file.read(2)
+    if magic == b"\x80\x02":
+        raise UnsupportedFormat(f"{path} has torch's layout from before 1.6: load it and save it again with torch.save")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root = _root(path, archive)
+            tree = _Unpickler(archive, root).load()
+            metadata = json.loads(archive.read(f"{root}/{METADATA}")) if f"{root}/{METADATA}" in archive.namelist() else {}
+    except zipfile.BadZipFile as error:
+        raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
+    except UnsafeFile as error:
+        raise UnsafeFile(f"{path}: {error}") from error
+    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
+        raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
+    return Stored(dict(_leaves(tree, "")), metadata)
+
+
+def _root(path: Path, archive: zipfile.ZipFile) -> str:
+    """The folder of the archive that holds everything; torch names it after the file that was first saved."""
+    names = archive.namelist()
+    roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise UnsupportedFormat(f"{path} is a TorchScript archive: save the module's state_dict() instead")
+    if len(roots) != 1:
+        raise MalformedFile(f"{path} is a zip archive but not torch's: it holds {len(roots)} data.pkl records")
+    if archive.namelist().count(f"{roots[0]}/data.pkl") != 1:
+        raise MalformedFile(f"{path} holds several records of the same name")
+    if f"{roots[0]}/byteorder" in names and archive.read(f"{roots[0]}/byteorder") != b"little":
+        raise UnsupportedFormat(f"{path} is big-endian")
+    return roots[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles tensors and plain containers; any other name in the pickle stops it."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(BytesIO(archive.read(f"{root}/data.pkl")))
+        self.archive = archive
+        self.root = root
+        self.storages: dict[str, NDArray] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in STORAGES:
+            return _StorageType(np.dtype(STORAGES[name]))
+        if (module, name) not in _ALLOWED:
+            raise UnsafeFile(f"its pickle asks for {module}.{name}, which a state_dict never needs")
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, identity: Any) -> NDArray:
+        _, kind, key, _, count = identity
+        if not isinstance(kind, _StorageType):
+            raise ValueError("a storage is not of a known type")
+        if key not in self.storages:
+            record = self.archive.read(f"{self.root}/data/{key}")
+            if len(record) != count * kind.dtype.itemsize:
+                raise ValueError(f"the storage {key} is declared with {count} values and holds {len(record)} bytes")
+            self.storages[key] = np.frombuffer(record, kind.dtype)
+        return self.storages[key]
+
+
+def _rebuild_tensor(storage: NDArray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> NDArray:
+    if len(shape) != len(stride) or offset < 0 or any(size < 0 for size in (*shape, *stride)):
+        raise ValueError(f"a tensor cannot have the shape {shape} and the stride {stride}")
+    if prod(shape) > storage.size:
+        raise ValueError(f"a tensor of shape {shape} does not fit its storage of {storage.size} values")
+    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if prod(shape) and last >= storage.size:
+        raise ValueError(f"a tensor of shape {shape} reaches past its storage of {storage.size} values")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False).copy()
+
+
+def _rebuild_parameter(tensor: NDArray, *rest: Any) -> NDArray:
+    return tensor
+
+
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): tuple,
+}
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, NDArray]]:
+    """Tensors by the keys that lead to them; numbers, texts and lists beside them are a training run's notes."""
+    if isinstance(tree, np.ndarray):
+        yield path, tree
+    elif isinstance(tree, Mapping):
+        for key, branch in tree.items():
+            yield from _leaves(branch, f"{path}/{key}" if path else str(key))
+    elif not path:
+        raise ValueError(f"it holds a {type(tree).__name__}, not a state_dict")
+
+
+def write(path: Path, stored: Stored) -> None:
+    names = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        _record(archive, "data.pkl", pickle_state_dict({name: (names[t.dtype], t.shape) for name, t in stored.tensors.items()}))
+        _record(archive, "byteorder", b"little")
+        for key, tensor in enumerate(stored.tensors.values()):
+            _record(archive, f"data/{key}", np.ascontiguousarray(tensor).tobytes())
+        _record(archive, METADATA, json.dumps(dict(stored.metadata)).encode())
+        _record(archive, "version", b"3\n")
+
+
+def _record(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """A stored record whose bytes begin on a multiple of 64, so that torch.load can map them into memory."""
+    info = zipfile.ZipInfo(f"archive/{name}")
+    header = archive.fp.tell() + zipfile.sizeFileHeader + len(info.filename)
+    padding = -(header + 4) % ALIGNMENT
+    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+    archive.writestr(info, content)
+
+
+PTH = Format("torch", (".pth", ".pt"), ("torch", "timm"), ALL_FLOATS, read, write)
