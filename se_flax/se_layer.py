@@ -1,0 +1,52 @@
+"""The Squeeze-and-Excitation layer (arXiv 1709.01507, section 3), in Flax NNX."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from se_spec import expect_features, expect_floating, squeezed_channels
+
+
+class SELayer(nnx.Module):
+    """Scales every channel by a gate that is computed from the whole input (paper, eq. 2-4).
+
+    Takes (N, spatial..., C) with one or more spatial axes, and returns the same shape. The squeezed width is
+    `channels // reduction` unless `squeezed` says otherwise; the paper's layers have no biases.
+    Raises ValueError for another rank or channel count, and TypeError for values that are not floating-point.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        bias: bool = False,
+        *,
+        squeezed: int | None = None,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.channels = channels
+        self.squeezed = squeezed or squeezed_channels(channels, reduction)
+        self.fc1 = dense(channels, self.squeezed, bias, **options)
+        self.fc2 = dense(self.squeezed, channels, bias, **options)
+
+    def __call__(self, x: Array) -> Array:
+        """Scale (paper, eq. 4)."""
+        expect_features(x.shape, -1, self.channels)
+        expect_floating("SELayer", jnp.issubdtype(x.dtype, jnp.floating), x.dtype)
+        gate = self.gate(x)
+        return x * jnp.expand_dims(gate, tuple(range(1, x.ndim - 1)))
+
+    def gate(self, x: Array) -> Array:
+        """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
+        squeezed = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+        return nnx.sigmoid(self.fc2(nnx.relu(self.fc1(squeezed))))
+
+
+def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
+    """A fully connected layer; weights begin uniform within 1 / sqrt(inputs), as torch has it, biases at zero."""
+    uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)

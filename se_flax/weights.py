@@ -1,0 +1,52 @@
+"""Weights into and out of a Flax NNX model, by canonical name."""
+
+from collections.abc import Mapping
+from os import PathLike
+
+import jax.numpy as jnp
+import numpy as np
+import se_weights
+from flax import nnx
+from numpy.typing import NDArray
+from se_spec import Architecture, Parameter, manifest
+from se_weights.dialects import NNX
+
+from se_flax.se_resnet import SEResNet
+
+
+def read_weights(model: SEResNet) -> dict[str, NDArray]:
+    """Copies of the model's weights by canonical name, on canonical axes."""
+    places = NNX.places(model.architecture)
+    return {
+        parameter.name: se_weights.relayout(np.asarray(variable[...]), places[parameter].axes, parameter.axes)
+        for parameter, variable in _variables(model).items()
+    }
+
+
+def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
+    """Copy canonical weights into the model, in its own dtype and on its own device.
+
+    Raises se_weights.WeightMismatch, with the whole list, and changes nothing, unless they are all there and fit.
+    """
+    se_weights.check("the mapping", model.architecture, weights)
+    places = NNX.places(model.architecture)
+    for parameter, variable in _variables(model).items():
+        array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, places[parameter].axes)
+        variable[...] = jnp.asarray(array, variable[...].dtype)
+
+
+def from_file(
+    path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
+) -> SEResNet:
+    """The model in a weights file of any format and dialect, in evaluation mode and in float32."""
+    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
+    model = SEResNet(checkpoint.architecture, rngs=nnx.Rngs(0))
+    load_weights(model, checkpoint.weights)
+    model.eval()
+    return model
+
+
+def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:
+    variables = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
+    places = NNX.places(model.architecture)
+    return {parameter: variables[places[parameter].name] for parameter in manifest(model.architecture)}

@@ -1,0 +1,48 @@
+"""Weights into and out of a Keras model, by canonical name."""
+
+from collections.abc import Mapping
+from os import PathLike
+
+import keras
+import numpy as np
+import se_weights
+from numpy.typing import NDArray
+from se_spec import Architecture, Parameter, manifest
+from se_weights.dialects.keras import WORDS, variable_path
+
+from se_tf.se_resnet import SEResNet
+
+
+def read_weights(model: SEResNet) -> dict[str, NDArray]:
+    """Copies of the model's weights by canonical name, on canonical axes."""
+    return {
+        parameter.name: se_weights.relayout(keras.ops.convert_to_numpy(variable), WORDS[parameter.role][1], parameter.axes)
+        for parameter, variable in _variables(model).items()
+    }
+
+
+def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
+    """Copy canonical weights into the model, in its own dtype and on its own device.
+
+    Raises se_weights.WeightMismatch, with the whole list, and changes nothing, unless they are all there and fit.
+    """
+    se_weights.check("the mapping", model.architecture, weights)
+    for parameter, variable in _variables(model).items():
+        array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, WORDS[parameter.role][1])
+        variable.assign(array.astype(variable.dtype, copy=False))
+
+
+def from_file(
+    path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
+) -> SEResNet:
+    """The model in a weights file of any format and dialect, with Keras's own dtype policy."""
+    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
+    model = SEResNet(checkpoint.architecture)
+    load_weights(model, checkpoint.weights)
+    return model
+
+
+def _variables(model: SEResNet) -> dict[Parameter, keras.Variable]:
+    """The model's variable for each parameter; `metrics` and optimisers keep variables of their own elsewhere."""
+    variables = {variable.path: variable for layer in model.layers for variable in layer.variables}
+    return {parameter: variables[variable_path(parameter)] for parameter in manifest(model.architecture)}
