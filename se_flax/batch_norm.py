@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.lax import stop_gradient
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -28,5 +29,5 @@ class BatchNorm(nnx.BatchNorm):
         outputs = super().__call__(x, use_running_average=False, mask=mask)
         averaged_in = self.var[...] - kept
         count = prod(x.shape[:-1])
-        self.var[...] = kept + averaged_in * (count / max(count - 1, 1))
+        self.var[...] = stop_gradient(kept + averaged_in * (count / max(count - 1, 1)))
         return outputs

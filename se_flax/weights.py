@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     places = NNX.places(model.architecture)
     for parameter, variable in _variables(model).items():
         array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, places[parameter].axes)
-        variable[...] = jnp.asarray(array, variable[...].dtype)
+        variable.set_value(jnp.asarray(array, variable.get_value().dtype))
 
 
 def from_file(
@@ -40,10 +41,15 @@ def from_file(
 ) -> SEResNet:
     """The model in a weights file of any format and dialect, in evaluation mode and in float32."""
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
-    model = SEResNet(checkpoint.architecture, rngs=nnx.Rngs(0))
+    model = empty_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
     model.eval()
     return model
+
+
+def empty_model(architecture: Architecture, **options: Any) -> SEResNet:
+    """A model of shapes alone, to be filled by `load_weights`; drawing weights only to replace them takes seconds."""
+    return nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0), **options))
 
 
 def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:

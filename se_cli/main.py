@@ -1,0 +1,76 @@
+"""The `se-resnet` command. A subcommand's module is imported when it is called, and nothing heavy for `--help`."""
+
+import json
+import os
+import sys
+from importlib import import_module
+
+import click
+from se_spec import __version__
+
+INTERRUPTED = 130
+
+COMMANDS = {
+    "list": "Architectures, with their parameters and multiply-adds.",
+    "inspect": "What a weights file holds: format, dialect, architecture, tensors, hashes.",
+    "convert": "Convert a weights file to the format that the target's suffix names.",
+    "compare": "Whether two files hold the same weights, whatever their formats and dialects.",
+    "parity": "Run a network in every framework and judge the logits.",
+    "demo": "Train, convert and evaluate on real images, end to end.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name, imported on demand."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return import_module(f"se_cli.{name}").command if name in COMMANDS else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="se-resnet")
+def main() -> None:
+    """SE-ResNets in PyTorch, Keras and Flax: convert checkpoints, and prove that nothing changed.
+
+    Exit status: 0 ok, 1 parity or comparison failed, 2 usage, 3 malformed input, 4 unsafe input, 5 unsupported format
+    or missing extra, 6 input or output failed, 130 interrupted.
+    """
+
+
+def run() -> None:
+    """The console script: turns every failure into one message on standard error and a status."""
+    try:
+        main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(_fail(error, error.exit_code, said=True))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("se-resnet: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        from se_cli.statuses import status_of  # reads se_weights, which --help must not wait for
+
+        sys.exit(_fail(error, status_of(error)))
+
+
+def _fail(error: Exception, status: int, *, said: bool = False) -> int:
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
+    if not said:
+        click.echo(f"se-resnet: {message}", err=True)
+    if "--json" in sys.argv:
+        failure = {"kind": type(error).__name__, "message": message, "status": status}
+        click.echo(json.dumps({"schema": 1, "error": failure}))
+    return status

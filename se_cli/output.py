@@ -1,0 +1,38 @@
+"""What a command says: one JSON object on standard output, or tables for a person; progress on standard error."""
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+SCHEMA = 1
+
+
+class Output:
+    """The choice among `--json`, `--quiet` and neither, made once."""
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.progress_console = Console(stderr=True, quiet=quiet)
+
+    def result(self, facts: dict[str, Any], *lines: str | Table) -> None:
+        """Say the result: the facts to a machine, or the lines to a person."""
+        if self.as_json:
+            click.echo(json.dumps({"schema": SCHEMA, **facts}))
+        elif not self.quiet:
+            for line in lines:
+                self.console.print(line)
+
+
+def table(*columns: str, rows: list[tuple[str, ...]], right: tuple[str, ...] = ()) -> Table:
+    """A table whose columns named in `right` hold numbers."""
+    drawn = Table(box=None, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn

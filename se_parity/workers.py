@@ -1,0 +1,129 @@
+"""One process a framework: no import order is safe for all three, and on a GPU their CUDA pins conflict.
+
+Settings that must precede an import are environment variables of the process. It may run under a Python of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from se_spec import Architecture
+
+EVERYWHERE = {"NVIDIA_TF32_OVERRIDE": "0", "PYTHONWARNINGS": "ignore"}
+
+ENVIRONMENTS = {
+    "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+    "tf": {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+    "flax": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"},
+}
+"""Full float32 inside NVIDIA's libraries, repeatable sums, memory as it is needed, and quiet."""
+
+FRAMEWORKS = tuple(ENVIRONMENTS)
+
+
+class WorkerFailed(Exception):
+    """A worker could not do what it was asked; `kind` is the name of the error on its side."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Worker:
+    """A framework in a process of its own. Use it as a context manager.
+
+    `python` is the interpreter, which needs se-resnet and the framework installed; `variables` go into its
+    environment after this module's own.
+    """
+
+    def __init__(
+        self,
+        framework: str,
+        *,
+        python: str = sys.executable,
+        device: str = "cpu",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.framework = framework
+        self.folder = tempfile.TemporaryDirectory(prefix="se-resnet-")
+        self.log = Path(self.folder.name, "stderr.txt")
+        self.process = subprocess.Popen(
+            [python, "-m", "se_parity.worker", framework, device],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("w"),
+            text=True,
+            env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **(variables or {})},
+        )
+        self.environment: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.environment = self._ask("start")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+        self.folder.cleanup()
+
+    def modes(self) -> list[str]:
+        return self._ask("modes")
+
+    def load(self, architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> None:
+        """Build the model that the next calls run."""
+        self._ask("load", facts=architecture.facts, weights=self._put("weights", weights), dtype=dtype)
+
+    def logits(self, images: NDArray, mode: str = "eager") -> NDArray:
+        """Images (N, C, H, W) to logits (N, num_classes)."""
+        path = self._path("logits")
+        self._ask("logits", mode=mode, images=self._put("images", {"images": images}), outputs=path)
+        return load_file(path)["logits"]
+
+    def features(self, images: NDArray) -> dict[str, NDArray]:
+        """The output (N, C, H, W) of every block, by canonical name."""
+        path = self._path("features")
+        self._ask("features", images=self._put("images", {"images": images}), outputs=path)
+        return load_file(path)
+
+    def _path(self, name: str) -> str:
+        return str(Path(self.folder.name, f"{name}.safetensors"))
+
+    def _put(self, name: str, arrays: Mapping[str, NDArray]) -> str:
+        save_file({key: np.array(array, order="C", copy=True) for key, array in arrays.items()}, self._path(name))
+        return self._path(name)
+
+    def _ask(self, call: str, **arguments: Any) -> Any:
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            raise WorkerFailed(f"the {self.framework} worker ended: {last[0]}", "Ended")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerFailed(f"{self.framework}: {answer['error']}", answer["kind"])
+        return answer["result"]
