@@ -9,6 +9,9 @@ from rich.table import Table
 
 SCHEMA = 1
 
+FILE_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe."""
+
 
 class Output:
     """The choice among `--json`, `--quiet` and neither, made once."""
@@ -17,6 +20,8 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.console = Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = FILE_WIDTH
         self.progress_console = Console(stderr=True, quiet=quiet)
 
     def result(self, facts: dict[str, Any], *lines: str | Table) -> None:
@@ -30,7 +35,7 @@ class Output:
 
 def table(*columns: str, rows: list[tuple[str, ...]], right: tuple[str, ...] = ()) -> Table:
     """A table whose columns named in `right` hold numbers."""
-    drawn = Table(box=None, pad_edge=False)
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:

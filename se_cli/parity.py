@@ -110,8 +110,7 @@ def _subject(text: str) -> tuple[se_spec.Architecture, Mapping[str, NDArray]]:
 def _lines(report: Report) -> list[str | Table]:
     rows = [
         (
-            run.framework,
-            run.mode,
+            f"{run.framework} {run.mode}",
             run.dtype,
             f"{run.difference.largest:.2e}",
             f"{run.difference.share:.2e}",
@@ -124,10 +123,10 @@ def _lines(report: Report) -> list[str | Table]:
         )
         for run in report.runs
     ]
-    columns = "framework", "mode", "dtype", "difference", "of range", "limit", "ULP", "top-1", "top-5", "seconds", ""
+    columns = "run", "dtype", "difference", "of range", "limit", "ULP", "top-1", "top-5", "seconds", ""
     passed = sum(run.passed for run in report.runs)
     return [
         f"{report.architecture.name}, images {'x'.join(map(str, report.images))}, logits over {report.logit_range:.3g}",
-        table(*columns, rows=rows, right=columns[3:-1]),
+        table(*columns, rows=rows, right=columns[2:-1]),
         f"{passed} of {len(report.runs)} runs within their limits: " + ("parity holds" if report.passed else "parity FAILS"),
     ]

@@ -18,11 +18,19 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary
+        temporary.chmod(_ordinary_mode())
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _ordinary_mode() -> int:
+    """What a newly created file may be read and written by; some writers make theirs private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _sync(path: Path) -> None:

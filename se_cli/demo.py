@@ -1,0 +1,64 @@
+"""`se-resnet demo`."""
+
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
+
+from se_cli.options import output_options
+from se_cli.output import Output, table
+
+FAILED = 1
+
+
+@click.command("demo")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True, help="Folder.")
+@output_options
+@click.pass_context
+def command(context: click.Context, out: Path, as_json: bool, quiet: bool) -> None:
+    """Train a digit reader in PyTorch, convert it, evaluate it in all three frameworks, and report.
+
+    Leaves the checkpoints, report.json and report.html in a folder. Status 1 if anything changed on the way.
+    """
+    output = Output(as_json, quiet)
+    bar = Progress(
+        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=output.progress_console
+    )
+    with bar:
+        task = bar.add_task("", total=STEPS)
+        demo = run(out, on_step=lambda step: bar.update(task, description=step, advance=1))
+    from se_demo.report import write_report  # draws with matplotlib, which run() has made sure of
+
+    page = write_report(demo, out)
+    output.result(facts(demo) | {"report": str(page)}, *_lines(demo, page))
+    if not demo.passed:
+        context.exit(FAILED)
+
+
+def _lines(demo: Demo, page: Path) -> list[str | Table]:
+    conversions = {conversion.file: conversion for conversion in demo.conversions}
+    rows = []
+    for evaluation in demo.evaluations:
+        conversion = conversions.get(evaluation.file)
+        rows.append(
+            (
+                evaluation.file,
+                FRAMEWORKS[evaluation.framework],
+                f"{evaluation.accuracy:.2%}",
+                str(evaluation.labels_that_differ),
+                f"{evaluation.float32.largest:.1e}",
+                f"{evaluation.float32.share:.1e}",
+                f"{evaluation.float64.share:.1e}",
+                f"{conversion.bytes:,}" if conversion else "trained",
+                f"{conversion.seconds:.2f}" if conversion else "",
+            )
+        )
+    columns = "file", "in", "accuracy", "labels off", "float32", "of range", "float64", "bytes", "seconds"
+    verdict = "nothing changed" if demo.passed else "SOMETHING CHANGED"
+    return [
+        table(*columns, rows=rows, right=columns[2:]),
+        f"{len(demo.test.labels)} test scans, differences from the float64 oracle: {verdict}",
+        f"report: {page}",
+    ]

@@ -1,0 +1,100 @@
+"""The pictures of the demo's report, as SVG text."""
+
+from io import StringIO
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from se_demo.run import FRAMEWORKS, READERS, Demo
+
+COLOURS = {"torch": "#d1495b", "tf": "#edae49", "flax": "#00798c"}
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "se-resnet",
+}
+
+
+def pictures(demo: Demo) -> dict[str, str]:
+    """Every picture by the name that the page calls it by."""
+    drawn = {"samples": samples, "curve": curve, "differences": differences, "gates": gates}
+    with matplotlib.rc_context(STYLE):
+        return {name: _svg(draw(demo)) for name, draw in drawn.items()}
+
+
+def samples(demo: Demo) -> Figure:
+    """Test digits with the three predictions: all the mistakes first, then others in order, 24 in all."""
+    predictions = {file: logits.argmax(1) for file, logits in demo.logits.items()}
+    wrong = predictions["digits.pth"] != demo.test.labels
+    chosen = np.argsort(~wrong, kind="stable")[:24]
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    for axes, index in zip(figure.subplots(3, 8).flat, chosen, strict=True):
+        axes.imshow(demo.test.images[index, 0], cmap="gray_r", interpolation="nearest")
+        axes.set_axis_off()
+        votes = [predictions[file][index] for file in ("digits.pth", "digits.weights.h5", "digits.msgpack")]
+        truth = demo.test.labels[index]
+        axes.set_title(
+            f"is {truth}, read {' '.join(map(str, votes))}", fontsize=8, color="#b00020" if wrong[index] else "#222222"
+        )
+    return figure
+
+
+def curve(demo: Demo) -> Figure:
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = np.arange(1, len(demo.curve) + 1)
+    loss.plot(epochs, [epoch["loss"] for epoch in demo.curve], color="#30638e")
+    loss.set(xlabel="epoch", ylabel="training loss")
+    accuracy.plot(epochs, [epoch["training_accuracy"] for epoch in demo.curve], color="#9fb8cc", label="training scans")
+    accuracy.plot(epochs, [epoch["test_accuracy"] for epoch in demo.curve], color="#30638e", label="test scans")
+    accuracy.axhline(0.97, color="#888888", linewidth=0.8, linestyle=":")
+    accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0.8, 1.005))
+    accuracy.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def differences(demo: Demo) -> Figure:
+    """How far each float32 logit is from the oracle's, one histogram a file."""
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    axes: Axes = figure.subplots()
+    bins = np.geomspace(1e-10, 1e-5, 61)
+    span = np.ptp(demo.truth)
+    for file in ("digits.pth", "digits.weights.h5", "digits.msgpack"):
+        shares = np.abs(demo.logits[file] - demo.truth).ravel() / span
+        framework = READERS[file]
+        axes.hist(
+            np.maximum(shares, bins[0]), bins, histtype="step", color=COLOURS[framework], linewidth=1.4, label=FRAMEWORKS[framework]
+        )
+    axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
+    axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")
+    axes.set(xscale="log", xlabel="difference from the float64 oracle, as a share of the logits' range", ylabel="logits")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def gates(demo: Demo) -> Figure:
+    """Mean gate of each channel for each class, in the last block of each stage (the paper's figure 6)."""
+    stages = {name.split(".")[0]: name for name in demo.gates}
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    columns = figure.subplots(len(stages), 1)
+    largest = max(np.abs(demo.gates[name] - 0.5).max() for name in stages.values())
+    palette = matplotlib.colormaps["tab10"]
+    for axes, name in zip(columns, stages.values(), strict=True):
+        for label in range(10):
+            mean = demo.gates[name][demo.test.labels == label].mean(axis=0)
+            axes.plot(mean, color=palette(label), linewidth=0.9, label=str(label))
+        axes.set(ylabel=f"{name}\ngate", ylim=(0.5 - largest, 0.5 + largest), xlim=(0, demo.gates[name].shape[1] - 1))
+    columns[-1].set_xlabel("channel")
+    columns[0].legend(frameon=False, ncols=10, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="digit")
+    return figure
+
+
+def _svg(figure: Figure) -> str:
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue().partition("<svg")[2].join(["<svg", ""])
