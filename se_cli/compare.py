@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 import numpy as np
-import se_weights
 from numpy.typing import NDArray
-from se_weights import Checkpoint
 
+import se_weights
 from se_cli.options import architecture_option, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
+from se_weights import Checkpoint
 
 
 @click.command("compare")
@@ -59,4 +59,8 @@ def _different_facts(one: Checkpoint, other: Checkpoint) -> list[str]:
     if networks[0] == networks[1]:
         return []
     mine, theirs = one.architecture.facts, other.architecture.facts
-    return [f"! {fact} {mine[fact]} against {theirs[fact]}" for fact in mine if fact != "name" and mine[fact] != theirs[fact]]
+    return [
+        f"! {fact} {mine[fact]} against {theirs[fact]}"
+        for fact in mine
+        if fact != "name" and mine[fact] != theirs[fact]
+    ]

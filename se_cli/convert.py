@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import click
-import se_weights
 
+import se_weights
 from se_cli.options import architecture_option, output_options
 from se_cli.output import Output
 
@@ -33,6 +33,7 @@ def command(
     with output.progress_console.status(f"converting {source.name} to {target.name}"):
         checkpoint = se_weights.convert(source, target, dialect=dialect, architecture=architecture, force=force)
     seconds = time.perf_counter() - began
+    wrappers = checkpoint.metadata.get("unwrapped", "").split()
     facts = {
         "source": str(source),
         "target": str(target),
@@ -41,10 +42,10 @@ def command(
         "tensors": len(checkpoint.weights),
         "bytes": target.stat().st_size,
         "weights_sha256": se_weights.weights_sha256(checkpoint.weights),
-        "unwrapped": checkpoint.metadata.get("unwrapped", "").split(),
+        "unwrapped": wrappers,
         "seconds": seconds,
     }
-    unwrapped = f" (found under {', '.join(facts['unwrapped'])})" if facts["unwrapped"] else ""
+    unwrapped = f" (found under {', '.join(wrappers)})" if wrappers else ""
     output.result(
         facts,
         f"{source}: {checkpoint.architecture.name} in the dialect {checkpoint.dialect}{unwrapped}",

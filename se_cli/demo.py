@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
 
 from se_cli.options import output_options
 from se_cli.output import Output, table
+from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
 
 FAILED = 1
 
@@ -24,7 +24,11 @@ def command(context: click.Context, out: Path, as_json: bool, quiet: bool) -> No
     """
     output = Output(as_json, quiet)
     bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=output.progress_console
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=output.progress_console,
     )
     with bar:
         task = bar.add_task("", total=STEPS)

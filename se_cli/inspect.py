@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import click
+
 import se_spec
 import se_weights
-from se_weights.files import format_of
-
 from se_cli.options import architecture_option, output_options
 from se_cli.output import Output, table
+from se_weights.files import format_of
 
 
 @click.command("inspect")

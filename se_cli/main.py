@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 import click
+
 from se_spec import __version__
 
 INTERRUPTED = 130

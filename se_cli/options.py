@@ -11,11 +11,15 @@ Command = Callable[..., Any]
 def output_options(command: Command) -> Command:
     """`--json` and `--quiet`."""
     command = click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else.")(
+        command
+    )
 
 
 def architecture_option(command: Command) -> Command:
-    return click.option("--architecture", metavar="NAME", help="The architecture, where the tensors cannot tell it.")(command)
+    return click.option("--architecture", metavar="NAME", help="The architecture, where the tensors cannot tell it.")(
+        command
+    )
 
 
 def names(text: str | None, known: tuple[str, ...], option: str) -> list[str]:

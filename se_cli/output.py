@@ -1,6 +1,7 @@
 """What a command says: one JSON object on standard output, or tables for a person; progress on standard error."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ class Output:
                 self.console.print(line)
 
 
-def table(*columns: str, rows: list[tuple[str, ...]], right: tuple[str, ...] = ()) -> Table:
+def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> Table:
     """A table whose columns named in `right` hold numbers."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-import se_spec
-import se_weights
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from se_parity import FRAMEWORKS, Report, check_parity, sample_images, trained_like_weights
 from rich.table import Table
-from se_parity.parity import DTYPES, MODES, count_steps, expect_installed, installed_frameworks
 
+import se_spec
+import se_weights
 from se_cli.options import names, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
+from se_parity import FRAMEWORKS, Report, check_parity, sample_images, trained_like_weights
+from se_parity.parity import DTYPES, MODES, count_steps, expect_installed, installed_frameworks
 
 ALL_MODES = tuple(dict.fromkeys(mode for modes in MODES.values() for mode in modes))
 
@@ -61,7 +61,11 @@ def command(
     architecture, weights = _subject(subject)
     images = sample_images(architecture, batch, height, width)
     bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=output.progress_console
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=output.progress_console,
     )
     with bar:
         task = bar.add_task("", total=count_steps(chosen, chosen_modes, chosen_dtypes))
@@ -86,7 +90,9 @@ def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         framework, _, path = pair.partition("=")
         if framework not in FRAMEWORKS or not path:
-            raise click.BadParameter(f"{pair!r} is not FRAMEWORK=PATH with one of {', '.join(FRAMEWORKS)}", param_hint="--python")
+            raise click.BadParameter(
+                f"{pair!r} is not FRAMEWORK=PATH with one of {', '.join(FRAMEWORKS)}", param_hint="--python"
+            )
         interpreters[framework] = path
     return interpreters
 
@@ -128,5 +134,6 @@ def _lines(report: Report) -> list[str | Table]:
     return [
         f"{report.architecture.name}, images {'x'.join(map(str, report.images))}, logits over {report.logit_range:.3g}",
         table(*columns, rows=rows, right=columns[2:-1]),
-        f"{passed} of {len(report.runs)} runs within their limits: " + ("parity holds" if report.passed else "parity FAILS"),
+        f"{passed} of {len(report.runs)} runs within their limits: "
+        + ("parity holds" if report.passed else "parity FAILS"),
     ]

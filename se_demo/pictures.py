@@ -62,17 +62,24 @@ def differences(demo: Demo) -> Figure:
     """How far each float32 logit is from the oracle's, one histogram a file."""
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     axes: Axes = figure.subplots()
-    bins = np.geomspace(1e-10, 1e-5, 61)
+    bins = np.geomspace(1e-10, 1e-5, 61).tolist()
     span = np.ptp(demo.truth)
     for file in ("digits.pth", "digits.weights.h5", "digits.msgpack"):
         shares = np.abs(demo.logits[file] - demo.truth).ravel() / span
         framework = READERS[file]
         axes.hist(
-            np.maximum(shares, bins[0]), bins, histtype="step", color=COLOURS[framework], linewidth=1.4, label=FRAMEWORKS[framework]
+            np.maximum(shares, bins[0]),
+            bins,
+            histtype="step",
+            color=COLOURS[framework],
+            linewidth=1.4,
+            label=FRAMEWORKS[framework],
         )
     axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
     axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")
-    axes.set(xscale="log", xlabel="difference from the float64 oracle, as a share of the logits' range", ylabel="logits")
+    axes.set(
+        xscale="log", xlabel="difference from the float64 oracle, as a share of the logits' range", ylabel="logits"
+    )
     axes.legend(frameon=False, loc="upper left")
     return figure
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import jinja2
-from se_spec import __version__
 
 from se_demo.pictures import pictures
 from se_demo.run import FRAMEWORKS, Demo, facts
+from se_spec import __version__
 
 
 def write_report(demo: Demo, folder: Path) -> Path:

@@ -10,15 +10,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import se_weights
 from numpy.typing import NDArray
+
+import se_weights
+from se_demo.digits import Digits, load_digits
 from se_parity import Difference, Oracle, Worker, compare
 from se_parity.oracle import Array
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
-from se_demo.digits import Digits, load_digits
-
-NEEDED = {"torch": "torch", "tensorflow": "tf", "flax": "flax", "sklearn": "report", "jinja2": "report", "matplotlib": "report"}
+NEEDED = {
+    "torch": "torch",
+    "tensorflow": "tf",
+    "flax": "flax",
+    "sklearn": "report",
+    "jinja2": "report",
+    "matplotlib": "report",
+}
 """The packages that the demo imports, here or in its workers, and the extra that brings each."""
 
 CHECKPOINT = "digits.pth"
@@ -40,7 +47,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One file in its framework on the test scans; the differences are from the float64 oracle of the trained weights."""
+    """One file in its framework on the test scans; differences are from the oracle with the trained weights."""
 
     file: str
     framework: str
@@ -82,7 +89,9 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
     """
     for package, extra in NEEDED.items():
         if not find_spec(package):
-            raise MissingExtra(f"the demo needs {package}: pip install 'se-resnet[{extra}]', or 'se-resnet[all,report]'")
+            raise MissingExtra(
+                f"the demo needs {package}: pip install 'se-resnet[{extra}]', or 'se-resnet[all,report]'"
+            )
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     on_step("training se_resnet20_cifar in PyTorch")

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import se_torch
 import torch
 from torch import Tensor, nn
 
+import se_torch
 from se_demo.digits import load_digits
 
 ARCHITECTURE = "se_resnet20_cifar"
@@ -20,7 +20,7 @@ BATCH = 64
 PEAK_RATE = 0.1
 WEIGHT_DECAY = 1e-4
 REDUCTION = 4
-"""The widths of 16 to 64 leave the paper's r = 16 one to four squeezed channels, and its gates then stay near a half."""
+"""The widths of 16 to 64 leave the paper's r = 16 one to four squeezed channels; its gates then stay near a half."""
 SHIFT = 1
 """Each training image is moved by up to this many pixels along each axis."""
 
@@ -31,7 +31,9 @@ def train(checkpoint: Path, curve: Path) -> None:
     training, test = load_digits()
     images, labels = torch.from_numpy(training.images), torch.from_numpy(training.labels)
     model = se_torch.create_model(ARCHITECTURE, in_channels=1, reduction=REDUCTION)
-    optimiser = torch.optim.SGD(model.parameters(), lr=PEAK_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=PEAK_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
+    )
     steps = EPOCHS * (len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps)
     epochs = []

@@ -19,8 +19,8 @@ class BatchNorm(nnx.BatchNorm):
 
     def __init__(self, num_features: int, *, param_dtype: Any = jnp.float32, **options: Any) -> None:
         super().__init__(num_features, param_dtype=param_dtype, **options)
-        self.mean = nnx.BatchStat(self.mean[...].astype(param_dtype))
-        self.var = nnx.BatchStat(self.var[...].astype(param_dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(num_features, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(num_features, param_dtype))
 
     def __call__(self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None) -> Array:
         if self.use_running_average if use_running_average is None else use_running_average:

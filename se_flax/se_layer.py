@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+
 from se_spec import expect_features, expect_floating, squeezed_channels
 
 

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-import se_spec
 from flax import nnx
 from jax import Array
-from se_spec import Architecture, Block, expect_floating, expect_images
 
+import se_spec
 from se_flax.batch_norm import BatchNorm
 from se_flax.se_layer import SELayer, dense
+from se_spec import Architecture, Block, expect_floating, expect_images
 
 
 class SEBasicBlock(nnx.Module):

@@ -6,13 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import se_weights
 from flax import nnx
 from numpy.typing import NDArray
+
+import se_weights
+from se_flax.se_resnet import SEResNet
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
-
-from se_flax.se_resnet import SEResNet
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:

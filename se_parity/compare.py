@@ -35,10 +35,10 @@ def compare(truth: NDArray, output: NDArray) -> Difference:
         raise ValueError(f"an output of shape {output.shape} cannot be compared with the truth of shape {truth.shape}")
     exact, given = truth.astype(np.float64), output.astype(np.float64)
     finite = np.isfinite(exact) & np.isfinite(given)
-    distance = np.abs(np.where(finite, given, 0) - np.where(finite, exact, 0))[finite]
+    size, distance = np.abs(exact[finite]), np.abs(given[finite] - exact[finite])
     span = logit_range(truth)
-    sizeable = finite & (np.abs(exact) >= 1e-3 * span)
-    steps = np.abs(given - exact)[sizeable] / np.spacing(np.abs(exact[sizeable]).astype(output.dtype)).astype(np.float64)
+    sizeable = size >= 1e-3 * span
+    steps = distance[sizeable] / np.spacing(size[sizeable].astype(output.dtype)).astype(np.float64)
     rows = exact.reshape(len(exact), -1), given.reshape(len(given), -1)
     return Difference(
         largest=float(distance.max(initial=0.0)),
@@ -63,6 +63,4 @@ def _agreement(truth: NDArray, output: NDArray, count: int) -> float:
 
 
 def _same_nonfinite(truth: NDArray, output: NDArray) -> bool:
-    return all(
-        np.array_equal(where(truth), where(output)) for where in (np.isnan, np.isposinf, np.isneginf)
-    )
+    return all(np.array_equal(where(truth), where(output)) for where in (np.isnan, np.isposinf, np.isneginf))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from se_spec import Architecture
 
 from se_parity.compare import logit_range
 from se_parity.oracle import Array, Oracle
+from se_spec import Architecture
 
 FLOAT64_SHARE = 1e-11
 """Of the logits' range; three orders above what float64 rounding does, six below what float32 does."""

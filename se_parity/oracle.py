@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+
 from se_spec import BATCH_NORM_EPSILON, Architecture, Block
 
 Array = NDArray[np.float64]

@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from numpy.typing import NDArray
-from se_spec import Architecture
-from se_weights import MissingExtra
 
 from se_parity.compare import Difference, compare, logit_range
 from se_parity.limits import FLOAT64_SHARE, float32_share
 from se_parity.oracle import Oracle
 from se_parity.workers import FRAMEWORKS, Worker
+from se_spec import Architecture
+from se_weights import MissingExtra
 
 PACKAGES = {"torch": "torch", "tf": "tensorflow", "flax": "flax"}
 """The package whose presence shows that a framework's extra is installed."""

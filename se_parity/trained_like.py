@@ -8,9 +8,9 @@ of each branch, and the statistics are measured on a batch and then disturbed.
 
 import numpy as np
 from numpy.typing import NDArray
-from se_spec import Architecture, Parameter, Role, manifest
 
 from se_parity.oracle import Array, Oracle
+from se_spec import Architecture, Parameter, Role, manifest
 
 VARIANCE_DISTURBANCE = 2.0
 """Running variances are up to this factor from the measured ones, either way."""
@@ -25,7 +25,9 @@ def trained_like_weights(
     """Canonical float32 weights; the same seed gives the same weights on every machine."""
     rng = np.random.default_rng(seed)
     last_norms = {f"{block.name}.bn{len(block.convolutions)}" for block in architecture.blocks()}
-    weights = {parameter.name: _draw(parameter, parameter.module in last_norms, rng) for parameter in manifest(architecture)}
+    weights = {
+        parameter.name: _draw(parameter, parameter.module in last_norms, rng) for parameter in manifest(architecture)
+    }
 
     def measured(path: str, x: Array) -> tuple[Array, Array]:
         mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))

@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import Any
 
 from safetensors.numpy import load_file, save_file
-from se_spec import Architecture
 
-from se_parity.runners import RUNNERS, DeviceMissing
+from se_parity.runners import RUNNERS
+from se_spec import Architecture
 
 
 def main(framework: str, device: str) -> None:

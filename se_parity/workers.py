@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+
 from se_spec import Architecture
 
 EVERYWHERE = {"NVIDIA_TF32_OVERRIDE": "0", "PYTHONWARNINGS": "ignore"}
@@ -56,14 +57,15 @@ class Worker:
         self.framework = framework
         self.folder = tempfile.TemporaryDirectory(prefix="se-resnet-")
         self.log = Path(self.folder.name, "stderr.txt")
-        self.process = subprocess.Popen(
-            [python, "-m", "se_parity.worker", framework, device],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("w"),
-            text=True,
-            env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **(variables or {})},
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [python, "-m", "se_parity.worker", framework, device],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **(variables or {})},
+            )
         self.environment: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -74,7 +76,9 @@ class Worker:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:

@@ -39,7 +39,9 @@ class ArchitectureError(ValueError):
 def squeezed_channels(channels: int, reduction: int, squeeze: str = "floor") -> int:
     """Width of the SE bottleneck: C / r (paper, section 3.2), as `squeeze` rounds it."""
     if reduction > channels:
-        raise ArchitectureError(f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels")
+        raise ArchitectureError(
+            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels"
+        )
     return SQUEEZES[squeeze](channels, reduction)
 
 
@@ -137,7 +139,14 @@ class Architecture:
     in_channels: int = 3
 
     def __post_init__(self) -> None:
-        for fact, kind in (("name", str), ("block", str), ("stem", str), ("squeeze", str), ("se", bool), ("se_bias", bool)):
+        for fact, kind in (
+            ("name", str),
+            ("block", str),
+            ("stem", str),
+            ("squeeze", str),
+            ("se", bool),
+            ("se_bias", bool),
+        ):
             _expect(isinstance(getattr(self, fact), kind), fact, f"a {kind.__name__}", getattr(self, fact))
         for fact, known in (("block", EXPANSION), ("stem", STEM_KERNEL), ("squeeze", SQUEEZES)):
             _expect(getattr(self, fact) in known, fact, "one of " + ", ".join(known), getattr(self, fact))
@@ -152,7 +161,9 @@ class Architecture:
                 value,
             )
         if len(self.depths) != len(self.widths):
-            raise ArchitectureError(f"depths and widths must name the same stages: got depths={self.depths} and widths={self.widths}")
+            raise ArchitectureError(
+                f"depths and widths must name the same stages: got depths={self.depths} and widths={self.widths}"
+            )
         if self.se:
             squeezed_channels(self.widths[0] * EXPANSION[self.block], self.reduction, self.squeeze)
 
@@ -169,7 +180,10 @@ class Architecture:
         absent = [name for name, field in known.items() if field.default is MISSING and name not in facts]
         if absent:
             raise ArchitectureError(f"an architecture needs the facts {', '.join(absent)}")
-        return cls(**{fact: tuple(value) if isinstance(value, list) else value for fact, value in facts.items()})
+        given: dict[str, Any] = {
+            fact: tuple(value) if isinstance(value, list) else value for fact, value in facts.items()
+        }
+        return cls(**given)
 
     @property
     def conv1(self) -> Convolution:

@@ -21,4 +21,3 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), self.moving_variance.dtype)
         self.moving_variance.assign(kept + averaged_in * (count / ops.maximum(count - 1, 1)))
         return outputs
-

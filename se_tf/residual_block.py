@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any, Self
 
 import keras
+
 from se_spec import Block
 
 

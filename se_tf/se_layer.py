@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
 from se_spec import expect_features, expect_floating, squeezed_channels
 
 

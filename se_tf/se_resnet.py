@@ -5,10 +5,10 @@ from fnmatch import fnmatchcase
 from typing import Any, Self
 
 import keras
-import se_spec
 from keras import KerasTensor, ops
-from se_spec import Architecture, Block, expect_floating, expect_images
 
+import se_spec
+from se_spec import Architecture, Block, expect_floating, expect_images
 from se_tf.batch_norm import BatchNorm
 from se_tf.padding import Convolution, MaxPool
 from se_tf.residual_block import ResidualBlock

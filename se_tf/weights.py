@@ -5,18 +5,20 @@ from os import PathLike
 
 import keras
 import numpy as np
-import se_weights
 from numpy.typing import NDArray
-from se_spec import Architecture, Parameter, manifest
-from se_weights.dialects.keras import WORDS, variable_path
 
+import se_weights
+from se_spec import Architecture, Parameter, manifest
 from se_tf.se_resnet import SEResNet
+from se_weights.dialects.keras import WORDS, variable_path
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights by canonical name, on canonical axes."""
     return {
-        parameter.name: se_weights.relayout(keras.ops.convert_to_numpy(variable), WORDS[parameter.role][1], parameter.axes)
+        parameter.name: se_weights.relayout(
+            keras.ops.convert_to_numpy(variable), WORDS[parameter.role][1], parameter.axes
+        )
         for parameter, variable in _variables(model).items()
     }
 

@@ -1,8 +1,9 @@
 """The Squeeze-and-Excitation layer (arXiv 1709.01507, section 3), in PyTorch."""
 
 import torch
-from se_spec import expect_features, expect_floating, squeezed_channels
 from torch import Tensor, nn
+
+from se_spec import expect_features, expect_floating, squeezed_channels
 
 
 class SELayer(nn.Module):

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-import se_spec
 import torch
-from se_spec import Architecture, Block, expect_floating, expect_images
 from torch import Tensor, nn
 
+import se_spec
+from se_spec import Architecture, Block, expect_floating, expect_images
 from se_torch.se_layer import SELayer, dense
 
 

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
-import se_weights
 import torch
 from numpy.typing import NDArray
-from se_spec import Architecture, manifest
 
+import se_weights
+from se_spec import Architecture, manifest
 from se_torch.se_resnet import SEResNet
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights by canonical name, on canonical axes."""
     state = model.state_dict()
-    return {parameter.name: state[parameter.name].numpy(force=True).copy() for parameter in manifest(model.architecture)}
+    return {
+        parameter.name: state[parameter.name].numpy(force=True).copy() for parameter in manifest(model.architecture)
+    }
 
 
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:

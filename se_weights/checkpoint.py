@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from se_spec import Architecture
 
+from se_spec import Architecture
 from se_weights.dialects import TORCH
 from se_weights.errors import WeightMismatch
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from se_spec import Architecture, ArchitectureError, __version__
 
+from se_spec import Architecture, ArchitectureError, __version__
 from se_weights.checkpoint import Checkpoint, check
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat, WriteFailed
@@ -55,13 +55,18 @@ def write(
     """Write a checkpoint in the format that the path's suffix names, whole or not at all.
 
     The file is read back and compared bit for bit before it takes its name. Raises TargetExists unless `force`,
-    UnsupportedFormat where the format cannot hold the dialect or a dtype, WriteFailed where the file reads back otherwise.
+    UnsupportedFormat where the format cannot hold the dialect or a dtype, and WriteFailed where the file reads back
+    otherwise.
     """
     path = Path(path)
-    format = format_of(path)
-    words = _dialect_to_write(format, dialect, path)
+    file_format = format_of(path)
+    words = _dialect_to_write(file_format, dialect, path)
     check("the checkpoint", checkpoint.architecture, checkpoint.weights)
-    _expect_dtypes(format, checkpoint, path)
+    if reason := words.refuses(checkpoint.architecture):
+        raise UnsupportedFormat(
+            f"{path}: the dialect {words.name} cannot hold {checkpoint.architecture.name}: {reason}"
+        )
+    _expect_dtypes(file_format, checkpoint, path)
     stored = Stored(
         {
             place.name: relayout(checkpoint.weights[parameter.name], parameter.axes, place.axes)
@@ -77,8 +82,8 @@ def write(
     if path.exists() and not force:
         raise TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
     with replacing(path) as temporary:
-        format.write(temporary, stored)
-        _expect_same(format.read(temporary), stored, path)
+        file_format.write(temporary, stored)
+        _expect_same(file_format.read(temporary), stored, path)
 
 
 def convert(
@@ -128,21 +133,21 @@ def _native(array: NDArray) -> NDArray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _dialect_to_write(format: Format, dialect: str | None, path: Path) -> Dialect:
-    name = dialect or format.dialects[0]
-    if name not in format.dialects:
+def _dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
+    name = dialect or file_format.dialects[0]
+    if name not in file_format.dialects:
         _candidates(name)
         raise UnsupportedFormat(
-            f"{path}: a {format.name} file holds the dialect {' or '.join(format.dialects)}, not {name}"
+            f"{path}: a {file_format.name} file holds the dialect {' or '.join(file_format.dialects)}, not {name}"
         )
     return DIALECTS[name]
 
 
-def _expect_dtypes(format: Format, checkpoint: Checkpoint, path: Path) -> None:
-    beyond = sorted({array.dtype.name for array in checkpoint.weights.values()} - set(format.dtypes))
+def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> None:
+    beyond = sorted({array.dtype.name for array in checkpoint.weights.values()} - set(file_format.dtypes))
     if beyond:
         raise UnsupportedFormat(
-            f"{path}: a {format.name} file cannot hold {', '.join(beyond)}; it holds {', '.join(format.dtypes)}"
+            f"{path}: a {file_format.name} file cannot hold {', '.join(beyond)}, only {', '.join(file_format.dtypes)}"
         )
 
 

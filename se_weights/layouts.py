@@ -1,7 +1,5 @@
 """Axes are letters: `relayout(kernel, "OIHW", "HWIO")`. No permutation tuples, no reshape."""
 
-from math import prod
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +18,7 @@ def relayout(array: NDArray, source: str, target: str) -> NDArray:
     squeezed = array[tuple(0 if letter == UNIT else slice(None) for letter in source)]
     ordered = squeezed.transpose([position[letter] for letter in target if letter != UNIT])
     expanded = ordered[tuple(None if letter == UNIT else slice(None) for letter in target)]
-    assert expanded.shape == shape and prod(shape) == array.size
+    assert expanded.shape == shape
     return np.array(expanded, order="C", copy=True)
 
 
@@ -32,5 +30,7 @@ def relayout_shape(shape: tuple[int, ...], source: str, target: str) -> tuple[in
         raise ValueError(f"an array of shape {shape} does not have the axes {source}")
     sizes = dict(zip(source, shape, strict=True))
     if any(size != 1 for letter, size in zip(source, shape, strict=True) if letter == UNIT):
-        raise ValueError(f"an array of shape {shape} does not have the axes {source}: an axis marked 1 must be of size one")
+        raise ValueError(
+            f"an array of shape {shape} does not have the axes {source}: an axis marked 1 must be of size one"
+        )
     return tuple(1 if letter == UNIT else sizes[letter] for letter in target)

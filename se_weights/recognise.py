@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from se_spec import Architecture, ArchitectureError, Parameter, Role, architecture, list_architectures
 from se_spec.architecture import EXPANSION, SQUEEZES, STEM_KERNEL
-
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousDialect, WeightMismatch
 from se_weights.layouts import relayout_shape
@@ -40,7 +39,7 @@ class Reading:
 def recognise(
     what: str, shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
 ) -> Reading:
-    """The one reading that fits all tensors; `known` is the architecture, or its name, where the file or the user says it.
+    """The one reading that fits all tensors; `known` is the architecture, or its name, where it is told.
 
     Raises WeightMismatch with the differences from the nearest reading where none fits, and AmbiguousDialect where
     several fit that would give different weights.
@@ -103,7 +102,7 @@ class _Growth:
     def architectures(self) -> Iterator[Architecture]:
         stem, head = self.shape("conv1", Role.CONVOLUTION), self.shape("fc", Role.CLASSIFIER)
         depths, widths = self.stages()
-        stems = {(kernel, kernel): name for name, kernel in STEM_KERNEL.items()}
+        stems: dict[tuple[int, ...], str] = {(kernel, kernel): name for name, kernel in STEM_KERNEL.items()}
         if not (stem and head and depths and stem[2:] in stems):
             return
         grown = Architecture(

@@ -19,12 +19,16 @@ def unwrap(tensors: Mapping[str, NDArray]) -> tuple[dict[str, NDArray], list[str
     taken_off: list[str] = []
     inner = dict(tensors)
     for holder in HOLDERS:
-        held = {name.removeprefix(f"{holder}/"): tensor for name, tensor in inner.items() if name.startswith(f"{holder}/")}
+        held = {
+            name.removeprefix(f"{holder}/"): tensor for name, tensor in inner.items() if name.startswith(f"{holder}/")
+        }
         if held:
             inner = held
             taken_off.append(holder)
             break
-    while prefix := next((prefix for prefix in PREFIXES if inner and all(name.startswith(prefix) for name in inner)), None):
+    while prefix := next(
+        (prefix for prefix in PREFIXES if inner and all(name.startswith(prefix) for name in inner)), None
+    ):
         inner = {name.removeprefix(prefix): tensor for name, tensor in inner.items()}
         taken_off.append(prefix)
     return inner, taken_off

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 import flax
 import jax
 import numpy as np
-import se_flax
 from flax import nnx
 from numpy.typing import NDArray
+
+import se_flax
 from se_flax.weights import empty_model
+from se_parity.runners import DeviceMissing
 from se_spec import Architecture
 from se_weights import relayout
-
-from se_parity.runners import DeviceMissing
 
 Run = Callable[[NDArray], NDArray]
 

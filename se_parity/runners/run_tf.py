@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
-import se_tf
 from numpy.typing import NDArray
+
+import se_tf
+from se_parity.runners import DeviceMissing
 from se_spec import Architecture
 from se_weights import relayout
-
-from se_parity.runners import DeviceMissing
 
 Run = Callable[[NDArray], NDArray]
 
@@ -77,6 +77,8 @@ def features(model: se_tf.SEResNet) -> Callable[[NDArray], dict[str, NDArray]]:
 
     def run(images: NDArray) -> dict[str, NDArray]:
         outputs = by_name(relayout(images, "NCHW", "NHWC"), training=False)
-        return {name: relayout(np.asarray(keras.ops.convert_to_numpy(x)), "NHWC", "NCHW") for name, x in outputs.items()}
+        return {
+            name: relayout(np.asarray(keras.ops.convert_to_numpy(x)), "NHWC", "NCHW") for name, x in outputs.items()
+        }
 
     return run

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import se_torch
 import torch
 from numpy.typing import NDArray
-from se_spec import Architecture
 
+import se_torch
 from se_parity.runners import DeviceMissing
+from se_spec import Architecture
 
 Run = Callable[[NDArray], NDArray]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from se_spec import Architecture, Parameter, Role, manifest
-
 from se_weights.layouts import relayout_shape
 
 Words = Mapping[Role, tuple[str, str]]
@@ -25,12 +24,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Dialect:
-    """`place` names a parameter of an architecture; `companion` names a tensor beside it that carries no weight."""
+    """`place` names a parameter of an architecture; `companion` names a tensor beside it that carries no weight;
+    `refuses` says why the code base could not load an architecture, where it could not."""
 
     name: str
     summary: str
     place: Callable[[Parameter, Architecture], Place]
     companion: Callable[[Parameter], str | None] = lambda parameter: None
+    refuses: Callable[[Architecture], str | None] = lambda architecture: None
 
     def places(self, architecture: Architecture) -> dict[Parameter, Place]:
         """Where this dialect keeps every parameter of the architecture, in the manifest's order."""
@@ -40,7 +41,8 @@ class Dialect:
         """The join: what keeps tensors of these names and shapes from being this architecture in this dialect."""
         places = self.places(architecture)
         expected = {
-            place.name: relayout_shape(parameter.shape, parameter.axes, place.axes) for parameter, place in places.items()
+            place.name: relayout_shape(parameter.shape, parameter.axes, place.axes)
+            for parameter, place in places.items()
         }
         companions = {self.companion(parameter) for parameter in places}
         missing = [f"- {name} {shape}" for name, shape in expected.items() if name not in shapes]

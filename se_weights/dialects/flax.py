@@ -1,7 +1,6 @@
 """The trees of Flax: an NNX module's own, and Linen's, which keeps the running statistics in a collection apart."""
 
 from se_spec import Architecture, Parameter, Role
-
 from se_weights.dialects.dialect import Dialect, Place, Words
 
 WORDS: Words = {

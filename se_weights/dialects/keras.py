@@ -8,7 +8,6 @@ class and counter again (keras 3.15, saving_lib.py). The counters are why a plac
 import re
 
 from se_spec import Architecture, Parameter, Role
-
 from se_weights.dialects.dialect import Dialect, Place, Words
 
 WORDS: Words = {

@@ -2,7 +2,6 @@
 
 from se_spec import Architecture, Parameter, Role
 from se_spec.manifest import CANONICAL
-
 from se_weights.dialects.dialect import Dialect, Place
 
 

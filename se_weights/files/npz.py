@@ -12,7 +12,7 @@ from se_weights.files.stored import FLOATS, Format, Stored
 
 def read(path: Path) -> Stored:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             tensors = {name: archive[name] for name in archive.files}
         with zipfile.ZipFile(path) as archive:
             return Stored(tensors, json.loads(archive.comment or b"{}"))

@@ -37,7 +37,8 @@ STORAGES: dict[str, Any] = {
     "BoolStorage": np.bool_,
 }
 METADATA = "se_resnet.json"
-ALIGNMENT = 64
+ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
+"""Bytes: torch's alignment of storages, a zip record's fixed header, and that of the padding inside it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def read(path: Path) -> Stored:
         with zipfile.ZipFile(path) as archive:
             root = _root(path, archive)
             tree = _Unpickler(archive, root).load()
-            metadata = json.loads(archive.read(f"{root}/{METADATA}")) if f"{root}/{METADATA}" in archive.namelist() else {}
+            metadata = (
+                json.loads(archive.read(f"{root}/{METADATA}")) if f"{root}/{METADATA}" in archive.namelist() else {}
+            )
     except zipfile.BadZipFile as error:
         raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
     except UnsafeFile as error:
@@ -107,7 +110,9 @@ class _Unpickler(pickle.Unpickler):
         return self.storages[key]
 
 
-def _rebuild_tensor(storage: NDArray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> NDArray:
+def _rebuild_tensor(
+    storage: NDArray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
+) -> NDArray:
     if len(shape) != len(stride) or offset < 0 or any(size < 0 for size in (*shape, *stride)):
         raise ValueError(f"a tensor cannot have the shape {shape} and the stride {stride}")
     if prod(shape) > storage.size:
@@ -144,22 +149,28 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, NDArray]]:
 
 def write(path: Path, stored: Stored) -> None:
     names = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
-    with zipfile.ZipFile(path, "w") as archive:
-        _record(archive, "data.pkl", pickle_state_dict({name: (names[t.dtype], t.shape) for name, t in stored.tensors.items()}))
-        _record(archive, "byteorder", b"little")
-        for key, tensor in enumerate(stored.tensors.values()):
-            _record(archive, f"data/{key}", np.ascontiguousarray(tensor).tobytes())
-        _record(archive, METADATA, json.dumps(dict(stored.metadata)).encode())
-        _record(archive, "version", b"3\n")
+    declared = {name: (names[tensor.dtype], tensor.shape) for name, tensor in stored.tensors.items()}
+    with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        records: dict[str, bytes] = {
+            "data.pkl": pickle_state_dict(declared),
+            "byteorder": b"little",
+            **{
+                f"data/{key}": np.ascontiguousarray(tensor).tobytes()
+                for key, tensor in enumerate(stored.tensors.values())
+            },
+            METADATA: json.dumps(dict(stored.metadata)).encode(),
+            "version": b"3\n",
+        }
+        for name, content in records.items():
+            archive.writestr(_aligned(name, file.tell()), content)
 
 
-def _record(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """A stored record whose bytes begin on a multiple of 64, so that torch.load can map them into memory."""
+def _aligned(name: str, offset: int) -> zipfile.ZipInfo:
+    """A record, to be written at the offset, whose content begins on a multiple of 64: torch.load can then map it."""
     info = zipfile.ZipInfo(f"archive/{name}")
-    header = archive.fp.tell() + zipfile.sizeFileHeader + len(info.filename)
-    padding = -(header + 4) % ALIGNMENT
+    padding = -(offset + ZIP_HEADER + len(info.filename) + EXTRA_HEADER) % ALIGNMENT
     info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
-    archive.writestr(info, content)
+    return info
 
 
 PTH = Format("torch", (".pth", ".pt"), ("torch", "timm"), ALL_FLOATS, read, write)

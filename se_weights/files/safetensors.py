@@ -13,7 +13,8 @@ from se_weights.files.stored import ALL_FLOATS, Format, Stored
 def read(path: Path) -> Stored:
     try:
         with safe_open(path, framework="np") as file:
-            return Stored({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})
+            names = list(file.keys())
+            return Stored({name: file.get_tensor(name) for name in names}, file.metadata() or {})
     except SafetensorError as error:
         raise MalformedFile(f"{path} is not a readable safetensors file: {error}") from error
 
@@ -24,4 +25,6 @@ def write(path: Path, stored: Stored) -> None:
     save_file(contiguous, path, metadata=dict(stored.metadata) or None)
 
 
-SAFETENSORS = Format("safetensors", (".safetensors",), ("torch", "timm", "keras", "nnx", "linen"), ALL_FLOATS, read, write)
+SAFETENSORS = Format(
+    "safetensors", (".safetensors",), ("torch", "timm", "keras", "nnx", "linen"), ALL_FLOATS, read, write
+)

@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine, each with its own set-up: `make demo` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test sweep faults alone peers lint clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[all,report,test,dev]"
+	touch $(READY)
+
+demo: setup
+	$(BIN)/se-resnet demo --out build/demo
+
+test: setup
+	$(BIN)/pytest -m "not faults and not sweep"
+
+sweep: setup
+	$(BIN)/pytest -m sweep --timeout 900
+
+faults: setup
+	$(BIN)/pytest -m faults --timeout 900
+
+alone: setup
+	$(BIN)/nox --sessions alone
+
+peers: setup
+	$(BIN)/nox --sessions peers
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf build .nox $(VENV)

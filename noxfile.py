@@ -1,0 +1,27 @@
+"""Environments other than the development one: each extra alone, and the real peers."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+
+ALONE = {"torch": "torch", "tf": "tensorflow", "flax": "flax"}
+
+
+@nox.session(python="3.11")
+@nox.parametrize("extra", list(ALONE))
+def alone(session: nox.Session, extra: str) -> None:
+    """The package with one extra, and nothing of the other two frameworks."""
+    session.install("--constraint", "constraints.txt", f".[{extra},test]")
+    present = "; ".join(f"assert bool(find_spec({package!r})) is {name == extra}" for name, package in ALONE.items())
+    session.run("python", "-c", f"from importlib.util import find_spec; {present}")
+    session.run("pytest", "-q", "-m", "not faults and not full_size", "-k", "not test_logits or small or mode or block")
+
+
+@nox.session(python="3.11")
+def peers(session: nox.Session) -> None:
+    """timm and torchvision themselves make checkpoints, and ours must give their logits."""
+    session.install("torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31", "numpy==2.4.6")
+    session.install("--no-deps", ".")
+    session.install("h5py", "msgpack", "safetensors==0.8.0", "ml-dtypes", "click", "rich", "pytest", "pytest-timeout")
+    session.run("pytest", "-q", "-p", "no:cacheprovider", "parity_tests/peers", "-c", "parity_tests/peers/pytest.ini")

@@ -1,0 +1,71 @@
+"""One way to say the same thing to all three frameworks, in this process. Arrays are (N, C, spatial...) outside."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@dataclass(frozen=True)
+class Framework:
+    """`call` runs a module of the framework on its own arrays; `options` are what its constructors need."""
+
+    name: str
+    channel_axis: int
+    call: Callable[[Any, NDArray, bool], NDArray]
+    options: Callable[[], dict[str, Any]] = dict
+
+    @property
+    def package(self) -> Any:
+        return import_module(f"se_{self.name}")
+
+    @property
+    def models(self) -> Any:
+        return import_module(f"se_{self.name}.se_resnet")
+
+    def run(self, module: Any, x: NDArray, *, training: bool = False) -> NDArray:
+        """(N, C, spatial...) in and out; (N, classes) for a network."""
+        y = self.call(module, np.moveaxis(x, 1, self.channel_axis), training)
+        return y if y.ndim == 2 else np.moveaxis(y, self.channel_axis, 1)
+
+
+def _torch(module: Any, x: NDArray, training: bool) -> NDArray:
+    import torch
+
+    module.train(training)
+    with torch.no_grad():
+        return module(torch.tensor(x)).numpy()
+
+
+def _tf(module: Any, x: NDArray, training: bool) -> NDArray:
+    import keras
+
+    context = {"training": training} if module._call_has_training_arg else {}
+    return keras.ops.convert_to_numpy(module(keras.ops.convert_to_tensor(x), **context))
+
+
+def _flax(module: Any, x: NDArray, training: bool) -> NDArray:
+    import jax.numpy as jnp
+
+    if hasattr(module, "train"):
+        module.train() if training else module.eval()
+    return np.asarray(module(jnp.asarray(x)))
+
+
+def _rngs() -> dict[str, Any]:
+    from flax import nnx
+
+    return {"rngs": nnx.Rngs(0)}
+
+
+FRAMEWORKS = {
+    framework.name: framework
+    for framework in (Framework("torch", 1, _torch), Framework("tf", -1, _tf), Framework("flax", -1, _flax, _rngs))
+}

@@ -1,0 +1,190 @@
+"""Weights are bit-exact through every chain of conversions."""
+
+import json
+import sys
+from dataclasses import replace
+from itertools import pairwise, permutations, product
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import se_spec
+import se_weights
+from parity_tests.cases import ARCHITECTURES, architecture, needs, small_network
+from parity_tests.frameworks import FRAMEWORKS
+from se_spec import manifest
+from se_weights import Checkpoint, UnsupportedFormat, WeightMismatch, WriteFailed, relayout, weights_sha256
+from se_weights.files import safetensors
+from se_weights.layouts import relayout_shape
+from se_weights.recognise import recognise
+
+SUFFIXES = [".pth", ".pt", ".safetensors", ".weights.h5", ".msgpack", ".npz"]
+DIALECTS = {
+    ".pth": ["torch", "timm"],
+    ".safetensors": ["torch", "timm", "keras", "nnx", "linen"],
+    ".npz": ["torch", "timm", "keras", "nnx", "linen"],
+    ".msgpack": ["nnx", "linen"],
+    ".weights.h5": ["keras"],
+}
+
+
+def numbered(architecture) -> Checkpoint:
+    """Weights in which no two values of the network are the same, so that nothing can be swapped unseen."""
+    weights, count = {}, 1
+    for parameter in manifest(architecture):
+        size = int(np.prod(parameter.shape))
+        values = np.arange(count, count + size, dtype=np.uint32)
+        weights[parameter.name] = values.view(np.float32).reshape(parameter.shape)
+        count += size
+    return Checkpoint(architecture, weights)
+
+
+@pytest.mark.parametrize(("source", "target"), list(permutations(FRAMEWORKS, 2)))
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_each_of_the_six_directions_is_bit_exact(source, target, block):
+    for name in (source, target):
+        if needs(name).args[0]:
+            pytest.skip(needs(name).kwargs["reason"])
+    checkpoint = numbered(small_network(block, se_bias=True).architecture)
+    one, other = FRAMEWORKS[source], FRAMEWORKS[target]
+    first = one.package.SEResNet(checkpoint.architecture, **one.options())
+    second = other.package.SEResNet(checkpoint.architecture, **other.options())
+    one.package.load_weights(first, checkpoint.weights)
+    other.package.load_weights(second, one.package.read_weights(first))
+    assert weights_sha256(other.package.read_weights(second)) == weights_sha256(checkpoint.weights)
+
+
+@pytest.mark.parametrize(
+    "case", ["se_resnet18 with biases", "se_resnet50 of one channel", "resnet34", "se_resnet110_cifar"]
+)
+def test_a_tour_through_every_format_ends_where_it_began(tmp_path, case):
+    checkpoint = numbered(architecture(case))
+    paths = [tmp_path / f"{step}{suffix}" for step, suffix in enumerate([*SUFFIXES, ".pth"])]
+    se_weights.write(checkpoint, paths[0])
+    for source, target in pairwise(paths):
+        se_weights.convert(source, target)
+    final = se_weights.read(paths[-1])
+    assert final.architecture == checkpoint.architecture
+    assert weights_sha256(final.weights) == weights_sha256(checkpoint.weights)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dialect"), [(suffix, name) for suffix, names in DIALECTS.items() for name in names]
+)
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_every_format_holds_its_dialects(tmp_path, suffix, dialect, block):
+    name, squeeze = {"basic": ("se_resnet18", "round8"), "bottleneck": ("se_resnet50", "floor")}[block]
+    checkpoint = numbered(se_spec.architecture(name, se_bias=True, squeeze=squeeze))
+    path = tmp_path / f"weights{suffix}"
+    se_weights.write(checkpoint, path, dialect=dialect)
+    read = se_weights.read(path)
+    assert read.dialect == dialect
+    assert read.architecture == checkpoint.architecture
+    assert weights_sha256(read.weights) == weights_sha256(checkpoint.weights)
+
+
+@pytest.mark.parametrize(("case", "dialect"), list(product(ARCHITECTURES, ["torch", "keras", "nnx", "linen"])))
+def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
+    known = architecture(case)
+    places = se_weights.DIALECTS[dialect].places(known).items()
+    shapes = {place.name: relayout_shape(p.shape, p.axes, place.axes) for p, place in places}
+    reading = recognise("the file", shapes, se_weights.DIALECTS.values())
+    assert reading.architecture == known
+    assert [vars(place) for place in reading.dialect.places(known).values()] == [vars(place) for _, place in places]
+
+
+def test_unnamed_architectures_are_recognised_too(tmp_path):
+    known = se_spec.Architecture("unnamed", "bottleneck", (1, 3, 2), (8, 24, 40), "3x3", reduction=8, num_classes=3)
+    for suffix in SUFFIXES:
+        path = tmp_path / f"weights{suffix}"
+        se_weights.write(numbered(known), path)
+        stored = se_weights.read(path)
+        assert stored.architecture == known
+
+
+def test_a_named_architecture_takes_its_sizes_from_the_tensors(tmp_path):
+    checkpoint = numbered(se_spec.architecture("se_resnet18", num_classes=3, in_channels=1))
+    path = tmp_path / "weights.msgpack"
+    se_weights.write(checkpoint, path)
+    assert se_weights.read(path, architecture="se_resnet18").architecture == checkpoint.architecture
+    with pytest.raises(WeightMismatch, match="is not a se_resnet34"):
+        se_weights.read(path, architecture="se_resnet34")
+
+
+def test_metadata_travels_and_names_its_source(tmp_path):
+    first, second, third = (tmp_path / name for name in ("a.pth", "b.safetensors", "c.weights.h5"))
+    checkpoint = numbered(small_network().architecture)
+    se_weights.write(checkpoint, first)
+    se_weights.convert(first, second)
+    se_weights.convert(second, third)
+    metadata = se_weights.read(third).metadata
+    assert json.loads(metadata["architecture"]) == checkpoint.architecture.facts
+    assert metadata["tool"] == f"se-resnet {se_spec.__version__}"
+    with h5py.File(third) as file:
+        recorded = json.loads(file.attrs["se_resnet"])
+    assert recorded["source"] == "b.safetensors"
+    assert recorded["source_sha256"] == se_weights.file_sha256(second)
+    assert recorded["dialect"] == "keras"
+
+
+def test_a_transposed_view_is_written_as_it_reads(tmp_path):
+    """safetensors 0.8.0 writes the memory of a view and ignores its strides."""
+    square = np.arange(9, dtype=np.float32).reshape(3, 3).T
+    path = tmp_path / "view.safetensors"
+    save_file({"square": square}, path)
+    assert not np.array_equal(load_file(path)["square"], square), "safetensors is mended: the copy may go"
+    safetensors.write(path, safetensors.Stored({"square": square}))
+    assert np.array_equal(load_file(path)["square"], square)
+
+
+def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
+    """The read-back alone catches safetensors 0.8.0, with the copies in write() taken out."""
+
+    def careless(path, stored):
+        save_file({name: np.asfortranarray(array) for name, array in stored.tensors.items()}, path)
+
+    careless_format = replace(safetensors.SAFETENSORS, write=careless)
+    monkeypatch.setattr(sys.modules["se_weights.convert"], "format_of", lambda path: careless_format)
+    with pytest.raises(WriteFailed, match="reads back otherwise"):
+        se_weights.write(numbered(small_network().architecture), tmp_path / "weights.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_float_types_stay_as_they_are_or_are_refused(tmp_path, dtype, suffix):
+    network = small_network()
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    weights = {name: array.astype(kind) for name, array in network.weights.items()}
+    path = tmp_path / f"weights{suffix}"
+    if (suffix, dtype) == (".npz", "bfloat16"):
+        with pytest.raises(UnsupportedFormat, match="cannot hold bfloat16"):
+            se_weights.write(Checkpoint(network.architecture, weights), path)
+        return
+    se_weights.write(Checkpoint(network.architecture, weights), path)
+    assert weights_sha256(se_weights.read(path).weights) == weights_sha256(weights)
+
+
+def test_nan_payloads_and_signed_zeros_survive(tmp_path):
+    checkpoint = numbered(small_network().architecture)
+    odd = np.array([0x7FC00001, 0xFFC12345, 0x80000000, 0x00000001, 0x7F800000], np.uint32).view(np.float32)
+    checkpoint.weights["fc.bias"][:] = odd
+    path = tmp_path / "a.pth"
+    se_weights.write(checkpoint, path)
+    for suffix in SUFFIXES:
+        target = tmp_path / f"b{suffix}"
+        se_weights.convert(path, target)
+        assert se_weights.read(target).weights["fc.bias"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
+
+
+def test_relayout_names_axes_that_differ():
+    kernel = np.arange(24).reshape(2, 3, 2, 2)
+    assert np.array_equal(relayout(kernel, "OIHW", "HWIO"), kernel.transpose(2, 3, 1, 0))
+    assert relayout(kernel, "OIHW", "HWIO").flags.c_contiguous
+    assert relayout(kernel[0, :, :, 0], "OI", "OI11").shape == (3, 2, 1, 1)
+    for arguments in ((kernel, "OI", "IO"), (kernel, "OIHW", "HWI"), (kernel, "O1HW", "OHW")):
+        with pytest.raises(ValueError, match="axes"):
+            relayout(*arguments)

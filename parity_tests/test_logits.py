@@ -1,0 +1,102 @@
+"""Identical weights in all three frameworks: the same logits, in every mode."""
+
+import numpy as np
+import pytest
+
+import se_spec
+from parity_tests.cases import Network, each_architecture, named_network, needs, network, small_network
+from parity_tests.tolerances import FLOAT32_BLOCKS, FLOAT32_LOGITS, FLOAT64_LOGITS
+from se_parity import Oracle, Worker, check_parity, compare
+from se_parity.parity import MODES, installed_frameworks
+
+
+def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> float:
+    worker.load(network.architecture, network.weights, dtype)
+    logits = worker.logits(network.images.astype(dtype), mode)
+    assert logits.dtype == dtype
+    difference = compare(network.truth, logits)
+    assert difference.same_nonfinite
+    return difference.share
+
+
+@pytest.mark.parametrize("case", each_architecture())
+def test_float64_logits_are_the_oracles(worker, case):
+    assert share(worker, named_network(case), "float64") <= FLOAT64_LOGITS
+
+
+@pytest.mark.parametrize("case", each_architecture())
+def test_float32_logits_are_within_the_rounding_of_the_network(worker, case):
+    network = named_network(case)
+    assert share(worker, network, "float32") <= network.limit
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (31, 97), (64, 64)])
+def test_images_of_any_size_give_the_oracles_logits(worker, size):
+    images = network(small_network("basic").architecture, 1, *size)
+    assert share(worker, images, "float64") <= FLOAT64_LOGITS
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_mode_gives_the_oracles_logits(worker, block, dtype):
+    small = small_network(block)
+    limit = {"float64": FLOAT64_LOGITS, "float32": small.limit}[dtype]
+    assert worker.modes() == list(MODES[worker.framework])
+    for mode in MODES[worker.framework]:
+        assert share(worker, small, dtype, mode) <= limit, mode
+
+
+@pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])
+def test_every_blocks_output_is_the_same(worker, case):
+    known = named_network(case)
+    truth = {}
+
+    def observe(path, output):
+        truth[path] = output
+        return output
+
+    Oracle(known.architecture, known.weights, observe=observe).logits(known.images)
+    worker.load(known.architecture, known.weights, "float32")
+    features = worker.features(known.images)
+    assert list(features) == sorted(block.name for block in known.architecture.blocks())
+    for name, output in features.items():
+        assert compare(truth[name], output).share <= FLOAT32_BLOCKS, name
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(600)
+def test_se_resnet50_at_full_size_is_within_1e_5_in_every_mode():
+    full = network(se_spec.architecture("se_resnet50"), 2, 224, 224)
+    report = check_parity(
+        full.architecture, full.weights, full.images, frameworks=installed_frameworks(), dtypes=["float32"]
+    )
+    assert len(report.runs) == sum(len(MODES[framework]) for framework in installed_frameworks())
+    for run in report.runs:
+        assert run.difference.share <= min(run.limit, FLOAT32_LOGITS), (run.framework, run.mode)
+        assert run.difference.top1 == run.difference.top5 == 1
+
+
+@pytest.mark.parametrize(
+    "backend", [pytest.param("jax", marks=needs("flax")), pytest.param("torch", marks=needs("torch"))]
+)
+@needs("tf")
+def test_the_keras_model_gives_the_same_logits_on_other_backends(backend):
+    with Worker("tf", variables={"KERAS_BACKEND": backend}) as worker:
+        assert worker.environment["backend"] == backend
+        for block in ("basic", "bottleneck"):
+            small = small_network(block, se_bias=True)
+            assert share(worker, small, "float32") <= small.limit
+
+
+def test_nan_and_infinity_come_out_where_the_oracle_has_them(worker):
+    small = small_network("basic")
+    images = small.images.copy()
+    images[1, 0, 3, 3] = np.nan
+    truth = Oracle(small.architecture, small.weights).logits(images)
+    assert np.isnan(truth[1]).all()
+    assert not np.isnan(truth[0]).any()
+    worker.load(small.architecture, small.weights, "float32")
+    for mode in MODES[worker.framework]:
+        difference = compare(truth, worker.logits(images, mode))
+        assert difference.same_nonfinite, mode
+        assert difference.share <= small.limit
