@@ -124,8 +124,10 @@ def test_bfloat16_computation_keeps_float32_weights():
     from flax import nnx
 
     import se_flax
+    from se_flax.weights import empty_model
 
-    model = se_flax.SEResNet(small_network().architecture, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    model = empty_model(small_network().architecture, dtype=jnp.bfloat16)
+    se_flax.load_weights(model, small_network().weights)
     assert model(jnp.ones((1, 9, 9, 3))).dtype == jnp.bfloat16
     assert {str(leaf.dtype) for _, leaf in nnx.to_flat_state(nnx.state(model))} == {"float32"}
 
@@ -135,10 +137,11 @@ import jax, numpy as np
 from flax import nnx
 nnx.set_graph_mode(False)
 import se_flax
+from se_flax.weights import empty_model
 from parity_tests.cases import small_network
 from se_parity import compare
 network = small_network("bottleneck", se_bias=True)
-model = se_flax.SEResNet(network.architecture, rngs=nnx.Rngs(0))
+model = empty_model(network.architecture)
 se_flax.load_weights(model, network.weights)
 model.eval()
 images = np.moveaxis(network.images, 1, -1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.cases import Network, each_architecture, named_network, needs, network, small_network
+from parity_tests.cases import SMALL, Network, each_architecture, named_network, needs, network, small_network
 from parity_tests.tolerances import FLOAT32_BLOCKS, FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
 from se_parity.parity import MODES, installed_frameworks
@@ -44,6 +44,14 @@ def test_every_mode_gives_the_oracles_logits(worker, block, dtype):
     assert worker.modes() == list(MODES[worker.framework])
     for mode in MODES[worker.framework]:
         assert share(worker, small, dtype, mode) <= limit, mode
+
+
+def test_square_matrices_are_laid_out_right(worker):
+    """Gates with r = 1 and a classifier with as many classes as features: a shape cannot tell their transposes."""
+    facts = SMALL | {"num_classes": 64, "reduction": 1, "se_bias": True}
+    square = network(se_spec.architecture("se_resnet50", **facts))
+    assert square.weights["fc.weight"].shape == (64, 64)
+    assert share(worker, square, "float64") <= FLOAT64_LOGITS
 
 
 @pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])

@@ -48,10 +48,9 @@ def main() -> None:
 def run() -> None:
     """The console script: turns every failure into one message on standard error and a status."""
     try:
-        main(standalone_mode=False)
+        status = main(standalone_mode=False)  # click returns the status of context.exit()
         sys.stdout.flush()
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
+        sys.exit(status)
     except click.UsageError as error:
         error.show()
         sys.exit(_fail(error, error.exit_code, said=True))

@@ -16,6 +16,10 @@ class ResidualBlock(keras.layers.Layer):
         self.block = block
         self.zero_init_residual = zero_init_residual
 
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Calling the layers on a symbol builds them, so that a saved block can be loaded before it is called."""
+        self.call(keras.KerasTensor(shape, dtype=self.compute_dtype))
+
     def get_config(self) -> dict[str, Any]:
         own = {"block": asdict(self.block), "zero_init_residual": self.zero_init_residual}
         return {**super().get_config(), **own}

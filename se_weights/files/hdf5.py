@@ -1,6 +1,7 @@
 """`.weights.h5`, the weights file of Keras 3, through h5py; metadata travels as an attribute of the root."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,12 +46,15 @@ def _array(dataset: h5py.Dataset) -> NDArray:
 
 
 def write(path: Path, stored: Stored) -> None:
-    with h5py.File(path, "w") as file:
+    """Made in memory: where a disk is full, h5py itself would leave open handles that complain for ever."""
+    content = BytesIO()
+    with h5py.File(content, "w") as file:
         file.attrs[METADATA] = json.dumps(dict(stored.metadata))
         for name, tensor in stored.tensors.items():
             dataset = file.create_dataset(name, data=tensor)
             if tensor.dtype == ml_dtypes.bfloat16:
                 dataset.attrs["dtype"] = "bfloat16"
+    path.write_bytes(content.getbuffer())
 
 
 HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, read, write)

@@ -6,7 +6,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from se_weights.errors import MalformedFile
+from se_weights.errors import MalformedFile, WriteFailed
 from se_weights.files.stored import ALL_FLOATS, Format, Stored
 
 
@@ -22,7 +22,10 @@ def read(path: Path) -> Stored:
 def write(path: Path, stored: Stored) -> None:
     """safetensors 0.8.0 writes an array's memory and ignores its strides, so every array is made contiguous first."""
     contiguous = {name: np.array(tensor, order="C", copy=True) for name, tensor in stored.tensors.items()}
-    save_file(contiguous, path, metadata=dict(stored.metadata) or None)
+    try:
+        save_file(contiguous, path, metadata=dict(stored.metadata) or None)
+    except SafetensorError as error:
+        raise WriteFailed(f"safetensors could not write the file: {error}") from error
 
 
 SAFETENSORS = Format(

@@ -1,0 +1,169 @@
+"""The suite is itself tested: known faults are planted one at a time in a copy of the sources, and must be caught.
+
+Each fault names the test of the ordinary suite that catches it. `make faults` runs them; so does `.ci/run`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ["se_spec", "se_weights", "se_torch", "se_tf", "se_flax", "se_parity", "se_cli", "se_demo", "parity_tests"]
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    file: str
+    right: str
+    wrong: str
+    caught_by: str
+
+
+EVERY_MODE = "test_logits.py::test_every_mode_gives_the_oracles_logits"
+SQUARE = "test_logits.py::test_square_matrices_are_laid_out_right"
+TRAINING = "test_models.py::test_a_model_in_training_keeps_torchs_running_statistics"
+
+FAULTS = {
+    "Keras's lopsided padding at stride 2": Fault(
+        "se_tf/padding.py",
+        "return super().call(padded(inputs, self.kernel_size, 0.0))",
+        'self.padding = "same"\n        return super().call(inputs)',
+        f"{EVERY_MODE}[tf-float64-basic]",
+    ),
+    "batch norm epsilon of 1e-3": Fault(
+        "se_tf/se_resnet.py",
+        "epsilon=se_spec.BATCH_NORM_EPSILON",
+        "epsilon=1e-3",
+        f"{EVERY_MODE}[tf-float32-bottleneck]",
+    ),
+    "running mean and beta swapped": Fault(
+        "se_weights/dialects/flax.py",
+        '("bias", "C"),\n    Role.MEAN: ("mean", "C")',
+        '("mean", "C"),\n    Role.MEAN: ("bias", "C")',
+        f"{EVERY_MODE}[flax-float64-basic]",
+    ),
+    "kernel height and width swapped": Fault(
+        "se_weights/dialects/flax.py",
+        '("kernel", "HWIO")',
+        '("kernel", "WHIO")',
+        f"{EVERY_MODE}[flax-float64-bottleneck]",
+    ),
+    "a square matrix not transposed": Fault(
+        "se_tf/weights.py",
+        "variable.assign(array.astype(variable.dtype, copy=False))",
+        "variable.assign(array.T if array.shape == array.T.shape and array.ndim == 2 else array)",
+        f"{SQUARE}[tf]",
+    ),
+    "the gate before the last norm": Fault(
+        "se_flax/se_resnet.py",
+        "self.se(self.bn2(self.conv2(residual)))",
+        "self.bn2(self.se(self.conv2(residual)))",
+        f"{EVERY_MODE}[flax-float64-basic]",
+    ),
+    "no ReLU in the excitation": Fault(
+        "se_torch/se_layer.py",
+        "torch.relu(self.fc1(squeezed))",
+        "self.fc1(squeezed)",
+        "test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
+    ),
+    "momentum of 0.1 read Keras's way": Fault(
+        "se_tf/se_resnet.py",
+        "momentum=1 - se_spec.BATCH_NORM_MOMENTUM",
+        "momentum=se_spec.BATCH_NORM_MOMENTUM",
+        f"{TRAINING}[tf]",
+    ),
+    "a max-pool padded with zeros": Fault(
+        "se_tf/padding.py",
+        'self.pool_size, float("-inf")',
+        "self.pool_size, 0.0",
+        "test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf]",
+    ),
+    "running statistics not loaded": Fault(
+        "se_torch/weights.py",
+        "        for parameter in manifest(model.architecture):\n            state",
+        "        for parameter in (p for p in manifest(model.architecture) if p.role.learned):\n            state",
+        f"{EVERY_MODE}[torch-float64-basic]",
+    ),
+    "a biased running variance in Keras": Fault(
+        "se_tf/batch_norm.py", "(count / ops.maximum(count - 1, 1))", "1.0", f"{TRAINING}[tf]"
+    ),
+    "a biased running variance in Flax": Fault(
+        "se_flax/batch_norm.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
+    ),
+    "views written to safetensors as they lie": Fault(
+        "se_weights/files/safetensors.py",
+        'np.array(tensor, order="C", copy=True)',
+        "tensor",
+        "test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
+    ),
+    "a file kept without being read back": Fault(
+        "se_weights/convert.py",
+        "        _expect_same(",
+        "        _expect_same(stored, stored, path) or (",
+        "test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
+    ),
+    "the stride in the first 1x1": Fault(
+        "se_spec/architecture.py",
+        "Convolution(self.in_channels, self.mid_channels, kernel=1),\n"
+        "            Convolution(self.mid_channels, self.mid_channels, kernel=3, stride=self.stride),",
+        "Convolution(self.in_channels, self.mid_channels, kernel=1, stride=self.stride),\n"
+        "            Convolution(self.mid_channels, self.mid_channels, kernel=3),",
+        "test_spec.py::test_multiply_adds_are_the_published_ones",
+    ),
+    "reductions taken of the stage's width": Fault(
+        "se_spec/architecture.py",
+        "squeezed_channels(out_channels, self.reduction",
+        "squeezed_channels(width, self.reduction",
+        "test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faulty")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run(folder: Path, *tests: str) -> subprocess.CompletedProcess:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *(f"parity_tests/{test}" for test in tests),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_without_a_fault_the_catching_tests_pass(copy):
+    ran = run(copy, *sorted({fault.caught_by for fault in FAULTS.values()}))
+    assert ran.returncode == 0, ran.stdout[-3000:]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_caught(copy, name):
+    fault = FAULTS[name]
+    source = copy / fault.file
+    right = source.read_text()
+    assert right.count(fault.right) == 1, f"{fault.file} no longer holds the text that the fault replaces"
+    source.write_text(right.replace(fault.right, fault.wrong))
+    try:
+        ran = run(copy, fault.caught_by)
+    finally:
+        source.write_text(right)
+    assert ran.returncode == 1, ran.stdout[-3000:]
+    assert "1 failed" in ran.stdout
