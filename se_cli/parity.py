@@ -27,7 +27,7 @@ ALL_MODES = tuple(dict.fromkeys(mode for modes in MODES.values() for mode in mod
 @click.option("--dtype", "dtypes", metavar="LIST", help=f"Of {','.join(DTYPES)}; all by default.")
 @click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Images.")
-@click.option("--size", default="65x49", show_default=True, metavar="HxW", help="Height and width of the images.")
+@click.option("--size", default="64x49", show_default=True, metavar="HxW", help="Height and width of the images.")
 @click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK=PATH", help="An interpreter of its own.")
 @output_options
 @click.pass_context
