@@ -115,12 +115,12 @@ STATUSES = [
     (("inspect", "evil.pth"), 4, "asks for"),
     (("inspect", "weights.onnx"), 5, "no suffix that names a format"),
     (("convert", "small.pth", "a.weights.h5", "--dialect", "gluon"), 5, "no dialect 'gluon'"),
-    (("inspect", "absent.pth"), 6, "absent.pth"),
+    (("inspect", "absent.pth"), 6, "there is no file absent.pth"),
     (("parity", "absent.pth"), 6, "absent.pth"),
     (("convert", "small.pth", "taken.npz"), 6, "already there"),
     (("convert", "small.pth", "small.pth", "--force"), 6, "source itself"),
     (("convert", "small.pth", "nowhere/a.npz"), 6, "not a folder"),
-    (("inspect", "folder.pth"), 6, "folder.pth"),
+    (("inspect", "folder.pth"), 6, "folder.pth is not a file"),
 ]
 
 

@@ -1,5 +1,6 @@
 """What we write, the framework's own loader reads, and the reverse; and files that are not what they seem."""
 
+import argparse
 import os
 import pickle
 import zipfile
@@ -78,11 +79,8 @@ def test_wrappers_of_training_scripts_are_taken_off_and_said(tmp_path, prefix, h
 
     network = small_network()
     state = OrderedDict((prefix + name, torch.tensor(array)) for name, array in network.weights.items())
-    whole = (
-        {holder: state, "epoch": 3, "lr": 0.1, "notes": ["a"], "optimizer": {"state": {0: torch.ones(3)}}}
-        if holder
-        else state
-    )
+    notes = {"epoch": 3, "best": np.float64(0.9), "args": argparse.Namespace(lr=0.1), "device": torch.device("cpu")}
+    whole = {holder: state, "optimizer": {"state": {0: torch.ones(3)}}, **notes} if holder else state
     torch.save(whole, tmp_path / "training.pth")
     checkpoint = se_weights.read(tmp_path / "training.pth")
     assert weights_sha256(checkpoint.weights) == weights_sha256(network.weights)

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from se_cli.options import output_options
 from se_cli.output import Output, table
+from se_cli.statuses import FAILED
 from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
-
-FAILED = 1
 
 
 @click.command("demo")
@@ -23,16 +21,8 @@ def command(context: click.Context, out: Path, as_json: bool, quiet: bool) -> No
     Leaves the checkpoints, report.json and report.html in a folder. Status 1 if anything changed on the way.
     """
     output = Output(as_json, quiet)
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=output.progress_console,
-    )
-    with bar:
-        task = bar.add_task("", total=STEPS)
-        demo = run(out, on_step=lambda step: bar.update(task, description=step, advance=1))
+    with output.steps(STEPS) as on_step:
+        demo = run(out, on_step)
     from se_demo.report import write_report  # draws with matplotlib, which run() has made sure of
 
     page = write_report(demo, out)

@@ -1,11 +1,13 @@
 """What a command says: one JSON object on standard output, or tables for a person; progress on standard error."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 SCHEMA = 1
@@ -24,6 +26,14 @@ class Output:
         if not self.console.is_terminal:
             self.console.width = FILE_WIDTH
         self.progress_console = Console(stderr=True, quiet=quiet)
+
+    @contextmanager
+    def steps(self, total: int) -> Iterator[Callable[[str], None]]:
+        """A progress bar of so many steps; what it gives is called with the name of each step as it begins."""
+        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+        with Progress(*columns, console=self.progress_console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda step: bar.update(task, description=step, advance=1)
 
     def result(self, facts: dict[str, Any], *lines: str | Table) -> None:
         """Say the result: the facts to a machine, or the lines to a person."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import se_spec
@@ -60,15 +59,7 @@ def command(
     height, width = _size(size)
     architecture, weights = _subject(subject)
     images = sample_images(architecture, batch, height, width)
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=output.progress_console,
-    )
-    with bar:
-        task = bar.add_task("", total=count_steps(chosen, chosen_modes, chosen_dtypes))
+    with output.steps(count_steps(chosen, chosen_modes, chosen_dtypes)) as on_step:
         report = check_parity(
             architecture,
             weights,
@@ -78,7 +69,7 @@ def command(
             dtypes=chosen_dtypes,
             device=device,
             pythons=interpreters,
-            on_step=lambda step: bar.update(task, description=step, advance=1),
+            on_step=on_step,
         )
     output.result(report.facts, *_lines(report))
     if not report.passed:

@@ -30,7 +30,9 @@ def read(
     tensors bear them out. Raises WeightMismatch, AmbiguousDialect, MalformedFile, UnsafeFile or UnsupportedFormat.
     """
     path = Path(path)
-    stored = format_of(path).read(path)
+    file_format = format_of(path)
+    _expect_file(path)
+    stored = file_format.read(path)
     tensors, wrappers = unwrap(stored.tensors)
     known = architecture or _recorded_architecture(path, stored)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -111,6 +113,13 @@ def convert(
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _expect_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_file():
+        raise IsADirectoryError(f"{path} is not a file: it is a folder or a device")
 
 
 def _candidates(dialect: str | None) -> list[Dialect]:

@@ -7,7 +7,9 @@ Layout: torch 2.13, torch/serialization.py and torch/_utils.py.
 
 import json
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +39,22 @@ STORAGES: dict[str, Any] = {
     "BoolStorage": np.bool_,
 }
 METADATA = "se_resnet.json"
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+)
+"""What zipfile and pickle raise for damaged files, deep nesting and unknown compression among them."""
+
 ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
 """Bytes: torch's alignment of storages, a zip record's fixed header, and that of the padding inside it."""
 
@@ -54,17 +72,13 @@ def read(path: Path) -> Stored:
     try:
         with zipfile.ZipFile(path) as archive:
             root = _root(path, archive)
-            tree = _Unpickler(archive, root).load()
-            metadata = (
-                json.loads(archive.read(f"{root}/{METADATA}")) if f"{root}/{METADATA}" in archive.namelist() else {}
-            )
-    except zipfile.BadZipFile as error:
-        raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
+            record = f"{root}/{METADATA}"
+            metadata = json.loads(archive.read(record)) if record in archive.namelist() else {}
+            return Stored(dict(_leaves(_Unpickler(archive, root).load(), "")), metadata)
     except UnsafeFile as error:
         raise UnsafeFile(f"{path}: {error}") from error
-    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
+    except UNREADABLE as error:
         raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
-    return Stored(dict(_leaves(tree, "")), metadata)
 
 
 def _root(path: Path, archive: zipfile.ZipFile) -> str:
@@ -128,11 +142,33 @@ def _rebuild_parameter(tensor: NDArray, *rest: Any) -> NDArray:
     return tensor
 
 
+class _Note:
+    """Stands in for what training scripts keep beside the weights: options, scores, devices. Holds and runs nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): tuple,
+    **dict.fromkeys(
+        [
+            ("_codecs", "encode"),
+            ("argparse", "Namespace"),
+            ("collections", "defaultdict"),
+            ("numpy", "dtype"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy.core.multiarray", "scalar"),
+            ("torch", "device"),
+        ],
+        _Note,
+    ),
 }
 
 
