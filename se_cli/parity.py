@@ -51,10 +51,10 @@ def command(
     output = Output(as_json, quiet)
     interpreters = _interpreters(pythons)
     chosen = names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
-    expect_installed([framework for framework in chosen if framework not in interpreters])
     chosen_modes = names(modes, ALL_MODES, "--modes")
     if chosen_modes and not any(set(chosen_modes) & set(MODES[framework]) for framework in chosen):
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
+    expect_installed([framework for framework in chosen if framework not in interpreters])
     chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
     height, width = _size(size)
     architecture, weights = _subject(subject)
