@@ -23,8 +23,15 @@ ARCHITECTURES = {
 }
 """Every named architecture, and others that set each fact away from its default."""
 
-SWEPT = {name for name in se_spec.list_architectures() if name.endswith(("101", "152", "56_cifar", "110_cifar"))}
-"""Too deep for every run of the suite; `make sweep` runs them."""
+QUICK = {
+    "se_resnet18",
+    "se_resnet50",
+    "resnet18",
+    "se_resnet20_cifar",
+    "se_resnet18 with biases",
+    "se_resnet50 of one channel",
+}
+"""Those that every run of the suite takes; `make sweep` takes the others."""
 
 SMALL = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5}
 """A network whose channel counts all differ, small enough for the slow modes."""
@@ -76,7 +83,7 @@ def needs(framework: str) -> pytest.MarkDecorator:
 
 
 def each_architecture() -> list[object]:
-    return [pytest.param(case, marks=[pytest.mark.sweep] if case in SWEPT else []) for case in ARCHITECTURES]
+    return [pytest.param(case, marks=[] if case in QUICK else [pytest.mark.sweep]) for case in ARCHITECTURES]
 
 
 def each_framework(*frameworks: str) -> list[object]:

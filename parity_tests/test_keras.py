@@ -42,6 +42,20 @@ def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
     assert again.architecture == model.architecture
 
 
+@pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])
+def test_a_clone_gives_the_same_logits(name):
+    """Without a pool, and without SE: both leave an identity in the graph."""
+    import keras
+
+    import se_tf
+
+    model = se_tf.create_model(name)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 17, 12, 3)).astype(np.float32)
+    assert np.array_equal(clone.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
 def test_get_config_is_json_and_makes_the_same_network(model):
     import se_tf
 

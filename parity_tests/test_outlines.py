@@ -9,7 +9,7 @@ PACKAGES = ("se_torch", "se_tf", "se_flax")
 
 OWN = {
     "se_torch": set(),
-    "se_tf": {"build", "compute_output_shape", "get_config", "from_config"},  # what Keras saves and restores a layer by
+    "se_tf": {"build", "compute_output_shape", "get_config", "from_config", "identity"},  # how Keras saves and clones
     "se_flax": {"identity", "empty_model"},  # NNX has no identity layer, and is slow to draw weights it will not keep
 }
 """Functions and methods that one framework needs beside the common ones."""

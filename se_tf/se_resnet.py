@@ -181,14 +181,14 @@ def batch_norm(*, zero: bool = False, **kwargs: Any) -> BatchNorm:
 def max_pool(pool: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
     """The stem's pool, padded with minus infinity; the identity where the stem has none."""
     if not pool:
-        return keras.layers.Identity(**kwargs)
+        return identity(**kwargs)
     return MaxPool(pool.kernel, pool.stride, data_format="channels_last", **kwargs)
 
 
 def squeeze_excitation(block: Block, **kwargs: Any) -> keras.layers.Layer:
     """The block's SE layer; the identity where the network has none."""
     if not block.has_se:
-        return keras.layers.Identity(**kwargs)
+        return identity(**kwargs)
     return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels, **kwargs)
 
 
@@ -197,3 +197,8 @@ def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
     if not block.projection:
         return []
     return [convolution(block.projection, name="downsample_0", **kwargs), batch_norm(name="downsample_1", **kwargs)]
+
+
+def identity(**kwargs: Any) -> keras.layers.Layer:
+    """What takes nothing away. Keras's own Identity cannot be cloned once it has been given a dtype policy."""
+    return keras.layers.Activation("linear", **kwargs)
