@@ -39,5 +39,6 @@ def peers(session: nox.Session) -> None:
     """timm and torchvision themselves make checkpoints, and ours must give their logits."""
     session.install("torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31", "numpy==2.4.6")
     session.install("--no-deps", ".")
-    session.install("h5py", "msgpack", "safetensors==0.8.0", "ml-dtypes", "click", "rich", "pytest", "pytest-timeout")
+    needed = ["click", "h5py", "ml-dtypes", "msgpack", "pytest", "rich", "safetensors"]
+    session.install("--constraint", "constraints.txt", *needed)
     session.run("pytest", "-q", "-p", "no:cacheprovider", "parity_tests/peers", "-c", "parity_tests/peers/pytest.ini")
