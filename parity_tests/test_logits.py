@@ -95,6 +95,7 @@ def test_the_keras_model_gives_the_same_logits_on_other_backends(backend):
         assert share(worker, small, "float32") <= small.limit
 
 
+@pytest.mark.sweep
 def test_nan_and_infinity_come_out_where_the_oracle_has_them(worker):
     small = small_network("basic")
     images = small.images.copy()

@@ -70,6 +70,7 @@ def test_another_float_type_is_named(model, network):
     assert model.double()(torch.tensor(network.images).double()).dtype == torch.float64
 
 
+@pytest.mark.sweep
 def test_a_compiled_model_trains_as_the_eager_one(network):
     import torch
 
