@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from parity_tests.cases import needs, small_network
+from parity_tests.tolerances import FLOAT32_STEP
 from se_parity import compare
 
 pytestmark = needs("flax")
@@ -105,11 +106,9 @@ def test_linen_gives_the_same_logits_and_statistics(model, network):
     filled = {collection: take(tree, pure) for collection, tree in variables.items()}
     logits, moved = linen.apply(filled, images(network), mutable=["batch_stats"])
     model.train()
-    assert np.allclose(logits, model(images(network)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, model(images(network)), **FLOAT32_STEP)
     again = take(moved["batch_stats"], nnx.to_pure_dict(nnx.state(model)))
-    jax.tree.map(
-        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), moved["batch_stats"], again
-    )
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, **FLOAT32_STEP), moved["batch_stats"], again)
 
 
 def take(tree, source):

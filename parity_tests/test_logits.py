@@ -5,7 +5,7 @@ import pytest
 
 import se_spec
 from parity_tests.cases import SMALL, Network, each_architecture, named_network, needs, network, small_network
-from parity_tests.tolerances import FLOAT32_BLOCKS, FLOAT32_LOGITS, FLOAT64_LOGITS
+from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
 from se_parity.parity import MODES, installed_frameworks
 
@@ -68,7 +68,7 @@ def test_every_blocks_output_is_the_same(worker, case):
     features = worker.features(known.images)
     assert list(features) == sorted(block.name for block in known.architecture.blocks())
     for name, output in features.items():
-        assert compare(truth[name], output).share <= FLOAT32_BLOCKS, name
+        assert compare(truth[name], output).share <= known.limit, name
 
 
 @pytest.mark.sweep

@@ -22,7 +22,8 @@ def fill(layer, values) -> None:
         dense, word = name.split(".")
         owner = getattr(layer, dense)
         if hasattr(owner, "weight"):
-            getattr(owner, word).data.copy_(__import__("torch").from_numpy(value))
+            tensor = getattr(owner, word).data
+            tensor.copy_(tensor.new_tensor(value))
         elif hasattr(owner, "units"):
             getattr(owner, {"weight": "kernel", "bias": "bias"}[word]).assign(value.T)
         else:

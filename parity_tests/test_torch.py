@@ -1,12 +1,13 @@
 """What PyTorch's users rely on beside the logits."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 
 from parity_tests.cases import named_network, needs, small_network
-from parity_tests.tolerances import BFLOAT16_LOGITS
+from parity_tests.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 
 pytestmark = needs("torch")
@@ -87,14 +88,14 @@ def test_a_compiled_model_trains_as_the_eager_one(network):
         optimiser.step()
         moved.append({name: value.numpy() for name, value in net.state_dict().items()})
     for name, value in moved[0].items():
-        np.testing.assert_allclose(moved[1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(moved[1][name], value, err_msg=name, **FLOAT32_STEP)
 
 
 def test_a_copy_and_a_pickle_are_the_same_network(model, network):
-    import pickle
+    import torch
 
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert share(network, other(__import__("torch").tensor(network.images))) <= network.limit
+        assert share(network, other(torch.tensor(network.images))) <= network.limit
 
 
 def test_every_parameter_gets_a_gradient(model, network):

@@ -17,7 +17,7 @@ from se_parity.oracle import Array, Oracle
 from se_spec import Architecture
 
 FLOAT64_SHARE = 1e-11
-"""Of the logits' range; three orders above what float64 rounding does, six below what float32 does."""
+"""Of the logits' range; three orders above what float64 rounding does here, four below what float32 does."""
 
 FLOAT32_ROUNDOFF = 2.0**-24
 
@@ -25,7 +25,7 @@ DRAWS = 4
 """Independent draws of the simulated rounding."""
 
 DEVIATIONS = 3.0
-"""Rounding errors are drawn with this many standard deviations: the tail that one output in 400 reaches."""
+"""Every error is drawn this many times as large as the estimate above, which is one standard deviation of it."""
 
 
 def float32_share(

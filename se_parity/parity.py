@@ -21,6 +21,7 @@ PACKAGES = {"torch": "torch", "tf": "tensorflow", "flax": "flax"}
 
 DTYPES = ("float64", "float32")
 
+# The runners hold the modes themselves, in processes of their own; a test holds this list to theirs.
 MODES = {"torch": ("eager", "compile"), "tf": ("eager", "graph", "xla"), "flax": ("eager", "jit")}
 
 

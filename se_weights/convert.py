@@ -123,11 +123,13 @@ def _expect_file(path: Path) -> None:
 
 
 def _candidates(dialect: str | None) -> list[Dialect]:
-    if dialect is None:
-        return list(DIALECTS.values())
-    if dialect not in DIALECTS:
-        raise UnsupportedFormat(f"there is no dialect {dialect!r}; known: {', '.join(DIALECTS)}")
-    return [DIALECTS[dialect]]
+    return [_known_dialect(dialect)] if dialect else list(DIALECTS.values())
+
+
+def _known_dialect(name: str) -> Dialect:
+    if name not in DIALECTS:
+        raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
+    return DIALECTS[name]
 
 
 def _recorded_architecture(path: Path, stored: Stored) -> Architecture | None:
@@ -143,13 +145,12 @@ def _native(array: NDArray) -> NDArray:
 
 
 def _dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
-    name = dialect or file_format.dialects[0]
-    if name not in file_format.dialects:
-        _candidates(name)
+    known = _known_dialect(dialect or file_format.dialects[0])
+    if known.name not in file_format.dialects:
         raise UnsupportedFormat(
-            f"{path}: a {file_format.name} file holds the dialect {' or '.join(file_format.dialects)}, not {name}"
+            f"{path}: a {file_format.name} file holds the dialect {' or '.join(file_format.dialects)}, not {known.name}"
         )
-    return DIALECTS[name]
+    return known
 
 
 def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> None:
