@@ -8,13 +8,12 @@ from se_spec.architecture import (
     Block,
     Convolution,
     MaxPool,
-    architecture,
-    list_architectures,
     squeezed_channels,
 )
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.inputs import expect_features, expect_floating, expect_images
 from se_spec.manifest import Parameter, Role, manifest
+from se_spec.named import architecture, list_architectures
 from se_spec.version import __version__
 
 __all__ = [

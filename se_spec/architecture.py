@@ -7,7 +7,7 @@ Sources: Squeeze-and-Excitation Networks (arXiv 1709.01507) for SE; Deep Residua
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 BATCH_NORM_EPSILON = 1e-5
@@ -176,7 +176,7 @@ class Architecture:
     def from_facts(cls, facts: Mapping[str, Any]) -> "Architecture":
         """The architecture whose `facts` these are; facts left out take their defaults."""
         known = {field.name: field for field in fields(cls)}
-        _refuse_unknown_facts(facts, list(known))
+        refuse_unknown_facts(facts, list(known))
         absent = [name for name, field in known.items() if field.default is MISSING and name not in facts]
         if absent:
             raise ArchitectureError(f"an architecture needs the facts {', '.join(absent)}")
@@ -241,51 +241,14 @@ def _expect(holds: bool, fact: str, expected: str, got: object) -> None:
         raise ArchitectureError(f"{fact} must be {expected}: got {got!r}")
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
+    """The end of a sentence about an unknown word: what may have been meant, or all that is known."""
     near = difflib.get_close_matches(word, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}"
 
 
-def _refuse_unknown_facts(facts: Mapping[str, Any], known: list[str]) -> None:
+def refuse_unknown_facts(facts: Mapping[str, Any], known: list[str]) -> None:
+    """Raise ArchitectureError for the first fact that is none of the known ones."""
     for fact in facts:
         if fact not in known:
-            raise ArchitectureError(f"an architecture has no fact {fact!r}{_nearest(str(fact), known)}")
-
-
-_IMAGENET = {  # paper, table 1; Deep Residual Learning, table 1
-    "18": ("basic", (2, 2, 2, 2)),
-    "34": ("basic", (3, 4, 6, 3)),
-    "50": ("bottleneck", (3, 4, 6, 3)),
-    "101": ("bottleneck", (3, 4, 23, 3)),
-    "152": ("bottleneck", (3, 8, 36, 3)),
-}
-_CIFAR = {"20": 3, "56": 9, "110": 18}  # Deep Residual Learning, section 4.2: 6n + 2 layers, n blocks a stage
-
-_NAMED = {
-    known.name: known
-    for known in (
-        *(Architecture(f"se_resnet{depth}", block, depths) for depth, (block, depths) in _IMAGENET.items()),
-        *(Architecture(f"resnet{depth}", block, depths, se=False) for depth, (block, depths) in _IMAGENET.items()),
-        *(
-            Architecture(f"se_resnet{depth}_cifar", "basic", (n, n, n), (16, 32, 64), stem="3x3", num_classes=10)
-            for depth, n in _CIFAR.items()
-        ),
-    )
-}
-
-
-def list_architectures() -> list[str]:
-    """The names that `architecture` knows."""
-    return list(_NAMED)
-
-
-def architecture(name: str, **facts: Any) -> Architecture:
-    """The named architecture with the given facts in place of its own.
-
-    `architecture("se_resnet34", stem="3x3", num_classes=10)` is the CIFAR-style SE-ResNet of the tutorials.
-    Raises ArchitectureError, in a sentence that names the fact, for an unknown name or an impossible fact.
-    """
-    if name not in _NAMED:
-        raise ArchitectureError(f"there is no architecture {name!r}{_nearest(str(name), list(_NAMED))}")
-    _refuse_unknown_facts(facts, [field.name for field in fields(Architecture) if field.name != "name"])
-    return replace(_NAMED[name], **facts)
+            raise ArchitectureError(f"an architecture has no fact {fact!r}{nearest(str(fact), known)}")
