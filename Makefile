@@ -30,7 +30,7 @@ alone: setup
 	$(BIN)/nox --sessions alone
 
 peers: setup
-	$(BIN)/nox --sessions peers
+	$(BIN)/nox --sessions peers keras_peers
 
 lint: setup
 	$(BIN)/ruff check .

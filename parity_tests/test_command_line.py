@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.cases import needs, small_network
+from se_weights.dialects import DIALECTS
 
 
 def se_resnet(*arguments, folder: Path | None = None, **variables) -> subprocess.CompletedProcess:
@@ -192,10 +194,71 @@ def test_a_full_disk_leaves_nothing_behind(folder, target):
 @needs("torch")
 def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
     command = [sys.executable, "-m", "se_cli", "parity", str(file), "--frameworks", "torch"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(3)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and not children.read_text():  # until its worker is there
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
+
+
+@pytest.fixture
+def ambiguous(tmp_path):
+    """A file of pytorchcv's, which its tensors do not tell from a seresnet50b."""
+    known = se_spec.architecture("se_resnet50", depths=(1, 1), widths=(16, 32), num_classes=3, se_bias=True)
+    words = DIALECTS["pytorchcv"]
+    rng = np.random.default_rng(0)
+    path = tmp_path / "seresnet50.npz"
+    np.savez(path, **{name: rng.normal(size=shape).astype("f4") for name, shape in words.shapes(known).items()})
+    return path
+
+
+def test_a_file_that_fits_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
+    listed = se_resnet("inspect", ambiguous, "--json")
+    assert listed.returncode == 0
+    assert list(json.loads(listed.stdout)["candidates"]) == ["pytorchcv", "pytorchcv-b"]
+    target = tmp_path / "a.safetensors"
+    ran = se_resnet("convert", ambiguous, target)
+    assert ran.returncode == 2
+    assert "pytorchcv: " in ran.stderr
+    assert "stride_in=conv2" in ran.stderr
+    assert not target.exists()
+    assert se_resnet("convert", ambiguous, target, "--dialect", "pytorchcv-b").returncode == 0
+    assert json.loads(se_resnet("inspect", target, "--json").stdout)["architecture"]["stride_in"] == "conv2"
+    for command in ("compare", "parity"):
+        subjects = [ambiguous, target] if command == "compare" else [ambiguous, "--frameworks", "", "--size", "1"]
+        assert se_resnet(command, *subjects).returncode == 2
+    same = se_resnet("compare", ambiguous, target, "--dialect", "pytorchcv-b")
+    assert same.returncode == 0, same.stdout
+    other = se_resnet("compare", ambiguous, target, "--dialect", "pytorchcv")
+    assert other.returncode == 1
+    assert "! stride_in conv1 against conv2" in other.stdout
+
+
+def test_what_a_code_base_cannot_run_is_not_written_in_its_names(ambiguous, tmp_path):
+    source, target = tmp_path / "a.safetensors", tmp_path / "b.pth"
+    assert se_resnet("convert", ambiguous, source, "--dialect", "pytorchcv").returncode == 0
+    ran = se_resnet("convert", source, target, "--dialect", "timm")
+    assert ran.returncode == 5
+    assert "stride_in is conv1, and conv2 in timm" in ran.stderr
+    assert not target.exists()
+
+
+def test_a_reordering_is_made_on_request_and_recorded(ambiguous, tmp_path):
+    target = tmp_path / "rgb.safetensors"
+    ran = se_resnet("convert", ambiguous, target, "--source-dialect", "pytorchcv", "--rgb-input")
+    assert "input channels from BGR to RGB" in ran.stdout.replace("\n", " ")
+    assert "BGR to RGB" in json.loads(se_resnet("inspect", target, "--json").stdout)["metadata"]["reordered"]
+    ran = se_resnet("convert", target, tmp_path / "b.safetensors", "--standard-classes")
+    assert ran.returncode == 5
+    assert "1000 classes" in ran.stderr
+
+
+def test_keras_2_is_read_and_not_written(file, tmp_path):
+    ran = se_resnet("convert", file, tmp_path / "a.h5")
+    assert ran.returncode == 5
+    assert ".weights.h5" in ran.stderr

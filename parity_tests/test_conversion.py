@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import replace
-from itertools import pairwise, permutations, product
+from itertools import pairwise, permutations
 
 import h5py
 import ml_dtypes
@@ -13,12 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 import se_spec
 import se_weights
-from parity_tests.cases import ARCHITECTURES, architecture, needs, small_network
+from parity_tests.cases import architecture, needs, small_network
 from parity_tests.frameworks import FRAMEWORKS
 from se_spec import manifest
 from se_weights import Checkpoint, UnsupportedFormat, WeightMismatch, WriteFailed, relayout, weights_sha256
 from se_weights.files import safetensors
-from se_weights.layouts import relayout_shape
 from se_weights.recognise import recognise
 
 SUFFIXES = [".pth", ".pt", ".safetensors", ".weights.h5", ".msgpack", ".npz"]
@@ -29,6 +28,11 @@ DIALECTS = {
     ".msgpack": ["nnx", "linen"],
     ".weights.h5": ["keras"],
 }
+
+
+SWEEP = pytest.mark.sweep
+TELLING = ["se_resnet34 of the tutorials", "se_resnet18 with biases", "se_resnet50 of one channel"]
+"""Cases all of whose facts the tensors tell."""
 
 
 def numbered(architecture) -> Checkpoint:
@@ -86,23 +90,32 @@ def test_every_format_holds_its_dialects(tmp_path, suffix, dialect, block):
     assert weights_sha256(read.weights) == weights_sha256(checkpoint.weights)
 
 
-@pytest.mark.parametrize(("case", "dialect"), list(product(ARCHITECTURES, ["torch", "keras", "nnx", "linen"])))
+@pytest.mark.parametrize("dialect", ["torch", *(pytest.param(name, marks=SWEEP) for name in ("keras", "nnx", "linen"))])
+@pytest.mark.parametrize("case", [*se_spec.list_architectures(), *TELLING])
 def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
     known = architecture(case)
-    places = se_weights.DIALECTS[dialect].places(known).items()
-    shapes = {place.name: relayout_shape(p.shape, p.axes, place.axes) for p, place in places}
-    reading = recognise("the file", shapes, se_weights.DIALECTS.values())
+    words = se_weights.DIALECTS[dialect]
+    reading = recognise("the file", words.shapes(known), se_weights.DIALECTS.values())
     assert reading.architecture == known
-    assert [vars(place) for place in reading.dialect.places(known).values()] == [vars(place) for _, place in places]
+    assert reading.dialect.places(known) == words.places(known)
 
 
 def test_unnamed_architectures_are_recognised_too(tmp_path):
-    known = se_spec.Architecture("unnamed", "bottleneck", (1, 3, 2), (8, 24, 40), "3x3", reduction=8, num_classes=3)
+    known = se_spec.Architecture("unnamed", "bottleneck", (1, 3, 2), (8, 24, 40), num_classes=3)
+    known = known.replace(stem="3x3", reduction=8)
     for suffix in SUFFIXES:
         path = tmp_path / f"weights{suffix}"
         se_weights.write(numbered(known), path)
         stored = se_weights.read(path)
         assert stored.architecture == known
+
+
+@pytest.mark.parametrize("widths", [(24, 8), (8, 8, 16)])
+def test_stages_need_not_widen_where_names_tell_them_apart(tmp_path, widths):
+    known = se_spec.architecture("se_resnet18", depths=(2,) * len(widths), widths=widths, reduction=2, num_classes=3)
+    for suffix in (".pth", ".msgpack"):
+        se_weights.write(numbered(known), tmp_path / f"a{suffix}")
+        assert se_weights.read(tmp_path / f"a{suffix}").architecture.computes() == known.computes()
 
 
 def test_a_named_architecture_takes_its_sizes_from_the_tensors(tmp_path):
@@ -147,7 +160,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
         save_file({name: np.asfortranarray(array) for name, array in stored.tensors.items()}, path)
 
     careless_format = replace(safetensors.SAFETENSORS, write=careless)
-    monkeypatch.setattr(sys.modules["se_weights.convert"], "format_of", lambda path: careless_format)
+    monkeypatch.setattr(sys.modules["se_weights.writing"], "format_of", lambda path: careless_format)
     with pytest.raises(WriteFailed, match="reads back otherwise"):
         se_weights.write(numbered(small_network().architecture), tmp_path / "weights.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ def test_float64_logits_are_the_oracles(worker, case):
     assert share(worker, named_network(case), "float64") <= FLOAT64_LOGITS
 
 
-@pytest.mark.parametrize("case", each_architecture())
+@pytest.mark.parametrize("case", each_architecture(named_only=True))
 def test_float32_logits_are_within_the_rounding_of_the_network(worker, case):
     network = named_network(case)
     assert share(worker, network, "float32") <= network.limit

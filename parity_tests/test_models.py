@@ -11,7 +11,7 @@ from parity_tests.cases import small_network
 from parity_tests.tolerances import FLOAT32_STATISTICS, INITIAL_DEVIATION
 from se_parity import compare
 from se_parity.oracle import max_pool
-from se_spec import Role, manifest
+from se_spec import Convolution, MaxPool, Role, manifest
 from se_weights import WeightMismatch
 
 EXPORTS = {
@@ -117,7 +117,8 @@ def test_a_model_in_training_keeps_torchs_running_statistics(framework):
 
 def test_a_small_batch_shows_the_unbiased_variance(framework):
     """Two values a channel: the unbiased variance is twice the biased one."""
-    norm = framework.models.batch_norm(**({} if framework.name == "tf" else {"channels": 3}), **framework.options())
+    after = () if framework.name == "tf" else (Convolution(3, 3, 1),)
+    norm = framework.models.batch_norm(*after, 1e-5, **framework.options())
     x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
     framework.run(norm, x, training=True)
     variance = (
@@ -136,10 +137,11 @@ def test_evaluation_moves_no_statistics(framework):
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
 
 
-def test_a_max_pool_keeps_a_negative_map_negative(framework):
+@pytest.mark.parametrize("alignment", ["pad1", "ceil", "same"])
+def test_a_max_pool_keeps_a_negative_map_negative(framework, alignment):
     x = -1 - np.random.default_rng(0).random((2, 3, 7, 10)).astype(np.float32)
-    pool = framework.models.max_pool(se_spec.architecture("se_resnet18").max_pool)
-    assert np.array_equal(framework.run(pool, x), max_pool(x, 3, 2, 1))
+    pool = MaxPool(alignment)
+    assert np.array_equal(framework.run(framework.models.max_pool(pool), x), max_pool(x, pool))
 
 
 def test_initial_weights_have_the_same_distribution_in_every_framework(framework):

@@ -8,6 +8,7 @@ import pytest
 from parity_tests.cases import small_network
 from se_parity import Oracle, sample_images, trained_like_weights
 from se_parity.oracle import convolve, max_pool
+from se_spec import MaxPool
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +25,7 @@ def test_a_convolution_is_the_sum_of_its_products(kernel, stride):
 
 
 def test_a_max_pool_ignores_what_lies_outside_a_negative_map():
-    y = max_pool(np.full((1, 1, 4, 5), -3.0), kernel=3, stride=2, padding=1)
+    y = max_pool(np.full((1, 1, 4, 5), -3.0), MaxPool())
     assert y.shape == (1, 1, 2, 3)
     assert (y == -3).all()
 

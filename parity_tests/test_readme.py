@@ -10,6 +10,7 @@ import pytest
 import se_weights
 from parity_tests.cases import named_network, needs
 from se_cli.main import COMMANDS
+from se_weights.dialects import DIALECTS
 from se_weights.files import FORMATS
 
 ROOT = Path(__file__).parent.parent
@@ -56,9 +57,15 @@ def test_every_make_command_of_the_texts_exists():
 def test_the_table_of_formats_is_the_programs():
     for known in FORMATS:
         row = next(line for line in README.splitlines() if line.startswith(f"| `{known.suffixes[0]}`"))
-        assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.dialects)
+        assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.families)
         assert all(f"`{suffix}`" in row for suffix in known.suffixes)
 
 
+def test_the_table_of_dialects_is_the_programs():
+    table = README.partition("| dialect |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE)
+    assert rows == list(DIALECTS)
+
+
 def test_the_commands_of_the_design_are_there():
-    assert set(COMMANDS) == {"list", "inspect", "convert", "compare", "parity", "demo"}
+    assert set(COMMANDS) == {"list", "inspect", "identify", "convert", "compare", "parity", "demo"}

@@ -3,9 +3,19 @@ import json
 import pytest
 
 import se_spec
-from se_spec import Architecture, ArchitectureError, architecture, manifest, multiply_adds, parameter_count
+from se_spec import (
+    Architecture,
+    ArchitectureError,
+    MaxPool,
+    Squeeze,
+    Stem,
+    architecture,
+    manifest,
+    multiply_adds,
+    parameter_count,
+)
 
-COUNTS = [  # published, learned parameters: timm's and pytorchcv's tables, and the paper's for SE-ResNet-50
+COUNTS = [  # published, learned parameters: of timm, torchvision, pytorchcv, PaddleClas, NVIDIA and the paper
     ("resnet18", {}, 11_689_512),
     ("resnet34", {}, 21_797_672),
     ("resnet50", {}, 25_557_032),
@@ -22,6 +32,51 @@ COUNTS = [  # published, learned parameters: timm's and pytorchcv's tables, and 
     ("se_resnet20_cifar", {"se_bias": True}, 274_847),
     ("se_resnet56_cifar", {"se_bias": True}, 862_889),
     ("se_resnet110_cifar", {"se_bias": True}, 1_744_952),
+    ("se_resnet20_cifar", {}, 274_490),
+    ("se_resnet56_cifar", {}, 861_818),
+    ("se_resnet110_cifar", {}, 1_742_810),
+    ("se_resnet164bn_cifar", {"se_bias": True}, 1_906_258),
+    ("se_resnet272bn_cifar", {"se_bias": True}, 3_153_826),
+    ("se_resnet18", {}, 11_776_552),
+    ("se_resnet34", {}, 21_954_856),
+    ("se_resnet101", {}, 49_292_328),
+    ("se_resnet152", {}, 66_770_984),
+    ("se_resnet50", {"squeeze": "constant", "se_bias": True}, 26_055_720),
+    ("se_resnet50", {"num_classes": 8631, "se_bias": True}, 43_723_943),
+    ("se_resnet152d", {"se_bias": True}, 66_841_080),
+    ("se_resnext26_32x4d", {"se_bias": True}, 16_790_280),
+    ("se_resnext26d", {"se_bias": True}, 16_809_512),
+    ("se_resnext26t", {"se_bias": True}, 16_806_976),
+    ("se_resnext50_32x4d", {"se_bias": True}, 27_559_896),
+    ("se_resnext101_32x4d", {"se_bias": True}, 48_955_416),
+    ("se_resnext101_32x4d", {"se_bias": True, "squeeze": "constant"}, 45_251_128),
+    ("se_resnext101_64x4d", {"se_bias": True}, 88_232_984),
+    ("se_resnext101_32x8d", {"se_bias": True}, 93_569_048),
+    ("se_resnext101d_32x8d", {"se_bias": True}, 93_588_280),
+    ("senet154", {"se_bias": True}, 115_088_984),
+    ("senet154", {"se_bias": True, "groups": 32, "depths": (1, 1, 1, 1)}, 31_366_168),
+    ("senet154", {"se_bias": True, "groups": 32, "depths": (2, 2, 2, 2)}, 36_453_768),
+    (
+        "se_resnet18",
+        {"se_bias": True, "conv_bias": True, "stem": "3x3", "num_classes": 100},
+        11_314_012,
+    ),
+    (
+        "se_resnet18",
+        {"se_bias": True, "stem": {"kernel": 3, "inner": (32, 32)}, "shortcut": {"averages": True, "where": "stages"}},
+        11_802_048,
+    ),
+    (
+        "se_resnet34",
+        {"se_bias": True, "stem": {"kernel": 3, "inner": (32, 32)}, "shortcut": {"averages": True, "where": "stages"}},
+        21_982_324,
+    ),
+    ("resnext50_32x4d", {}, 25_028_904),
+    ("resnext101_32x8d", {}, 88_791_336),
+    ("resnext101_64x4d", {}, 83_455_272),
+    ("wide_resnet50_2", {}, 68_883_240),
+    ("wide_resnet101_2", {}, 126_886_696),
+    ("resnet50d", {}, 25_576_264),
 ]
 
 REDUCTIONS = [(2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9)]  # paper, table 10, in millions
@@ -40,7 +95,21 @@ IMPOSSIBLE = [
     ({"stem": 7}, "stem"),
     ({"block": "dense"}, "block"),
     ({"squeeze": "ceil"}, "squeeze"),
-    ({"num_classes": 0}, "num_classes"),
+    ({"num_classes": -1}, "num_classes"),
+    ({"groups": 7, "base_width": 5, "reduce_first": 2}, "groups"),
+    ({"groups": 0}, "groups"),
+    ({"widths": (8, 16, 32, 64), "base_width": 1, "reduction": 2}, "groups"),
+    ({"reduce_first": 3}, "reduce_first"),
+    ({"stride_in": "conv3"}, "stride_in"),
+    ({"stem": {"pool": "valid"}}, "pool"),
+    ({"stem": {"kernal": 3}}, "did you mean kernel"),
+    ({"stem": {"inner": (32, 0)}}, "inner"),
+    ({"shortcut": {"kernel": 5}}, "kernel"),
+    ({"shortcut": {"where": "here"}}, "where"),
+    ({"squeeze": {"after_relu": 1}}, "after_relu"),
+    ({"bn_epsilon": 0.0}, "bn_epsilon"),
+    ({"dropout": 1.0}, "dropout"),
+    ({"conv_bias": 1}, "conv_bias"),
     ({"num_classes": "10"}, "num_classes"),
     ({"in_channels": 3.0}, "in_channels"),
     ({"se": 1}, "se"),
@@ -78,8 +147,8 @@ def test_multiply_adds_follow_the_image_size():
 
 def test_the_cifar_style_net_of_the_tutorials_keeps_the_size_through_its_stem():
     tutorial = architecture("se_resnet34", stem="3x3", num_classes=10)
-    assert tutorial.conv1.kernel == 3
-    assert tutorial.conv1.stride == 1
+    (conv1,) = tutorial.stem_convolutions
+    assert (conv1.kernel, conv1.stride) == (3, 1)
     assert tutorial.max_pool is None
     assert tutorial.widths == (64, 128, 256, 512)
     assert [len(blocks) for blocks in tutorial.stages().values()] == [3, 4, 6, 3]
@@ -119,3 +188,42 @@ def test_facts_survive_json(name):
 def test_manifest_names_are_unique(name):
     names = [parameter.name for parameter in manifest(architecture(name))]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("facts", [{"groups": 32}, {"stride_in": "conv1"}, {"reduce_first": 2}, {"base_width": 128}])
+def test_a_basic_block_has_no_facts_of_a_bottleneck(facts):
+    with pytest.raises(ArchitectureError, match="bottleneck"):
+        architecture("se_resnet18", **facts)
+
+
+def test_a_group_keeps_the_facts_that_are_not_named():
+    changed = architecture("senet154", stem={"pool": "ceil"}, reduction=8, squeeze="round8", se_bias=True)
+    assert changed.stem == Stem(kernel=3, inner=(64, 64), width=128, pool="ceil")
+    assert changed.squeeze == Squeeze(reduction=8, rounding="round8", bias=True)
+
+
+def test_senet154_halves_its_first_1x1_and_has_3x3_shortcuts_where_it_strides():
+    blocks = list(architecture("senet154").blocks())
+    first, later = blocks[0], blocks[3]
+    assert [c.out_channels for c in first.convolutions] == [128, 256, 256]
+    assert first.convolutions[1].shape == (256, 2, 3, 3)
+    assert (first.projection.kernel, later.projection.kernel) == (1, 3)
+
+
+def test_an_averaging_shortcut_strides_in_its_mean():
+    blocks = list(architecture("se_resnet152d").blocks())
+    assert blocks[0].pool is None
+    assert (blocks[3].pool.stride, blocks[3].projection.stride) == (2, 1)
+
+
+@pytest.mark.parametrize("side", range(3, 130))
+def test_a_pools_sides_are_those_of_its_code_base(side):
+    """Floor with one margin on each side; torch's ceil_mode without margins; TensorFlow's SAME."""
+    expected = {"pad1": (side - 1) // 2 + 1, "ceil": -(-(side - 3) // 2) + 1, "same": -(-side // 2)}
+    assert {pool: MaxPool(pool).side(side) for pool in expected} == expected
+
+
+@pytest.mark.parametrize("name", se_spec.list_architectures())
+def test_a_named_architecture_is_named_by_its_shapes(name):
+    like = se_spec.named_like(architecture(name).replace(num_classes=3, se_bias=True, stem={"pool": "same"}))
+    assert like.name == name

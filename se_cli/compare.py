@@ -7,26 +7,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from se_cli.options import architecture_option, output_options
+from se_cli.options import architecture_option, output_options, settling_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
+from se_spec import facts_that_differ
 from se_weights import Checkpoint
 
 
 @click.command("compare")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
+@settling_option
 @architecture_option
 @output_options
 @click.pass_context
 def command(
-    context: click.Context, first: Path, second: Path, architecture: str | None, as_json: bool, quiet: bool
+    context: click.Context,
+    first: Path,
+    second: Path,
+    dialect: str | None,
+    architecture: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Whether FIRST and SECOND hold the same weights, bit for bit, whatever their formats and dialects.
 
     Differences: - only in FIRST, + only in SECOND, ! another shape or type, ~ other values. Status 1 if there are any.
     """
-    one, other = (se_weights.read(file, architecture=architecture) for file in (first, second))
+    one, other = (
+        se_weights.read_settled(file, dialect=dialect, architecture=architecture)[0] for file in (first, second)
+    )
     differences = _differences(one, other)
     hashes = [se_weights.weights_sha256(checkpoint.weights) for checkpoint in (one, other)]
     facts = {"same": not differences, "differences": differences, "weights_sha256": hashes}
@@ -55,12 +65,7 @@ def _difference(name: str, one: NDArray, other: NDArray) -> str | None:
 
 def _different_facts(one: Checkpoint, other: Checkpoint) -> list[str]:
     """Facts that the shapes do not tell but the numbers depend on."""
-    networks = [(a.conv1, a.max_pool, *a.blocks()) for a in (one.architecture, other.architecture)]
-    if networks[0] == networks[1]:
+    if one.architecture.computes() == other.architecture.computes():
         return []
-    mine, theirs = one.architecture.facts, other.architecture.facts
-    return [
-        f"! {fact} {mine[fact]} against {theirs[fact]}"
-        for fact in mine
-        if fact != "name" and mine[fact] != theirs[fact]
-    ]
+    differing = facts_that_differ(one.architecture, other.architecture).items()
+    return [f"! {fact} {mine} against {theirs}" for fact, (mine, theirs) in differing]

@@ -1,6 +1,9 @@
 """`se-resnet inspect`."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,7 +11,11 @@ import se_spec
 import se_weights
 from se_cli.options import architecture_option, output_options
 from se_cli.output import Output, table
+from se_weights import AmbiguousDialect
 from se_weights.files import format_of
+
+SAID = ("unwrapped", "left", "reordered", "identified")
+"""What the metadata tells of how the tensors were found and changed."""
 
 
 @click.command("inspect")
@@ -17,34 +24,71 @@ from se_weights.files import format_of
 @architecture_option
 @output_options
 def command(file: Path, dialect: str | None, architecture: str | None, as_json: bool, quiet: bool) -> None:
-    """What FILE holds: format, dialect, architecture, tensors, hashes."""
-    checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture)
+    """What FILE holds: format, dialect, architecture, preprocessing, tensors, hashes.
+
+    Where its tensors fit several dialects, the candidates are listed with the facts in which they differ.
+    """
+    output = Output(as_json, quiet)
+    held = {
+        "file": str(file),
+        "format": format_of(file).name,
+    }
+    try:
+        checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture)
+    except AmbiguousDialect as error:
+        content = {"bytes": file.stat().st_size, "sha256": se_weights.file_sha256(file)}
+        rows = [(name, line) for name, line in error.candidates.items()]
+        drawn = table("dialect", "what it would be", rows=rows)
+        said = f"{file}: {held['format']}; its tensors do not tell which of these it is. Say it with --dialect, or let "
+        output.result(
+            {**held, **content, "candidates": error.candidates},
+            said + "`se-resnet identify` find it from a few outputs.",
+            drawn,
+        )
+        return
     tensors = [
         {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": se_weights.tensor_sha256(array)}
         for name, array in checkpoint.weights.items()
     ]
+    preprocessing = checkpoint.preprocessing
     facts = {
-        "file": str(file),
-        "format": format_of(file).name,
+        **held,
         "bytes": file.stat().st_size,
         "sha256": checkpoint.metadata["source_sha256"],
         "dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.facts,
+        "preprocessing": asdict(preprocessing) if preprocessing else None,
         "parameters": se_spec.parameter_count(checkpoint.architecture),
         "weights_sha256": se_weights.weights_sha256(checkpoint.weights),
         "metadata": dict(checkpoint.metadata),
         "tensors": tensors,
     }
+    expected = _said(asdict(preprocessing)) if preprocessing else "not known"
     summary = table(
         "",
         "",
         rows=[
             ("format", f"{facts['format']}, {facts['bytes']:,} bytes, sha256 {facts['sha256']}"),
             ("dialect", f"{checkpoint.dialect}: {se_weights.DIALECTS[checkpoint.dialect].summary}"),
-            ("architecture", ", ".join(f"{fact}={value}" for fact, value in checkpoint.architecture.facts.items())),
+            *(
+                (key, checkpoint.metadata[key])
+                for key in ("unwrapped", "left", "reordered")
+                if key in checkpoint.metadata
+            ),
+            ("architecture", _said(checkpoint.architecture.facts)),
+            ("preprocessing", expected),
             ("parameters", f"{facts['parameters']:,}"),
             ("weights", f"sha256 {facts['weights_sha256']}, the same in every format and dialect"),
         ],
     )
-    rows = [(str(t["name"]), str(tuple(t["shape"])), str(t["dtype"]), str(t["sha256"])[:16]) for t in tensors]
-    Output(as_json, quiet).result(facts, summary, "", table("tensor", "shape", "dtype", "sha256", rows=rows))
+    listed = [(str(t["name"]), str(tuple(t["shape"])), str(t["dtype"]), str(t["sha256"])[:16]) for t in tensors]
+    output.result(facts, summary, "", table("tensor", "shape", "dtype", "sha256", rows=listed))
+
+
+def _said(facts: Mapping[str, Any], prefix: str = "") -> str:
+    """Facts in a line, those of a group by their dotted names."""
+    parts = (
+        _said(value, f"{prefix}{fact}.") if isinstance(value, Mapping) else f"{prefix}{fact}={value}"
+        for fact, value in facts.items()
+    )
+    return ", ".join(parts)

@@ -14,6 +14,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "list": "Architectures, with their parameters and multiply-adds.",
     "inspect": "What a weights file holds: format, dialect, architecture, tensors, hashes.",
+    "identify": "Find what a file's tensors do not tell, from a few outputs of the original code.",
     "convert": "Convert a weights file to the format that the target's suffix names.",
     "compare": "Whether two files hold the same weights, whatever their formats and dialects.",
     "parity": "Run a network in every framework and judge the logits.",

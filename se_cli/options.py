@@ -22,6 +22,14 @@ def architecture_option(command: Command) -> Command:
     )
 
 
+def settling_option(command: Command) -> Command:
+    return click.option(
+        "--dialect",
+        metavar="NAME",
+        help="How to read a file whose tensors fit several dialects; no other file needs it.",
+    )(command)
+
+
 def names(text: str | None, known: tuple[str, ...], option: str) -> list[str]:
     """The names in a comma-separated option, each one known; none where the option was left out."""
     chosen = [name.strip() for name in (text or "").split(",") if name.strip()]

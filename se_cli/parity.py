@@ -10,7 +10,7 @@ from rich.table import Table
 
 import se_spec
 import se_weights
-from se_cli.options import names, output_options
+from se_cli.options import names, output_options, settling_option
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, Report, check_parity, sample_images, trained_like_weights
@@ -28,11 +28,13 @@ ALL_MODES = tuple(dict.fromkeys(mode for modes in MODES.values() for mode in mod
 @click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Images.")
 @click.option("--size", default="64x49", show_default=True, metavar="HxW", help="Height and width of the images.")
 @click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK=PATH", help="An interpreter of its own.")
+@settling_option
 @output_options
 @click.pass_context
 def command(
     context: click.Context,
     subject: str,
+    dialect: str | None,
     frameworks: str | None,
     modes: str | None,
     dtypes: str | None,
@@ -57,7 +59,7 @@ def command(
     expect_installed([framework for framework in chosen if framework not in interpreters])
     chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
     height, width = _size(size)
-    architecture, weights = _subject(subject)
+    architecture, weights = _subject(subject, dialect)
     images = sample_images(architecture, batch, height, width)
     with output.steps(count_steps(chosen, chosen_modes, chosen_dtypes)) as on_step:
         report = check_parity(
@@ -95,10 +97,10 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
-def _subject(text: str) -> tuple[se_spec.Architecture, Mapping[str, NDArray]]:
+def _subject(text: str, dialect: str | None) -> tuple[se_spec.Architecture, Mapping[str, NDArray]]:
     """A file where there is one, or where the text can only mean one; else an architecture with weights made for it."""
     if Path(text).exists() or "." in text or "/" in text:
-        checkpoint = se_weights.read(text)
+        checkpoint, _ = se_weights.read_settled(text, dialect=dialect)
         return checkpoint.architecture, checkpoint.weights
     architecture = se_spec.architecture(text)
     return architecture, trained_like_weights(architecture)

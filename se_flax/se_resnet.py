@@ -11,6 +11,7 @@ from jax import Array
 
 import se_spec
 from se_flax.batch_norm import BatchNorm
+from se_flax.padding import MaxPool
 from se_flax.se_layer import SELayer, dense
 from se_spec import Architecture, Block, expect_floating, expect_images
 
@@ -21,15 +22,18 @@ class SEBasicBlock(nnx.Module):
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, **options)
-        self.bn1 = batch_norm(conv1.out_channels, **options)
+        self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
-        self.bn2 = batch_norm(conv2.out_channels, zero=zero_init_residual, **options)
+        self.bn2 = batch_norm(conv2, block.epsilon, zero=zero_init_residual, **options)
+        self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
+        self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.bn2(self.conv2(residual)))
+        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
         return nnx.relu(residual + x)
@@ -41,18 +45,21 @@ class SEBottleneck(nnx.Module):
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1, **options)
-        self.bn1 = batch_norm(conv1.out_channels, **options)
+        self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
-        self.bn2 = batch_norm(conv2.out_channels, **options)
+        self.bn2 = batch_norm(conv2, block.epsilon, **options)
         self.conv3 = convolution(conv3, **options)
-        self.bn3 = batch_norm(conv3.out_channels, zero=zero_init_residual, **options)
+        self.bn3 = batch_norm(conv3, block.epsilon, zero=zero_init_residual, **options)
+        self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
+        self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
         residual = nnx.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.bn3(self.conv3(residual)))
+        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
         return nnx.relu(residual + x)
@@ -80,13 +87,15 @@ class SEResNet(nnx.Module):
     ) -> None:
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.architecture = architecture
-        self.conv1 = convolution(architecture.conv1, **options)
-        self.bn1 = batch_norm(architecture.conv1.out_channels, **options)
+        for number, stem in enumerate(architecture.stem_convolutions, start=1):
+            setattr(self, f"conv{number}", convolution(stem, **options))
+            setattr(self, f"bn{number}", batch_norm(stem, architecture.bn_epsilon, **options))
         self.maxpool = max_pool(architecture.max_pool)
         for layer, blocks in architecture.stages().items():
             stage = [BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks]
             setattr(self, layer, nnx.List(stage))
-        self.fc = dense(architecture.features, architecture.num_classes, bias=True, **options)
+        self.dropout = dropout(architecture, rngs)
+        self.fc = classifier(architecture, **options)
 
     def __call__(self, images: Array) -> Array:
         self.expect(images)
@@ -97,7 +106,10 @@ class SEResNet(nnx.Module):
 
     def stem(self, images: Array) -> Array:
         """The features that the first block takes."""
-        return self.maxpool(nnx.relu(self.bn1(self.conv1(images))))
+        x = images
+        for number, _ in enumerate(self.architecture.stem_convolutions, start=1):
+            x = nnx.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+        return self.maxpool(x)
 
     def blocks(self) -> Iterator[tuple[str, nnx.Module]]:
         """The blocks by canonical name, in the order they are applied."""
@@ -106,12 +118,12 @@ class SEResNet(nnx.Module):
                 yield f"{layer}.{index}", block
 
     def head(self, x: Array) -> Array:
-        """The logits, from the last block's features averaged over space."""
-        return self.fc(jnp.mean(x, axis=(1, 2)))
+        """The logits, from the last block's features averaged over space; without classes, those features."""
+        return self.fc(self.dropout(jnp.mean(x, axis=(1, 2))))
 
     def expect(self, images: Array) -> None:
         """Raise unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.architecture.in_channels)
+        expect_images(images.shape, "NHWC", self.architecture.in_channels, self.architecture.smallest_side)
         expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
 
 
@@ -130,24 +142,25 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def convolution(convolution: se_spec.Convolution, **options: Any) -> nnx.Conv:
-    """A bias-free convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852)."""
+    """A convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852); biases begin at zero."""
     return nnx.Conv(
         convolution.in_channels,
         convolution.out_channels,
         (convolution.kernel, convolution.kernel),
         strides=convolution.stride,
         padding=convolution.padding,
-        use_bias=False,
+        feature_group_count=convolution.groups,
+        use_bias=convolution.bias,
         kernel_init=nnx.initializers.variance_scaling(2, "fan_out", "normal"),
         **options,
     )
 
 
-def batch_norm(channels: int, *, zero: bool = False, **options: Any) -> BatchNorm:
-    """Batch normalisation; `zero` starts its gain at zero instead of one."""
+def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any) -> BatchNorm:
+    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
     return BatchNorm(
-        channels,
-        epsilon=se_spec.BATCH_NORM_EPSILON,
+        convolution.out_channels,
+        epsilon=epsilon,
         momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
         scale_init=nnx.initializers.zeros if zero else nnx.initializers.ones,
         use_fast_variance=False,
@@ -157,10 +170,20 @@ def batch_norm(channels: int, *, zero: bool = False, **options: Any) -> BatchNor
 
 def max_pool(pool: se_spec.MaxPool | None) -> Callable[[Array], Array]:
     """The stem's pool, padded with minus infinity; the identity where the stem has none."""
+    return MaxPool(pool) if pool else identity
+
+
+def average_pool(pool: se_spec.AveragePool | None) -> Callable[[Array], Array]:
+    """The mean before a shortcut's projection, at an odd end of what is there; the identity where there is none."""
     if not pool:
         return identity
-    sides = (pool.kernel, pool.kernel), (pool.stride, pool.stride), ((pool.padding, pool.padding),) * 2
-    return partial(nnx.max_pool, window_shape=sides[0], strides=sides[1], padding=sides[2])
+    sides = {"window_shape": (pool.kernel,) * 2, "strides": (pool.stride,) * 2}
+    return partial(nnx.avg_pool, **sides, padding="SAME", count_include_pad=False)
+
+
+def activation(block: Block) -> Callable[[Array], Array]:
+    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    return nnx.relu if block.relu_before_se else identity
 
 
 def squeeze_excitation(block: Block, **options: Any) -> Callable[[Array], Array]:
@@ -174,7 +197,19 @@ def shortcut(block: Block, **options: Any) -> nnx.List:
     """The layers of the shortcut: a projection and its norm, or none."""
     if not block.projection:
         return nnx.List([])
-    return nnx.List([convolution(block.projection, **options), batch_norm(block.out_channels, **options)])
+    return nnx.List([convolution(block.projection, **options), batch_norm(block.projection, block.epsilon, **options)])
+
+
+def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], Array]:
+    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    if not architecture.num_classes:
+        return identity
+    return dense(architecture.features, architecture.num_classes, bias=True, **options)
+
+
+def dropout(architecture: Architecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+    """What training drops before the classifier; the identity where it drops nothing, and needs no random numbers."""
+    return nnx.Dropout(architecture.dropout, rngs=rngs) if architecture.dropout else identity
 
 
 def identity(x: Array) -> Array:

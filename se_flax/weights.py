@@ -10,7 +10,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import se_weights
-from se_flax.se_resnet import SEResNet
+from se_flax.se_resnet import SEResNet, dropout
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
 
@@ -49,10 +49,12 @@ def from_file(
 
 def empty_model(architecture: Architecture, **options: Any) -> SEResNet:
     """A model of shapes alone, to be filled by `load_weights`; drawing weights only to replace them takes seconds."""
-    return nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0), **options))
+    model = nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0), **options))
+    model.dropout = dropout(architecture, nnx.Rngs(0))  # its random state is no weight that could be loaded
+    return model
 
 
 def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:
     variables = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
     places = NNX.places(model.architecture)
-    return {parameter: variables[places[parameter].name] for parameter in manifest(model.architecture)}
+    return {parameter: variables[places[parameter].names[0]] for parameter in manifest(model.architecture)}

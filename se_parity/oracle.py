@@ -1,7 +1,8 @@
 """The truth: SE-ResNet in plain numpy and float64, written from the paper.
 
 Squeeze-and-Excitation Networks (arXiv 1709.01507), eq. 2-4 and figure 3, over Deep Residual Learning
-(arXiv 1512.03385). Every operation is the textbook's sum; nothing is fused, reordered or approximated.
+(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). Every operation is the
+textbook's sum; nothing is fused, reordered or approximated.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import BATCH_NORM_EPSILON, Architecture, Block
+from se_spec import Architecture, AveragePool, Block, Convolution, MaxPool
 
 Array = NDArray[np.float64]
 Observer = Callable[[str, Array], Array]
@@ -36,15 +37,17 @@ class Oracle:
         self.statistics = statistics or self.running_statistics
 
     def logits(self, images: NDArray) -> Array:
-        """Images (N, C, H, W) to logits (N, num_classes)."""
+        """Images (N, C, H, W) to logits (N, num_classes), or to the pooled features of a network without classes."""
         x = np.asarray(images, np.float64)
-        stem, pool = self.architecture.conv1, self.architecture.max_pool
-        x = self.relu("relu", self.norm("bn1", self.convolution("conv1", x, stem.stride)))
-        if pool:
-            x = self.observe("maxpool", max_pool(x, pool.kernel, pool.stride, pool.padding))
+        for number, convolution in enumerate(self.architecture.stem_convolutions, start=1):
+            x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
+            x = self.relu(f"relu{number}", x)
+        if self.architecture.max_pool:
+            x = self.observe("maxpool", max_pool(x, self.architecture.max_pool))
         for block in self.architecture.blocks():
             x = self.block(block, x)
-        return self.dense("fc", self.observe("pool", x.mean(axis=(2, 3))))
+        features = self.observe("pool", x.mean(axis=(2, 3)))
+        return self.dense("fc", features) if self.architecture.num_classes else features
 
     def block(self, block: Block, x: Array) -> Array:
         """The residual branch, scaled by its gates, plus the shortcut (paper, figure 3)."""
@@ -52,12 +55,16 @@ class Oracle:
         for number, convolution in enumerate(block.convolutions, start=1):
             if number > 1:
                 residual = self.relu(f"{block.name}.relu{number - 1}", residual)
-            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution.stride)
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
             residual = self.norm(f"{block.name}.bn{number}", residual)
+        if block.relu_before_se:
+            residual = self.relu(f"{block.name}.act", residual)
         if block.has_se:
             residual = self.squeeze_excitation(f"{block.name}.se", residual)
+        if block.pool:
+            x = self.observe(f"{block.name}.pool", average_pool(x, block.pool))
         if block.projection:
-            x = self.convolution(f"{block.name}.downsample.0", x, block.projection.stride)
+            x = self.convolution(f"{block.name}.downsample.0", x, block.projection)
             x = self.norm(f"{block.name}.downsample.1", x)
         return self.relu(block.name, residual + x)
 
@@ -65,11 +72,12 @@ class Oracle:
         """x scaled by sigmoid(W2 relu(W1 z)), where z is its mean over space (paper, eq. 2-4)."""
         squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)))
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
-        gate = self.observe(f"{path}.gate", 1 / (1 + np.exp(-self.dense(f"{path}.fc2", hidden))))
+        gate = self.observe(f"{path}.gate", sigmoid(self.dense(f"{path}.fc2", hidden)))
         return self.observe(path, x * gate[:, :, None, None])
 
-    def convolution(self, path: str, x: Array, stride: int) -> Array:
-        return self.observe(path, convolve(x, self.weights[f"{path}.weight"], stride))
+    def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
+        y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
+        return self.observe(path, y + _channels(self.weights[f"{path}.bias"]) if convolution.bias else y)
 
     def dense(self, path: str, x: Array) -> Array:
         product = x @ self.weights[f"{path}.weight"].T
@@ -77,7 +85,7 @@ class Oracle:
 
     def norm(self, path: str, x: Array) -> Array:
         mean, variance = self.statistics(path, x)
-        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + BATCH_NORM_EPSILON)
+        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - _channels(mean)
         return self.observe(path, centred * _channels(gain) + _channels(self.weights[f"{path}.bias"]))
 
@@ -88,20 +96,39 @@ class Oracle:
         return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)))
 
 
-def convolve(x: Array, kernel: Array, stride: int) -> Array:
-    """Cross-correlation of (N, C, H, W) with (O, C, kH, kW), with half a kernel of zeros on every side."""
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow, and without a warning for NaN."""
+    small = np.exp(-np.abs(x))
+    return np.where(x < 0, small, 1.0) / (1.0 + small)
+
+
+def convolve(x: Array, kernel: Array, stride: int, groups: int = 1) -> Array:
+    """Cross-correlation of (N, C, H, W) with (O, C / groups, kH, kW), with half a kernel of zeros on every side."""
     height, width = kernel.shape[2:]
     margins = (0, 0), (0, 0), (height // 2,) * 2, (width // 2,) * 2
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, margins), (height, width), axis=(2, 3))
-    return np.tensordot(windows[:, :, ::stride, ::stride], kernel, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
+    windows = windows[:, :, ::stride, ::stride]
+    pairs = zip(np.split(windows, groups, axis=1), np.split(kernel, groups), strict=True)
+    outputs = [np.tensordot(inputs, weights, ((1, 4, 5), (1, 2, 3))) for inputs, weights in pairs]
+    return np.concatenate(outputs, axis=3).transpose(0, 3, 1, 2)
 
 
-def max_pool(x: Array, kernel: int, stride: int, padding: int) -> Array:
-    """The largest value of each window of (N, C, H, W), with minus infinity on every side."""
-    margins = (0, 0), (0, 0), (padding, padding), (padding, padding)
+def max_pool(x: Array, pool: MaxPool) -> Array:
+    """The largest value of each window of (N, C, H, W), with margins of minus infinity."""
+    margins = (0, 0), (0, 0), *map(pool.margins, x.shape[2:])
     padded = np.pad(x, margins, constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
-    return windows[:, :, ::stride, ::stride].max(axis=(4, 5))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
+    return windows[:, :, :: pool.stride, :: pool.stride].max(axis=(4, 5))
+
+
+def average_pool(x: Array, pool: AveragePool) -> Array:
+    """The mean of what each window of (N, C, H, W) holds; the last window of an odd side holds less."""
+    rows, columns = (range(0, side, pool.stride) for side in x.shape[2:])
+    means = [
+        [x[:, :, row : row + pool.kernel, column : column + pool.kernel].mean(axis=(2, 3)) for column in columns]
+        for row in rows
+    ]
+    return np.moveaxis(np.array(means), (0, 1), (2, 3))
 
 
 def _channels(vector: Array) -> Array:

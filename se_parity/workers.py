@@ -3,6 +3,7 @@
 Settings that must precede an import are environment variables of the process. It may run under a Python of its own.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -67,6 +68,7 @@ class Worker:
                 env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **(variables or {})},
             )
         self.environment: dict[str, str] = {}
+        self.written: Mapping[str, NDArray] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -86,7 +88,8 @@ class Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # what was written and never read is flushed here
+                    pipe.close()
         self.folder.cleanup()
 
     def modes(self) -> list[str]:
@@ -94,7 +97,10 @@ class Worker:
 
     def load(self, architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> None:
         """Build the model that the next calls run."""
-        self._ask("load", facts=architecture.facts, weights=self._put("weights", weights), dtype=dtype)
+        if weights is not self.written:
+            self._put("weights", weights)
+            self.written = weights
+        self._ask("load", facts=architecture.facts, weights=self._path("weights"), dtype=dtype)
 
     def logits(self, images: NDArray, mode: str = "eager") -> NDArray:
         """Images (N, C, H, W) to logits (N, num_classes)."""

@@ -1,204 +1,133 @@
-"""Architecture and Block: every width, stride and kernel of an SE-ResNet is computed here, once.
+"""Architecture: the facts of one network. Every width, stride and kernel of its blocks is computed here, once.
 
-The models translate these facts into their framework's layers; they never calculate.
-Sources: Squeeze-and-Excitation Networks (arXiv 1709.01507) for SE; Deep Residual Learning
-(arXiv 1512.03385), table 1 and section 4.2, for the ResNets; torchvision's ResNet for the stride in the 3x3.
+Sources: Squeeze-and-Excitation Networks (arXiv 1709.01507) for SE and SENet-154; Deep Residual Learning
+(arXiv 1512.03385), table 1 and section 4.2, for the ResNets; Aggregated Residual Transformations (arXiv 1611.05431) for
+the groups; Bag of Tricks (arXiv 1812.01187), figure 2, for the deep stem and the averaging shortcut of ResNet-D.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
-BATCH_NORM_EPSILON = 1e-5
-"""Added to the variance before its square root is taken (torchvision, the Caffe default)."""
+from se_spec.block import BATCH_NORM_EPSILON, EXPANSION, Block
+from se_spec.errors import (
+    ArchitectureError,
+    expect,
+    expect_count,
+    expect_count_or_zero,
+    expect_counts,
+    expect_kind,
+    expect_one_of,
+    refuse_unknown,
+)
+from se_spec.facts import GROUPS, SHORTHANDS, Shortcut, Squeeze, Stem, grouped, squeezed_channels, tupled
+from se_spec.layers import Convolution, MaxPool
 
 BATCH_NORM_MOMENTUM = 0.1
 """Weight of the new batch in the running statistics (torch's convention; Keras and Flax write 1 minus it)."""
 
-EXPANSION = {"basic": 1, "bottleneck": 4}
-"""Output channels of a block, per unit of its stage's width."""
-
-STEM_KERNEL = {"7x7": 7, "3x3": 3}
-"""`7x7`: stride 2, then a 3x3 max-pool (ImageNet). `3x3`: stride 1 and no pool (CIFAR)."""
-
-IMAGE_SIZE = {"7x7": 224, "3x3": 32}
-"""Side in pixels of the square images that the papers quote a network's cost for."""
-
-SQUEEZES = {
-    "floor": lambda channels, reduction: channels // reduction,
-    "round8": lambda channels, reduction: max(8, (channels // reduction + 4) // 8 * 8),
-}
-"""How the squeezed width comes from the channels: the paper's C / r, or timm's C / r rounded to a multiple of 8."""
-
-
-class ArchitectureError(ValueError):
-    """An unknown architecture, or a fact that no SE-ResNet can have."""
-
-
-def squeezed_channels(channels: int, reduction: int, squeeze: str = "floor") -> int:
-    """Width of the SE bottleneck: C / r (paper, section 3.2), as `squeeze` rounds it."""
-    if reduction > channels:
-        raise ArchitectureError(
-            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels"
-        )
-    return SQUEEZES[squeeze](channels, reduction)
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """A bias-free square convolution, padded alike on every side so that stride 1 keeps the size."""
-
-    in_channels: int
-    out_channels: int
-    kernel: int
-    stride: int = 1
-
-    @property
-    def padding(self) -> int:
-        """Zeros on each side of each spatial axis."""
-        return self.kernel // 2
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """A square max-pool, padded alike on every side with minus infinity."""
-
-    kernel: int
-    stride: int
-
-    @property
-    def padding(self) -> int:
-        return self.kernel // 2
-
-
-@dataclass(frozen=True)
-class Block:
-    """One residual block with its numbers worked out. `stage` counts from 1, `index` from 0, as in `layer3.0`."""
-
-    kind: str
-    in_channels: int
-    mid_channels: int
-    out_channels: int
-    stride: int = 1
-    squeezed_channels: int = 0
-    se_bias: bool = False
-    stage: int = 1
-    index: int = 0
-
-    @property
-    def name(self) -> str:
-        """The block's canonical path, such as `layer3.0`."""
-        return f"layer{self.stage}.{self.index}"
-
-    @property
-    def has_se(self) -> bool:
-        return self.squeezed_channels > 0
-
-    @property
-    def projects(self) -> bool:
-        """Whether the shortcut is a 1x1 convolution, because the identity would not fit the sum."""
-        return self.stride != 1 or self.in_channels != self.out_channels
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
-        if self.kind == "basic":
-            return (
-                Convolution(self.in_channels, self.mid_channels, kernel=3, stride=self.stride),
-                Convolution(self.mid_channels, self.out_channels, kernel=3),
-            )
-        return (
-            Convolution(self.in_channels, self.mid_channels, kernel=1),
-            Convolution(self.mid_channels, self.mid_channels, kernel=3, stride=self.stride),
-            Convolution(self.mid_channels, self.out_channels, kernel=1),
-        )
-
-    @property
-    def projection(self) -> Convolution | None:
-        """The convolution of the shortcut, or None where the shortcut is the identity."""
-        if not self.projects:
-            return None
-        return Convolution(self.in_channels, self.out_channels, kernel=1, stride=self.stride)
-
 
 @dataclass(frozen=True)
 class Architecture:
-    """The facts of one network. Everything else about it follows from them."""
+    """The facts of one network. Everything else about it follows from them.
+
+    A bottleneck's 3x3 has `groups` x `base_width` channels for every 64 of its stage's width, and its first 1x1 has
+    them divided by `reduce_first`; `stride_in` names the convolution that strides. `dropout` is the share of features
+    that training drops before the classifier; without classes the network ends in its pooled features.
+    """
 
     name: str
     block: str
     depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    stem: str = "7x7"
+    stem: Stem = field(default_factory=Stem)
+    shortcut: Shortcut = field(default_factory=Shortcut)
     se: bool = True
-    reduction: int = 16
-    squeeze: str = "floor"
-    se_bias: bool = False
+    squeeze: Squeeze = field(default_factory=Squeeze)
+    groups: int = 1
+    base_width: int = 64
+    reduce_first: int = 1
+    stride_in: str = "conv2"
+    conv_bias: bool = False
+    bn_epsilon: float = BATCH_NORM_EPSILON
+    dropout: float = 0.0
     num_classes: int = 1000
     in_channels: int = 3
 
     def __post_init__(self) -> None:
-        for fact, kind in (
-            ("name", str),
-            ("block", str),
-            ("stem", str),
-            ("squeeze", str),
-            ("se", bool),
-            ("se_bias", bool),
-        ):
-            _expect(isinstance(getattr(self, fact), kind), fact, f"a {kind.__name__}", getattr(self, fact))
-        for fact, known in (("block", EXPANSION), ("stem", STEM_KERNEL), ("squeeze", SQUEEZES)):
-            _expect(getattr(self, fact) in known, fact, "one of " + ", ".join(known), getattr(self, fact))
-        for fact in ("reduction", "num_classes", "in_channels"):
-            _expect(_is_count(getattr(self, fact)), fact, "a positive integer", getattr(self, fact))
-        for fact in ("depths", "widths"):
-            value = getattr(self, fact)
-            _expect(
-                isinstance(value, tuple) and len(value) > 0 and all(map(_is_count, value)),
-                fact,
-                "a tuple of positive integers, one a stage",
-                value,
-            )
-        if len(self.depths) != len(self.widths):
+        expect_kind(str, name=self.name, block=self.block)
+        expect_one_of(EXPANSION, block=self.block)
+        expect_kind(bool, se=self.se, conv_bias=self.conv_bias)
+        expect_kind(float, bn_epsilon=self.bn_epsilon, dropout=self.dropout)
+        expect(0 < self.bn_epsilon < 1, "bn_epsilon", "between 0 and 1", self.bn_epsilon)
+        expect(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
+        expect_count(in_channels=self.in_channels, groups=self.groups, base_width=self.base_width)
+        expect_count_or_zero(num_classes=self.num_classes)
+        expect_one_of((1, 2), reduce_first=self.reduce_first)
+        expect_one_of(("conv1", "conv2"), stride_in=self.stride_in)
+        expect_counts(depths=self.depths, widths=self.widths)
+        for group, kind in GROUPS.items():
+            expect(isinstance(getattr(self, group), kind), group, f"a {kind.__name__}", getattr(self, group))
+        if len(self.depths) != len(self.widths) or not self.depths:
             raise ArchitectureError(
                 f"depths and widths must name the same stages: got depths={self.depths} and widths={self.widths}"
             )
-        if self.se:
-            squeezed_channels(self.widths[0] * EXPANSION[self.block], self.reduction, self.squeeze)
+        if self.block == "basic" and (self.groups, self.base_width, self.reduce_first) != (1, 64, 1):
+            raise ArchitectureError("groups, base_width and reduce_first are facts of bottlenecks, not of basic blocks")
+        if self.block == "basic" and self.stride_in != "conv2":
+            raise ArchitectureError("stride_in is a fact of bottlenecks; a basic block strides in its first 3x3")
+        for width in self.widths:
+            self._squeezed(width * EXPANSION[self.block])
+            mid = self._mid_channels(width)
+            if not mid or mid // self.reduce_first % self.groups:
+                raise ArchitectureError(f"groups must divide the widths: got {self.groups} groups for {mid} channels")
 
     @property
     def facts(self) -> dict[str, Any]:
         """Every fact by name, in a form that JSON keeps."""
-        return {fact: list(value) if isinstance(value, tuple) else value for fact, value in asdict(self).items()}
+        return _listed(asdict(self))
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Architecture":
         """The architecture whose `facts` these are; facts left out take their defaults."""
-        known = {field.name: field for field in fields(cls)}
-        refuse_unknown_facts(facts, list(known))
-        absent = [name for name, field in known.items() if field.default is MISSING and name not in facts]
+        given = {fact: tupled(value) for fact, value in facts.items()}
+        refuse_unknown(given, _FACTS)
+        absent = [known.name for known in fields(cls) if known.default is MISSING and known.name not in given]
+        absent = [name for name in absent if name not in GROUPS]
         if absent:
             raise ArchitectureError(f"an architecture needs the facts {', '.join(absent)}")
-        given: dict[str, Any] = {
-            fact: tuple(value) if isinstance(value, list) else value for fact, value in facts.items()
-        }
-        return cls(**given)
+        return cls(**grouped({group: kind() for group, kind in GROUPS.items()}, given))
+
+    def replace(self, **facts: Any) -> "Architecture":
+        """This architecture with other facts. A group takes the facts that are named and keeps its others; the words
+        of SHORTHANDS stand for facts of a group."""
+        refuse_unknown(facts, _FACTS)
+        return replace(self, **grouped({group: getattr(self, group) for group in GROUPS}, facts))
 
     @property
-    def conv1(self) -> Convolution:
-        """The convolution of the stem."""
-        return Convolution(self.in_channels, self.widths[0], STEM_KERNEL[self.stem], stride=2 if self.max_pool else 1)
+    def stem_convolutions(self) -> tuple[Convolution, ...]:
+        """The convolutions of the stem: `conv1`, and the others of a deep stem."""
+        widths = (self.in_channels, *self.stem.inner, self.stem.width or self.widths[0])
+        strides = (self.stem.stride, *[1] * len(self.stem.inner))
+        return tuple(
+            Convolution(inputs, outputs, self.stem.kernel, stride, bias=self.conv_bias)
+            for inputs, outputs, stride in zip(widths, widths[1:], strides, strict=False)
+        )
 
     @property
     def max_pool(self) -> MaxPool | None:
         """The pool of the stem, where it has one."""
-        return MaxPool(kernel=3, stride=2) if self.stem == "7x7" else None
+        return None if self.stem.pool == "none" else MaxPool(self.stem.pool)
+
+    @property
+    def smallest_side(self) -> int:
+        """The least side of an image, in pixels: a pool without margins needs a window."""
+        return 3 if self.stem.pool == "ceil" else 1
 
     @property
     def image_size(self) -> int:
         """Side of the images the papers use with this stem; the network itself takes any size."""
-        return IMAGE_SIZE[self.stem]
+        return 224 if self.max_pool else 32
 
     @property
     def features(self) -> int:
@@ -207,18 +136,29 @@ class Architecture:
 
     def blocks(self) -> Iterator[Block]:
         """The residual blocks in the order they are applied; the first of each later stage halves the size."""
-        in_channels = self.conv1.out_channels
+        in_channels = self.stem_convolutions[-1].out_channels
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            mid_channels = self._mid_channels(width)
             out_channels = width * EXPANSION[self.block]
             for index in range(depth):
+                stride = 2 if stage > 1 and index == 0 else 1
                 yield Block(
                     kind=self.block,
                     in_channels=in_channels,
-                    mid_channels=width,
+                    mid_channels=mid_channels,
                     out_channels=out_channels,
-                    stride=2 if stage > 1 and index == 0 else 1,
-                    squeezed_channels=squeezed_channels(out_channels, self.reduction, self.squeeze) if self.se else 0,
-                    se_bias=self.se_bias,
+                    stride=stride,
+                    first_channels=mid_channels // self.reduce_first,
+                    groups=self.groups,
+                    stride_in=self.stride_in,
+                    conv_bias=self.conv_bias,
+                    always_projects=self.shortcut.where == "blocks" or (self.shortcut.where == "stages" and index == 0),
+                    shortcut_kernel=self.shortcut.kernel if stride != 1 else 1,
+                    averages=self.shortcut.averages and stride != 1,
+                    squeezed_channels=self._squeezed(out_channels),
+                    se_bias=self.se and self.squeeze.bias,
+                    relu_before_se=self.se and self.squeeze.after_relu,
+                    epsilon=self.bn_epsilon,
                     stage=stage,
                     index=index,
                 )
@@ -231,24 +171,34 @@ class Architecture:
             stages.setdefault(f"layer{block.stage}", []).append(block)
         return stages
 
+    def computes(self) -> tuple[object, ...]:
+        """All that the logits depend on: two architectures that compute the same may differ in name and dropout."""
+        return self.stem_convolutions, self.max_pool, tuple(self.blocks()), self.num_classes
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    def _mid_channels(self, width: int) -> int:
+        return width * self.base_width // 64 * self.groups
 
-
-def _expect(holds: bool, fact: str, expected: str, got: object) -> None:
-    if not holds:
-        raise ArchitectureError(f"{fact} must be {expected}: got {got!r}")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The end of a sentence about an unknown word: what may have been meant, or all that is known."""
-    near = difflib.get_close_matches(word, known, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}"
+    def _squeezed(self, channels: int) -> int:
+        return squeezed_channels(channels, self.squeeze.reduction, self.squeeze.rounding) if self.se else 0
 
 
-def refuse_unknown_facts(facts: Mapping[str, Any], known: list[str]) -> None:
-    """Raise ArchitectureError for the first fact that is none of the known ones."""
-    for fact in facts:
-        if fact not in known:
-            raise ArchitectureError(f"an architecture has no fact {fact!r}{nearest(str(fact), known)}")
+_FACTS = [*(known.name for known in fields(Architecture)), *SHORTHANDS]
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def facts_that_differ(one: Architecture, other: Architecture) -> dict[str, tuple[object, object]]:
+    """The facts, by dotted name, that the two do not share; the name is no fact of what is computed."""
+    mine, theirs = _flat(one.facts), _flat(other.facts)
+    return {fact: (mine[fact], theirs[fact]) for fact in mine if mine[fact] != theirs[fact] and fact != "name"}
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for fact, value in facts.items():
+        flat |= _flat(value, f"{prefix}{fact}.") if isinstance(value, Mapping) else {f"{prefix}{fact}": value}
+    return flat

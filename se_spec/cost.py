@@ -1,11 +1,13 @@
-"""What an architecture costs: parameters and multiply-adds, from the manifest alone."""
+"""What an architecture costs: learned parameters from its manifest, multiply-adds from the sizes of its maps."""
 
 from math import prod
 
 from se_spec.architecture import Architecture
-from se_spec.manifest import Parameter, Role, manifest
+from se_spec.block import Block
+from se_spec.layers import AveragePool, Convolution, MaxPool
+from se_spec.manifest import manifest
 
-KERNELS = (Role.CONVOLUTION, Role.GATE, Role.CLASSIFIER)
+Sides = tuple[int, int]
 
 
 def parameter_count(architecture: Architecture) -> int:
@@ -17,23 +19,38 @@ def multiply_adds(architecture: Architecture, height: int | None = None, width: 
     """Multiply-adds of one image of height x width pixels; by default the size that the papers use.
 
     Counted: every convolution and fully connected layer, and for each SE block one addition per value squeezed and
-    one multiplication per value scaled (paper, section 4). Norms, biases, ReLUs and the final pooling are not.
+    one multiplication per value scaled (paper, section 4). Norms, biases, ReLUs and pooling are not.
     """
     height = height or architecture.image_size
-    width = width or height
+    sides = height, width or height
     total = 0
-    positions = 0
-    for parameter in manifest(architecture):
-        if parameter.role in KERNELS:
-            total += prod(parameter.shape) * _positions(parameter, height, width)
-        if parameter.role is Role.CONVOLUTION and ".downsample." not in parameter.module:
-            positions = _positions(parameter, height, width)
-        if parameter.role is Role.GATE and parameter.module.endswith(".fc2"):
-            total += 2 * parameter.shape[0] * positions
+    for convolution in architecture.stem_convolutions:
+        sides = _after(convolution, sides)
+        total += _cost(convolution, sides)
+    sides = _after(architecture.max_pool, sides)
+    for block in architecture.blocks():
+        total += _block(block, sides)
+        for convolution in block.convolutions:
+            sides = _after(convolution, sides)
+    return total + architecture.num_classes * architecture.features
+
+
+def _block(block: Block, sides: Sides) -> int:
+    total = 0
+    branch = sides
+    for convolution in block.convolutions:
+        branch = _after(convolution, branch)
+        total += _cost(convolution, branch)
+    if block.has_se:
+        total += 2 * block.out_channels * (block.squeezed_channels + prod(branch))
+    if block.projection:
+        total += _cost(block.projection, _after(block.projection, _after(block.pool, sides)))
     return total
 
 
-def _positions(parameter: Parameter, height: int, width: int) -> int:
-    if not parameter.stride:
-        return 1
-    return -(-height // parameter.stride) * -(-width // parameter.stride)
+def _after(layer: Convolution | MaxPool | AveragePool | None, sides: Sides) -> Sides:
+    return (layer.side(sides[0]), layer.side(sides[1])) if layer else sides
+
+
+def _cost(convolution: Convolution, sides: Sides) -> int:
+    return prod(convolution.shape) * prod(sides)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 
-def expect_images(shape: Sequence[int | None], axes: str, channels: int) -> None:
-    """Raise ValueError unless `shape` has the axes "NCHW" or "NHWC", with `channels` on C."""
+def expect_images(shape: Sequence[int | None], axes: str, channels: int, smallest_side: int = 1) -> None:
+    """Raise ValueError unless `shape` has the axes "NCHW" or "NHWC", with `channels` on C and no smaller side."""
     place = axes.index("C")
     if len(shape) == len(axes) and shape[place] == channels:
+        if any(size is not None and size < smallest_side for axis, size in enumerate(shape) if axis not in (0, place)):
+            raise ValueError(f"SEResNet expects images of at least {smallest_side} pixels a side: got {tuple(shape)}")
         return
     elsewhere = [axis for axis, size in enumerate(shape) if axis not in (0, place) and size == channels]
     hint = "; the channels seem to stand on another axis" if len(shape) == len(axes) and elsewhere else ""

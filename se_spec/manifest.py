@@ -4,17 +4,21 @@ The canonical names are the field's own (torchvision's ResNet plus `se.fc1` and 
 them loads into PyTorch as it is. Everything that names, stores, converts or counts weights is a join on this list.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
-from se_spec.architecture import Architecture, Block, Convolution
+from se_spec.architecture import Architecture
+from se_spec.block import Block
+from se_spec.layers import Convolution
 
 
 class Role(StrEnum):
     """What a parameter does. A dialect has one word and one axis order a role."""
 
     CONVOLUTION = "convolution"
+    CONVOLUTION_BIAS = "convolution bias"
     GAMMA = "gamma"
     BETA = "beta"
     MEAN = "mean"
@@ -30,8 +34,37 @@ class Role(StrEnum):
         return self not in (Role.MEAN, Role.VARIANCE)
 
 
-CANONICAL = {
+class Layer(StrEnum):
+    """The layer that owns a parameter. A dialect has one path a layer."""
+
+    STEM_CONVOLUTION = "stem convolution"
+    STEM_NORM = "stem norm"
+    CONVOLUTION = "convolution"
+    NORM = "norm"
+    GATE = "gate"
+    PROJECTION = "projection"
+    PROJECTION_NORM = "projection norm"
+    CLASSIFIER = "classifier"
+
+
+NORM_ROLES = (Role.GAMMA, Role.BETA, Role.MEAN, Role.VARIANCE)
+"""What a norm keeps, in the order in which every framework lists it."""
+
+CANONICAL_LAYERS: Mapping[Layer, str] = {
+    Layer.STEM_CONVOLUTION: "conv{number}",
+    Layer.STEM_NORM: "bn{number}",
+    Layer.CONVOLUTION: "layer{stage}.{index}.conv{number}",
+    Layer.NORM: "layer{stage}.{index}.bn{number}",
+    Layer.GATE: "layer{stage}.{index}.se.fc{number}",
+    Layer.PROJECTION: "layer{stage}.{index}.downsample.0",
+    Layer.PROJECTION_NORM: "layer{stage}.{index}.downsample.1",
+    Layer.CLASSIFIER: "fc",
+}
+"""The canonical path of each layer; stages and numbers count from 1, the indices of blocks from 0."""
+
+CANONICAL_WORDS = {
     Role.CONVOLUTION: ("weight", "OIHW"),
+    Role.CONVOLUTION_BIAS: ("bias", "O"),
     Role.GAMMA: ("weight", "C"),
     Role.BETA: ("bias", "C"),
     Role.MEAN: ("running_mean", "C"),
@@ -46,26 +79,36 @@ CANONICAL = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights or of running statistics.
+    """One array of weights or of running statistics. `number` tells the layers of one kind in a block apart."""
 
-    `module` is the canonical path of the layer that owns it (`layer3.0.conv2`). `stride` is the size, in input
-    pixels along each axis, of one position at which it is applied; 0 where it is applied once an image.
-    """
-
-    module: str
+    layer: Layer
     role: Role
-    shape: tuple[int, ...]
-    stride: int = 0
+    shape: tuple[int, ...] = ()
+    stage: int = 0
+    index: int = 0
+    number: int = 1
+
+    def path(self, layers: Mapping[Layer, str | tuple[str, ...]]) -> str:
+        """The path of its layer in a table like CANONICAL_LAYERS, or in one with a path a number. `unit` is the index
+        of the block counted from 1."""
+        pattern = layers[self.layer]
+        pattern = pattern if isinstance(pattern, str) else pattern[self.number - 1]
+        return pattern.format(stage=self.stage, index=self.index, unit=self.index + 1, number=self.number)
+
+    @property
+    def module(self) -> str:
+        """The canonical path of the layer that owns it, such as `layer3.0.conv2`."""
+        return self.path(CANONICAL_LAYERS)
 
     @property
     def name(self) -> str:
         """The canonical name, such as `layer3.0.conv2.weight`."""
-        return f"{self.module}.{CANONICAL[self.role][0]}"
+        return f"{self.module}.{CANONICAL_WORDS[self.role][0]}"
 
     @property
     def axes(self) -> str:
         """One letter an axis: O and I are output and input channels, H and W the kernel's sides, C the channels."""
-        return CANONICAL[self.role][1]
+        return CANONICAL_WORDS[self.role][1]
 
 
 def manifest(architecture: Architecture) -> tuple[Parameter, ...]:
@@ -74,38 +117,32 @@ def manifest(architecture: Architecture) -> tuple[Parameter, ...]:
 
 
 def _parameters(architecture: Architecture) -> Iterator[Parameter]:
-    stride = architecture.conv1.stride
-    yield from _normalised("conv1", "bn1", architecture.conv1, stride)
-    if architecture.max_pool:
-        stride *= architecture.max_pool.stride
+    for number, convolution in enumerate(architecture.stem_convolutions, start=1):
+        yield from _normalised(Layer.STEM_CONVOLUTION, Layer.STEM_NORM, convolution, number=number)
     for block in architecture.blocks():
-        yield from _block(block, stride)
-        stride *= block.stride
-    yield Parameter("fc", Role.CLASSIFIER, (architecture.num_classes, architecture.features))
-    yield Parameter("fc", Role.CLASSIFIER_BIAS, (architecture.num_classes,))
+        yield from _block(block)
+    if architecture.num_classes:
+        yield Parameter(Layer.CLASSIFIER, Role.CLASSIFIER, (architecture.num_classes, architecture.features))
+        yield Parameter(Layer.CLASSIFIER, Role.CLASSIFIER_BIAS, (architecture.num_classes,))
 
 
-def _block(block: Block, stride: int) -> Iterator[Parameter]:
-    branch_stride = stride
+def _block(block: Block) -> Iterator[Parameter]:
+    place = {"stage": block.stage, "index": block.index}
     for number, convolution in enumerate(block.convolutions, start=1):
-        branch_stride *= convolution.stride
-        yield from _normalised(f"{block.name}.conv{number}", f"{block.name}.bn{number}", convolution, branch_stride)
+        yield from _normalised(Layer.CONVOLUTION, Layer.NORM, convolution, **place, number=number)
     if block.has_se:
-        for attribute, shape in (
-            ("fc1", (block.squeezed_channels, block.out_channels)),
-            ("fc2", (block.out_channels, block.squeezed_channels)),
-        ):
-            yield Parameter(f"{block.name}.se.{attribute}", Role.GATE, shape)
+        widths = block.out_channels, block.squeezed_channels, block.out_channels
+        for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+            yield Parameter(Layer.GATE, Role.GATE, (outputs, inputs), **place, number=number)
             if block.se_bias:
-                yield Parameter(f"{block.name}.se.{attribute}", Role.GATE_BIAS, shape[:1])
+                yield Parameter(Layer.GATE, Role.GATE_BIAS, (outputs,), **place, number=number)
     if block.projection:
-        shortcut = f"{block.name}.downsample"
-        yield from _normalised(f"{shortcut}.0", f"{shortcut}.1", block.projection, stride * block.projection.stride)
+        yield from _normalised(Layer.PROJECTION, Layer.PROJECTION_NORM, block.projection, **place)
 
 
-def _normalised(module: str, norm: str, convolution: Convolution, stride: int) -> Iterator[Parameter]:
-    out_channels = convolution.out_channels
-    shape = (out_channels, convolution.in_channels, convolution.kernel, convolution.kernel)
-    yield Parameter(module, Role.CONVOLUTION, shape, stride)
-    for role in (Role.GAMMA, Role.BETA, Role.MEAN, Role.VARIANCE):
-        yield Parameter(norm, role, (out_channels,), stride)
+def _normalised(layer: Layer, norm: Layer, convolution: Convolution, **place: int) -> Iterator[Parameter]:
+    yield Parameter(layer, Role.CONVOLUTION, convolution.shape, **place)
+    if convolution.bias:
+        yield Parameter(layer, Role.CONVOLUTION_BIAS, (convolution.out_channels,), **place)
+    for role in NORM_ROLES:
+        yield Parameter(norm, role, (convolution.out_channels,), **place)

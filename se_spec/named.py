@@ -1,35 +1,99 @@
 """The named architectures: a table, and the two functions that read it."""
 
-from dataclasses import fields, replace
 from typing import Any
 
-from se_spec.architecture import Architecture, ArchitectureError, nearest, refuse_unknown_facts
+from se_spec.architecture import Architecture
+from se_spec.errors import ArchitectureError, nearest
+from se_spec.facts import Shortcut, Stem
 
-_IMAGENET = {  # paper, table 1; Deep Residual Learning, table 1
+_DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
     "18": ("basic", (2, 2, 2, 2)),
     "34": ("basic", (3, 4, 6, 3)),
+    "26": ("bottleneck", (2, 2, 2, 2)),
     "50": ("bottleneck", (3, 4, 6, 3)),
     "101": ("bottleneck", (3, 4, 23, 3)),
     "152": ("bottleneck", (3, 8, 36, 3)),
 }
-_CIFAR = {"20": 3, "56": 9, "110": 18}  # Deep Residual Learning, section 4.2: 6n + 2 layers, n blocks a stage
-
-_NAMED = {
-    known.name: known
-    for known in (
-        *(Architecture(f"se_resnet{depth}", block, depths) for depth, (block, depths) in _IMAGENET.items()),
-        *(Architecture(f"resnet{depth}", block, depths, se=False) for depth, (block, depths) in _IMAGENET.items()),
-        *(
-            Architecture(f"se_resnet{depth}_cifar", "basic", (n, n, n), (16, 32, 64), stem="3x3", num_classes=10)
-            for depth, n in _CIFAR.items()
-        ),
-    )
+_GROUPED = ("26_32x4d", "50_32x4d", "101_32x4d", "101_32x8d", "101_64x4d")  # groups x channels a group, at width 64
+_DEEP = {  # widths before the stem's last: Bag of Tricks, section 4.2, and timm's tiered stem
+    "d": Stem(kernel=3, inner=(32, 32)),
+    "t": Stem(kernel=3, inner=(24, 32)),
 }
+_CIFAR = {  # Deep Residual Learning, section 4.2: 6n + 2 layers (9n + 2 with bottlenecks), n blocks a stage
+    "20": ("basic", 3),
+    "32": ("basic", 5),
+    "56": ("basic", 9),
+    "110": ("basic", 18),
+    "164bn": ("bottleneck", 18),
+    "272bn": ("bottleneck", 30),
+}
+_SENET154 = Architecture(  # paper, section 6.1 and appendix; dropout from its Caffe definition
+    "senet154",
+    "bottleneck",
+    (3, 8, 36, 3),
+    stem=Stem(kernel=3, inner=(64, 64), width=128),
+    shortcut=Shortcut(kernel=3),
+    groups=64,
+    base_width=4,
+    reduce_first=2,
+    dropout=0.2,
+)
+
+
+def _resnet(depth: str, se: bool, **facts: Any) -> Architecture:
+    block, depths = _DEPTHS[depth]
+    return Architecture(f"{'se_' * se}resnet{depth}", block, depths, se=se).replace(**facts)
+
+
+def _resnext(version: str, se: bool, **facts: Any) -> Architecture:
+    depth, _, cardinality = version.partition("_")
+    groups, _, base_width = cardinality.removesuffix("d").partition("x")
+    named = {"name": f"{'se_' * se}resnext{version}", "groups": int(groups), "base_width": int(base_width)}
+    return _resnet(depth, se, **{**named, **facts})
+
+
+def _averaging(letter: str) -> dict[str, Any]:
+    return {"stem": _DEEP[letter], "shortcut": Shortcut(averages=True)}
+
+
+def _all() -> list[Architecture]:
+    classic = [depth for depth in _DEPTHS if depth != "26"]
+    return [
+        *(_resnet(depth, se) for se in (True, False) for depth in classic),
+        *(_resnext(version, se) for se in (True, False) for version in _GROUPED),
+        *(_resnet(depth, False, name=f"wide_resnet{depth}_2", base_width=128) for depth in ("50", "101")),
+        _SENET154,
+        *(
+            _resnet(depth, se, name=f"{'se_' * se}resnet{depth}d", **_averaging("d"))
+            for se in (True, False)
+            for depth in _DEPTHS
+        ),
+        *(_resnext("26_32x4d", True, name=f"se_resnext26{letter}", **_averaging(letter)) for letter in _DEEP),
+        _resnext("101_32x8d", True, name="se_resnext101d_32x8d", **_averaging("d")),
+        *(
+            Architecture(f"se_resnet{depth}_cifar", block, (n, n, n), (16, 32, 64), num_classes=10).replace(stem="3x3")
+            for depth, (block, n) in _CIFAR.items()
+        ),
+    ]
+
+
+_NAMED = {known.name: known for known in _all()}
 
 
 def list_architectures() -> list[str]:
     """The names that `architecture` knows."""
     return list(_NAMED)
+
+
+def named_like(told: Architecture) -> Architecture | None:
+    """The named architecture whose blocks and stem are as wide and deep, whatever else differs."""
+    return next((known for known in _NAMED.values() if _outline(known) == _outline(told)), None)
+
+
+def _outline(known: Architecture) -> tuple[object, ...]:
+    stem = known.stem.inner, known.stem.width or known.widths[0]
+    groups = known.groups, known.base_width, known.reduce_first
+    return known.block, known.depths, known.widths, known.se, stem, groups, known.shortcut.kernel
 
 
 def architecture(name: str, **facts: Any) -> Architecture:
@@ -40,5 +104,4 @@ def architecture(name: str, **facts: Any) -> Architecture:
     """
     if name not in _NAMED:
         raise ArchitectureError(f"there is no architecture {name!r}{nearest(str(name), list(_NAMED))}")
-    refuse_unknown_facts(facts, [field.name for field in fields(Architecture) if field.name != "name"])
-    return replace(_NAMED[name], **facts)
+    return _NAMED[name].replace(**facts)

@@ -1,42 +1,61 @@
-"""Convolution and pooling padded alike on both sides; Keras's `same` is lopsided when it strides."""
+"""Convolution and pooling with margins that are written out; Keras's `same` is lopsided when it strides."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import KerasTensor, ops
 
+import se_spec
+
 Shape = tuple[int | None, ...]
+Margins = list[tuple[Any, Any]]
+"""Before and after each spatial axis; whole numbers, or tensors where the size is not known yet."""
 
 
 @keras.saving.register_keras_serializable("se_tf")
 class Convolution(keras.layers.Conv2D):
     """A convolution of (N, H, W, C) with half its kernel of zeros on every side."""
 
+    @property
+    def margins(self) -> Margins:
+        return [(side // 2, side // 2) for side in self.kernel_size]
+
     def call(self, inputs: KerasTensor) -> KerasTensor:
-        return super().call(padded(inputs, self.kernel_size, 0.0))
+        return super().call(padded(inputs, self.margins, 0.0))
 
     def compute_output_shape(self, shape: Shape) -> Shape:
-        return super().compute_output_shape(padded_shape(shape, self.kernel_size))
+        return super().compute_output_shape(padded_shape(shape, self.margins))
 
 
 @keras.saving.register_keras_serializable("se_tf")
 class MaxPool(keras.layers.MaxPooling2D):
-    """A max-pool of (N, H, W, C) with half its window of minus infinity on every side."""
+    """A max-pool of (N, H, W, C) that begins and ends where its `alignment` says, in margins of minus infinity."""
+
+    def __init__(self, alignment: str, **kwargs: Any) -> None:
+        self.pool = se_spec.MaxPool(alignment)
+        super().__init__(self.pool.kernel, self.pool.stride, data_format="channels_last", **kwargs)
 
     def call(self, inputs: KerasTensor) -> KerasTensor:
-        return super().call(padded(inputs, self.pool_size, float("-inf")))
+        return super().call(padded(inputs, self.margins(ops.shape(inputs)), float("-inf")))
 
     def compute_output_shape(self, shape: Shape) -> Shape:
-        return super().compute_output_shape(padded_shape(shape, self.pool_size))
+        batch, *sides, channels = shape
+        return batch, *(side and self.pool.side(side) for side in sides), channels
+
+    def margins(self, shape: Any) -> Margins:
+        return [self.pool.margins(side) for side in shape[1:3]]
+
+    def get_config(self) -> dict[str, Any]:
+        config = keras.layers.Layer.get_config(self)
+        return {**config, "alignment": self.pool.alignment}
 
 
-def padded(images: KerasTensor, kernel: Sequence[int], value: float) -> KerasTensor:
-    margins = [side // 2 for side in kernel]
-    if not any(margins):
+def padded(images: KerasTensor, margins: Margins, value: float) -> KerasTensor:
+    if not any(after for _, after in margins):
         return images
-    return ops.pad(images, [(0, 0), *((margin, margin) for margin in margins), (0, 0)], constant_values=value)
+    return ops.pad(images, [(0, 0), *margins, (0, 0)], constant_values=value)
 
 
-def padded_shape(shape: Shape, kernel: Sequence[int]) -> Shape:
+def padded_shape(shape: Shape, margins: Margins) -> Shape:
     batch, *sides, channels = shape
-    return batch, *(side and side + 2 * (width // 2) for side, width in zip(sides, kernel, strict=True)), channels
+    return batch, *(side and side + sum(margin) for side, margin in zip(sides, margins, strict=True)), channels

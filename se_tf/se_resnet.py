@@ -24,15 +24,18 @@ class SEBasicBlock(ResidualBlock):
         dtype = self.dtype_policy
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
-        self.bn1 = batch_norm(name="bn1", dtype=dtype)
+        self.bn1 = batch_norm(block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(zero=zero_init_residual, name="bn2", dtype=dtype)
+        self.bn2 = batch_norm(block.epsilon, zero=zero_init_residual, name="bn2", dtype=dtype)
+        self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.bn2(self.conv2(residual)))
+        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
         return ops.relu(residual + x)
@@ -47,18 +50,21 @@ class SEBottleneck(ResidualBlock):
         dtype = self.dtype_policy
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
-        self.bn1 = batch_norm(name="bn1", dtype=dtype)
+        self.bn1 = batch_norm(block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(name="bn2", dtype=dtype)
+        self.bn2 = batch_norm(block.epsilon, name="bn2", dtype=dtype)
         self.conv3 = convolution(conv3, name="conv3", dtype=dtype)
-        self.bn3 = batch_norm(zero=zero_init_residual, name="bn3", dtype=dtype)
+        self.bn3 = batch_norm(block.epsilon, zero=zero_init_residual, name="bn3", dtype=dtype)
+        self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
         residual = ops.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.bn3(self.conv3(residual)))
+        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
         return ops.relu(residual + x)
@@ -85,8 +91,11 @@ class SEResNet(keras.Model):
         name: str | None = None,
     ) -> None:
         dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        conv1 = convolution(architecture.conv1, name="conv1", dtype=dtype)
-        bn1 = batch_norm(name="bn1", dtype=dtype)
+        stem = {}
+        for number, conv in enumerate(architecture.stem_convolutions, start=1):
+            stem[f"conv{number}"] = convolution(conv, name=f"conv{number}", dtype=dtype)
+            stem[f"bn{number}"] = batch_norm(architecture.bn_epsilon, name=f"bn{number}", dtype=dtype)
+            stem[f"relu{number}"] = keras.layers.ReLU(name=f"relu{number}", dtype=dtype)
         maxpool = max_pool(architecture.max_pool, name="maxpool", dtype=dtype)
         stages = {}
         for layer, blocks in architecture.stages().items():
@@ -96,24 +105,29 @@ class SEResNet(keras.Model):
                 )
                 for block in blocks
             ]
-        fc = dense(architecture.features, architecture.num_classes, bias=True, name="fc", dtype=dtype)
+        dropout = keras.layers.Dropout(architecture.dropout, name="dropout", dtype=dtype)
+        fc = classifier(architecture, name="fc", dtype=dtype)
 
         images = keras.Input((None, None, architecture.in_channels), dtype=dtype.variable_dtype, name="images")
-        x = maxpool(keras.layers.ReLU(name="relu", dtype=dtype)(bn1(conv1(images))))
+        x = images
+        for layer in stem.values():
+            x = layer(x)
+        x = maxpool(x)
         for stage in stages.values():
             for block in stage:
                 x = block(x)
         pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool", dtype=dtype)(x)
-        super().__init__(images, fc(pooled), name=name or architecture.name)
+        super().__init__(images, fc(dropout(pooled)), name=name or architecture.name)
 
         self.architecture = architecture
         self.zero_init_residual = zero_init_residual
         self.dtype_policy = dtype
-        self.conv1 = conv1
-        self.bn1 = bn1
+        for name, layer in stem.items():
+            setattr(self, name, layer)
         self.maxpool = maxpool
-        for layer, stage in stages.items():
-            setattr(self, layer, stage)
+        for name, stage in stages.items():
+            setattr(self, name, stage)
+        self.dropout = dropout
         self.fc = fc
 
     def __call__(self, images: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor:
@@ -128,7 +142,7 @@ class SEResNet(keras.Model):
 
     def expect(self, images: KerasTensor) -> None:
         """Raise unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.architecture.in_channels)
+        expect_images(images.shape, "NHWC", self.architecture.in_channels, self.architecture.smallest_side)
         expect_floating("SEResNet", keras.backend.is_float_dtype(images.dtype), images.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -156,22 +170,23 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def convolution(convolution: se_spec.Convolution, **kwargs: Any) -> Convolution:
-    """A bias-free convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852)."""
+    """A convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852); biases begin at zero."""
     return Convolution(
         convolution.out_channels,
         convolution.kernel,
         strides=convolution.stride,
-        use_bias=False,
+        groups=convolution.groups,
+        use_bias=convolution.bias,
         kernel_initializer=keras.initializers.VarianceScaling(2, mode="fan_out", distribution="untruncated_normal"),
         data_format="channels_last",
         **kwargs,
     )
 
 
-def batch_norm(*, zero: bool = False, **kwargs: Any) -> BatchNorm:
-    """Batch normalisation; `zero` starts its gain at zero instead of one."""
+def batch_norm(epsilon: float, *, zero: bool = False, **kwargs: Any) -> BatchNorm:
+    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
     return BatchNorm(
-        epsilon=se_spec.BATCH_NORM_EPSILON,
+        epsilon=epsilon,
         momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
         gamma_initializer="zeros" if zero else "ones",
         **kwargs,
@@ -182,7 +197,21 @@ def max_pool(pool: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
     """The stem's pool, padded with minus infinity; the identity where the stem has none."""
     if not pool:
         return identity(**kwargs)
-    return MaxPool(pool.kernel, pool.stride, data_format="channels_last", **kwargs)
+    return MaxPool(pool.alignment, **kwargs)
+
+
+def average_pool(pool: se_spec.AveragePool | None, **kwargs: Any) -> keras.layers.Layer:
+    """The mean before a shortcut's projection, at an odd end of what is there; the identity where there is none."""
+    if not pool:
+        return identity(**kwargs)
+    return keras.layers.AveragePooling2D(
+        pool.kernel, pool.stride, padding="same", data_format="channels_last", **kwargs
+    )
+
+
+def activation(block: Block, **kwargs: Any) -> keras.layers.Layer:
+    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    return keras.layers.ReLU(**kwargs) if block.relu_before_se else identity(**kwargs)
 
 
 def squeeze_excitation(block: Block, **kwargs: Any) -> keras.layers.Layer:
@@ -196,7 +225,17 @@ def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
     """The layers of the shortcut: a projection and its norm, or none."""
     if not block.projection:
         return []
-    return [convolution(block.projection, name="downsample_0", **kwargs), batch_norm(name="downsample_1", **kwargs)]
+    return [
+        convolution(block.projection, name="downsample_0", **kwargs),
+        batch_norm(block.epsilon, name="downsample_1", **kwargs),
+    ]
+
+
+def classifier(architecture: Architecture, **kwargs: Any) -> keras.layers.Layer:
+    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    if not architecture.num_classes:
+        return identity(**kwargs)
+    return dense(architecture.features, architecture.num_classes, bias=True, **kwargs)
 
 
 def identity(**kwargs: Any) -> keras.layers.Layer:

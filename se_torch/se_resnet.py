@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import se_spec
 from se_spec import Architecture, Block, expect_floating, expect_images
+from se_torch.padding import MaxPool
 from se_torch.se_layer import SELayer, dense
 
 
@@ -19,16 +20,18 @@ class SEBasicBlock(nn.Module):
         super().__init__()
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1)
-        self.bn1 = batch_norm(conv1.out_channels)
+        self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
-        self.bn2 = batch_norm(conv2.out_channels, zero=zero_init_residual)
+        self.bn2 = batch_norm(conv2, block.epsilon, zero=zero_init_residual)
+        self.act = activation(block)
         self.se = squeeze_excitation(block)
+        self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.bn2(self.conv2(residual)))
-        return torch.relu(residual + self.downsample(x))
+        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        return torch.relu(residual + self.downsample(self.pool(x)))
 
 
 class SEBottleneck(nn.Module):
@@ -38,19 +41,21 @@ class SEBottleneck(nn.Module):
         super().__init__()
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1)
-        self.bn1 = batch_norm(conv1.out_channels)
+        self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
-        self.bn2 = batch_norm(conv2.out_channels)
+        self.bn2 = batch_norm(conv2, block.epsilon)
         self.conv3 = convolution(conv3)
-        self.bn3 = batch_norm(conv3.out_channels, zero=zero_init_residual)
+        self.bn3 = batch_norm(conv3, block.epsilon, zero=zero_init_residual)
+        self.act = activation(block)
         self.se = squeeze_excitation(block)
+        self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
         residual = torch.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.bn3(self.conv3(residual)))
-        return torch.relu(residual + self.downsample(x))
+        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        return torch.relu(residual + self.downsample(self.pool(x)))
 
 
 BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
@@ -66,13 +71,16 @@ class SEResNet(nn.Module):
     def __init__(self, architecture: Architecture, *, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.architecture = architecture
-        self.conv1 = convolution(architecture.conv1)
-        self.bn1 = batch_norm(architecture.conv1.out_channels)
+        for number, stem in enumerate(architecture.stem_convolutions, start=1):
+            setattr(self, f"conv{number}", convolution(stem))
+            setattr(self, f"bn{number}", batch_norm(stem, architecture.bn_epsilon))
         self.maxpool = max_pool(architecture.max_pool)
         for layer, blocks in architecture.stages().items():
             stage = [BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks]
             setattr(self, layer, nn.Sequential(*stage))
-        self.fc = dense(architecture.features, architecture.num_classes, bias=True)
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.fc = classifier(architecture)
+        self.register_state_dict_post_hook(leave_facts)
 
     def forward(self, images: Tensor) -> Tensor:
         self.expect(images)
@@ -83,7 +91,10 @@ class SEResNet(nn.Module):
 
     def stem(self, images: Tensor) -> Tensor:
         """The features that the first block takes."""
-        return self.maxpool(torch.relu(self.bn1(self.conv1(images))))
+        x = images
+        for number, _ in enumerate(self.architecture.stem_convolutions, start=1):
+            x = torch.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+        return self.maxpool(x)
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
         """The blocks by canonical name, in the order they are applied."""
@@ -92,16 +103,22 @@ class SEResNet(nn.Module):
                 yield f"{layer}.{index}", block
 
     def head(self, x: Tensor) -> Tensor:
-        """The logits, from the last block's features averaged over space."""
-        return self.fc(x.mean(dim=(2, 3)))
+        """The logits, from the last block's features averaged over space; without classes, those features."""
+        return self.fc(self.dropout(x.mean(dim=(2, 3))))
 
     def expect(self, images: Tensor) -> None:
         """Raise unless these are images that the network can take."""
-        expect_images(images.shape, "NCHW", self.architecture.in_channels)
+        expect_images(images.shape, "NCHW", self.architecture.in_channels, self.architecture.smallest_side)
         expect_floating("SEResNet", images.is_floating_point(), images.dtype)
         expected = self.conv1.weight.dtype
         if images.dtype != expected and not torch.is_autocast_enabled(images.device.type):
             raise TypeError(f"SEResNet expects images of the type of its weights, {expected}: got {images.dtype}")
+
+
+def leave_facts(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Puts the architecture beside the versions that a state_dict keeps of its modules: torch.save keeps it too."""
+    classes = getattr(model.fc, "out_features", 0)  # a user may have put another classifier in its place
+    metadata["architecture"] = {**model.architecture.facts, "num_classes": classes}
 
 
 def create_model(name: str, *, zero_init_residual: bool = False, **facts: Any) -> SEResNet:
@@ -116,29 +133,44 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def convolution(convolution: se_spec.Convolution) -> nn.Conv2d:
-    """A bias-free convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852)."""
+    """A convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852); biases begin at zero."""
     layer = nn.Conv2d(
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel,
         stride=convolution.stride,
         padding=convolution.padding,
-        bias=False,
+        groups=convolution.groups,
+        bias=convolution.bias,
     )
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if convolution.bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def batch_norm(channels: int, *, zero: bool = False) -> nn.BatchNorm2d:
-    """Batch normalisation; `zero` starts its gain at zero instead of one."""
-    layer = nn.BatchNorm2d(channels, eps=se_spec.BATCH_NORM_EPSILON, momentum=se_spec.BATCH_NORM_MOMENTUM)
+def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.BatchNorm2d:
+    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+    layer = nn.BatchNorm2d(convolution.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
     nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
     return layer
 
 
 def max_pool(pool: se_spec.MaxPool | None) -> nn.Module:
     """The stem's pool, padded with minus infinity; the identity where the stem has none."""
-    return nn.MaxPool2d(pool.kernel, pool.stride, pool.padding) if pool else nn.Identity()
+    return MaxPool(pool) if pool else nn.Identity()
+
+
+def average_pool(pool: se_spec.AveragePool | None) -> nn.Module:
+    """The mean before a shortcut's projection, at an odd end of what is there; the identity where there is none."""
+    if not pool:
+        return nn.Identity()
+    return nn.AvgPool2d(pool.kernel, pool.stride, ceil_mode=True, count_include_pad=False)
+
+
+def activation(block: Block) -> nn.Module:
+    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    return nn.ReLU() if block.relu_before_se else nn.Identity()
 
 
 def squeeze_excitation(block: Block) -> nn.Module:
@@ -152,4 +184,11 @@ def shortcut(block: Block) -> nn.Sequential:
     """The layers of the shortcut: a projection and its norm, or none."""
     if not block.projection:
         return nn.Sequential()
-    return nn.Sequential(convolution(block.projection), batch_norm(block.out_channels))
+    return nn.Sequential(convolution(block.projection), batch_norm(block.projection, block.epsilon))
+
+
+def classifier(architecture: Architecture) -> nn.Module:
+    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    if not architecture.num_classes:
+        return nn.Identity()
+    return dense(architecture.features, architecture.num_classes, bias=True)

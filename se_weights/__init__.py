@@ -1,7 +1,7 @@
 """How weights are named, laid out, stored and converted. No framework is imported for any of it."""
 
 from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha256
-from se_weights.convert import convert, file_sha256, read, write
+from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
 from se_weights.errors import (
     AmbiguousDialect,
@@ -15,6 +15,10 @@ from se_weights.errors import (
     WriteFailed,
 )
 from se_weights.layouts import relayout
+from se_weights.preprocessing import Preprocessing
+from se_weights.reading import file_sha256, read, read_every_way, read_settled
+from se_weights.reorder import rgb_input, standard_classes
+from se_weights.writing import write
 
 __all__ = [
     "DIALECTS",
@@ -22,6 +26,7 @@ __all__ = [
     "Checkpoint",
     "MalformedFile",
     "MissingExtra",
+    "Preprocessing",
     "TargetExists",
     "UnsafeFile",
     "UnsupportedFormat",
@@ -32,7 +37,11 @@ __all__ = [
     "convert",
     "file_sha256",
     "read",
+    "read_every_way",
+    "read_settled",
     "relayout",
+    "rgb_input",
+    "standard_classes",
     "tensor_sha256",
     "weights_sha256",
     "write",

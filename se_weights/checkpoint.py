@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from se_spec import Architecture
 from se_weights.dialects import TORCH
 from se_weights.errors import WeightMismatch
+from se_weights.preprocessing import Preprocessing
 
 Weights = Mapping[str, NDArray]
 """Arrays by canonical name, on canonical axes."""
@@ -24,6 +25,12 @@ class Checkpoint:
     weights: Weights
     dialect: str = TORCH.name
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What the network expects of an image and how its classes are ordered, where that is known."""
+        text = self.metadata.get("preprocessing")
+        return Preprocessing.from_text(text) if text else None
 
 
 def check(what: str, architecture: Architecture, weights: Weights) -> None:

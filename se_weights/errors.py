@@ -1,6 +1,6 @@
 """What can go wrong with a file of weights. Each message says what was found, where, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class WeightsError(Exception):
@@ -8,7 +8,16 @@ class WeightsError(Exception):
 
 
 class AmbiguousDialect(WeightsError):
-    """The tensors fit more than one reading; the user must name the dialect."""
+    """The tensors fit more than one reading; the user must name the dialect. `candidates` has a line for
+    each of them, by name."""
+
+    def __init__(self, what: str, candidates: Mapping[str, str]) -> None:
+        self.candidates = dict(candidates)
+        lines = [f"{name}: {line}" for name, line in self.candidates.items()]
+        super().__init__(
+            f"{what} fits {len(lines)} dialects, and its tensors do not tell which: say it with --dialect (dialect=), "
+            "or let `se-resnet identify` find it from a few outputs\n" + "\n".join(lines)
+        )
 
 
 class MalformedFile(WeightsError):

@@ -1,25 +1,16 @@
 """Which dialect and which architecture a set of tensors is, from their names and shapes.
 
-No foreign name is ever parsed. An architecture is grown instead: a dialect makes the names of one block more, as long
-as the tensors hold them. What has grown is then checked whole against the manifest; a near fit is not a fit.
+Each dialect grows what its tensors tell and adds what they do not, and the whole is then checked against the manifest.
+A near fit is not a fit, and of two fits that compute different things neither is chosen.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from se_spec import Architecture, ArchitectureError, Parameter, Role, architecture, list_architectures
-from se_spec.architecture import EXPANSION, SQUEEZES, STEM_KERNEL
+from se_spec import Architecture, architecture, facts_that_differ, named_like
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousDialect, WeightMismatch
-from se_weights.layouts import relayout_shape
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-UNNAMED = "unnamed"
-"""The name of an architecture that fits the tensors but is none of the named ones."""
-
-GROWN_FACTS = ("stem", "reduction", "squeeze", "se_bias", "num_classes", "in_channels")
-"""The facts that shapes tell even where the user names the architecture."""
+from se_weights.growth import Shapes, grown
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class Reading:
     @property
     def meaning(self) -> tuple[object, ...]:
         """What the tensors become; two dialects may agree on it."""
-        return self.architecture, tuple(self.dialect.places(self.architecture).values())
+        return self.architecture.computes(), tuple(self.dialect.places(self.architecture).values())
 
 
 def recognise(
@@ -42,16 +33,28 @@ def recognise(
     """The one reading that fits all tensors; `known` is the architecture, or its name, where it is told.
 
     Raises WeightMismatch with the differences from the nearest reading where none fits, and AmbiguousDialect where
-    several fit that would give different weights.
+    several fit that would compute different things.
     """
-    readings = [_nearest(_readings(shapes, dialect, known)) for dialect in dialects]
-    found = [reading for reading in readings if reading]
-    fitting = [reading for reading in found if not reading.differences]
-    if len({reading.meaning for reading in fitting}) > 1:
-        names = sorted({f"{reading.dialect.name} ({reading.architecture.name})" for reading in fitting})
-        raise AmbiguousDialect(f"{what} can be read as {' or as '.join(names)}: say which with --dialect")
-    if fitting:
-        return fitting[0]
+    readings = recognise_every_way(what, shapes, dialects, known)
+    if len(readings) > 1:
+        raise AmbiguousDialect(what, _told_apart(readings))
+    return readings[0]
+
+
+def recognise_every_way(
+    what: str, shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
+) -> list[Reading]:
+    """Every reading that fits all tensors and computes something of its own; one at least.
+
+    Raises WeightMismatch with the differences from the nearest reading where none fits.
+    """
+    found = nearest_readings(shapes, dialects, known)
+    meanings: dict[tuple[object, ...], Reading] = {}
+    for reading in found:
+        if not reading.differences:
+            meanings.setdefault(reading.meaning, reading)
+    if meanings:
+        return list(meanings.values())
     nearest = _nearest(found)
     if not nearest:
         extra = [f"+ {name} {shape}" for name, shape in shapes.items()]
@@ -59,6 +62,14 @@ def recognise(
     raise WeightMismatch(
         f"{what} is not a {nearest.architecture.name} in the dialect {nearest.dialect.name}", nearest.differences
     )
+
+
+def nearest_readings(
+    shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
+) -> list[Reading]:
+    """Each dialect's best reading of the tensors, where it has one at all."""
+    readings = [_nearest(_readings(shapes, dialect, known)) for dialect in dialects]
+    return [reading for reading in readings if reading]
 
 
 def _nearest(readings: Iterable[Reading]) -> Reading | None:
@@ -71,81 +82,46 @@ def _readings(shapes: Shapes, dialect: Dialect, known: Architecture | str | None
 
 
 def _candidates(shapes: Shapes, dialect: Dialect, known: Architecture | str | None) -> Iterator[Architecture]:
+    """The architecture that is told; or what grows, with the facts that the dialect adds."""
     if isinstance(known, Architecture):
         yield known
         return
-    grown = [candidate for block in EXPANSION for candidate in _Growth(shapes, dialect, block).architectures()]
-    if known is None:
-        yield from map(_named, grown)
-        return
-    yield from (architecture(known, **{fact: getattr(candidate, fact) for fact in GROWN_FACTS}) for candidate in grown)
-    if not grown:
-        yield architecture(known)
+    found = list(grown(shapes, dialect))
+    if known is not None:
+        told = architecture(known)
+        found = [told.replace(**_free(candidate)) for candidate in found] or [told]
+    completed = dict.fromkeys(map(dialect.completed, found))
+    yield from (candidate if known else _named(candidate) for candidate in completed if candidate)
 
 
-def _named(grown: Architecture) -> Architecture:
-    for name in list_architectures():
-        named = architecture(name)
-        if (named.block, named.depths, named.widths, named.se) == (grown.block, grown.depths, grown.widths, grown.se):
-            return replace(grown, name=name)
-    return grown
+def _free(candidate: Architecture) -> dict[str, object]:
+    """The facts that tensors tell even where the user names the architecture."""
+    free = ("stem", "squeeze", "conv_bias", "num_classes", "in_channels")
+    where = {"where": candidate.shortcut.where}
+    return {**{fact: getattr(candidate, fact) for fact in free}, "shortcut": where}
 
 
-class _Growth:
-    """Architectures of one kind of block, grown from what a dialect's names find among the tensors."""
+def _named(found: Architecture) -> Architecture:
+    like = named_like(found)
+    named = like and like.shortcut.averages == found.shortcut.averages
+    return found.replace(name=like.name) if like and named else found
 
-    def __init__(self, shapes: Shapes, dialect: Dialect, block: str) -> None:
-        self.shapes = shapes
-        self.dialect = dialect
-        self.block = block
 
-    def architectures(self) -> Iterator[Architecture]:
-        stem, head = self.shape("conv1", Role.CONVOLUTION), self.shape("fc", Role.CLASSIFIER)
-        depths, widths = self.stages()
-        stems: dict[tuple[int, ...], str] = {(kernel, kernel): name for name, kernel in STEM_KERNEL.items()}
-        if not (stem and head and depths and stem[2:] in stems):
-            return
-        grown = Architecture(
-            UNNAMED, self.block, depths, widths, stems[stem[2:]], se=False, num_classes=head[0], in_channels=stem[1]
+def _told_apart(readings: list[Reading]) -> dict[str, str]:
+    """A line for each reading by its dialect, with the facts in which it differs from the others."""
+    first = readings[0].architecture
+    facts = {fact for reading in readings[1:] for fact in facts_that_differ(first, reading.architecture)}
+    return {
+        reading.dialect.name: ", ".join(
+            [reading.architecture.name, *(f"{fact}={_value(reading.architecture, fact)}" for fact in sorted(facts))]
         )
-        gate = self.shape(f"layer{len(depths)}.0.se.fc1", Role.GATE, depths)
-        if not gate:
-            yield grown
-            return
-        se_bias = self.shape("layer1.0.se.fc1", Role.GATE_BIAS) is not None
-        for squeeze in SQUEEZES:
-            try:
-                yield replace(grown, se=True, reduction=gate[1] // gate[0], squeeze=squeeze, se_bias=se_bias)
-            except ArchitectureError:
-                continue
+        + f" ({reading.dialect.summary})"
+        for reading in readings
+    }
 
-    def stages(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Depth and width of each stage. A block of another width than the one before it begins a stage."""
-        depths: tuple[int, ...] = ()
-        widths: tuple[int, ...] = ()
-        while True:
-            deeper = (*depths[:-1], depths[-1] + 1) if depths else ()
-            if deeper and self.last_width(deeper) == widths[-1]:
-                depths = deeper
-            elif width := self.last_width((*depths, 1)):
-                depths, widths = (*depths, 1), (*widths, width)
-            else:
-                return depths, widths
 
-    def last_width(self, depths: tuple[int, ...]) -> int | None:
-        """Width of the last block of a network of these depths, where the tensors hold it."""
-        shape = self.shape(f"layer{len(depths)}.{depths[-1] - 1}.conv1", Role.CONVOLUTION, depths)
-        return shape[0] if shape else None
-
-    def shape(self, module: str, role: Role, depths: tuple[int, ...] = (1,)) -> tuple[int, ...] | None:
-        """The shape, on canonical axes, of the tensor that this dialect would keep there."""
-        parameter = Parameter(module, role, ())
-        skeleton = Architecture(UNNAMED, self.block, depths, (1,) * len(depths), se=False)
-        place = self.dialect.place(parameter, skeleton)
-        found = self.shapes.get(place.name)
-        if found is None or 0 in found:
-            return None
-        try:
-            return relayout_shape(found, place.axes, parameter.axes)
-        except ValueError:
-            return None
+def _value(known: Architecture, fact: str) -> object:
+    value: object = known
+    for part in fact.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,92 +1,250 @@
-"""The real code that a dialect comes from: its checkpoints in ours, and ours in its loader.
+"""The real code that a dialect comes from makes checkpoints, and ours must give their logits in every framework.
 
-Run by `nox -s peers`, in an environment that holds timm and torchvision.
+Run by `nox -s peers`. `EVERY_PEER=1 nox -s peers` takes the deep networks too.
 """
+
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
-import torchvision
 
-import se_spec
 import se_torch
 import se_weights
-from se_parity import Oracle, compare, sample_images, trained_like_weights
-from se_parity.limits import FLOAT64_SHARE, float32_share
-from se_weights import Checkpoint
+from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
+from se_parity import compare
+from se_weights import AmbiguousDialect, Checkpoint
 
-TIMM = {
-    "seresnet18": ("se_resnet18", {"se_bias": True, "squeeze": "round8"}),
-    "seresnet34": ("se_resnet34", {"se_bias": True, "squeeze": "round8"}),
-    "seresnet50": ("se_resnet50", {"se_bias": True}),
-    "seresnet101": ("se_resnet101", {"se_bias": True}),
-    "seresnet152": ("se_resnet152", {"se_bias": True}),
-    "resnet18": ("resnet18", {}),
-    "resnet50": ("resnet50", {}),
+TORCH_CASES = {
+    "timm seresnet18": ("timm", "se_resnet18"),
+    "timm seresnet34": ("timm", "se_resnet34"),
+    "timm seresnet50": ("timm", "se_resnet50"),
+    "timm seresnet101": ("timm", "se_resnet101"),
+    "timm seresnet152": ("timm", "se_resnet152"),
+    "timm seresnet152d": ("timm", "se_resnet152d"),
+    "timm seresnext26d_32x4d": ("timm", "se_resnext26d"),
+    "timm seresnext26t_32x4d": ("timm", "se_resnext26t"),
+    "timm seresnext50_32x4d": ("timm", "se_resnext50_32x4d"),
+    "timm seresnext101_32x4d": ("timm", "se_resnext101_32x4d"),
+    "timm seresnext101_32x8d": ("timm", "se_resnext101_32x8d"),
+    "timm seresnext101d_32x8d": ("timm", "se_resnext101d_32x8d"),
+    "timm seresnext101_64x4d": ("timm", "se_resnext101_64x4d"),
+    "timm senet154": ("timm", "senet154"),
+    "timm resnet18": ("torch", "resnet18"),
+    "timm resnet34": ("torch", "resnet34"),
+    "timm resnet50": ("torch", "resnet50"),
+    "timm resnet101": ("torch", "resnet101"),
+    "timm resnet152": ("torch", "resnet152"),
+    "timm resnext50_32x4d": ("torch", "resnext50_32x4d"),
+    "timm resnet50d": ("timm", "resnet50d"),
+    "timm legacy_seresnet18": ("cadene", "se_resnet18"),
+    "timm legacy_seresnet34": ("cadene", "se_resnet34"),
+    "timm legacy_seresnet50": ("cadene", "se_resnet50"),
+    "timm legacy_seresnet101": ("cadene", "se_resnet101"),
+    "timm legacy_seresnet152": ("cadene", "se_resnet152"),
+    "timm legacy_seresnext26_32x4d": ("cadene", "se_resnext26_32x4d"),
+    "timm legacy_seresnext50_32x4d": ("cadene", "se_resnext50_32x4d"),
+    "timm legacy_seresnext101_32x4d": ("cadene", "se_resnext101_32x4d"),
+    "timm legacy_senet154": ("cadene", "senet154"),
+    "cadene se_resnet50": ("cadene", "se_resnet50"),
+    "cadene se_resnet101": ("cadene", "se_resnet101"),
+    "cadene se_resnet152": ("cadene", "se_resnet152"),
+    "cadene se_resnext50_32x4d": ("cadene", "se_resnext50_32x4d"),
+    "cadene se_resnext101_32x4d": ("cadene", "se_resnext101_32x4d"),
+    "cadene senet154": ("cadene", "senet154"),
+    "smp se_resnet50": ("cadene", "se_resnet50"),
+    "smp se_resnet101": ("cadene", "se_resnet101"),
+    "smp se_resnet152": ("cadene", "se_resnet152"),
+    "smp se_resnext50_32x4d": ("cadene", "se_resnext50_32x4d"),
+    "smp se_resnext101_32x4d": ("cadene", "se_resnext101_32x4d"),
+    "smp senet154": ("cadene", "senet154"),
+    "smp tu-seresnet50": ("timm", "se_resnet50"),
+    "smp tu-seresnext26t_32x4d": ("timm", "se_resnext26t"),
+    "smp resnet50": ("torch", "resnet50"),
+    "torchvision resnet18": ("torch", "resnet18"),
+    "torchvision resnet34": ("torch", "resnet34"),
+    "torchvision resnet50": ("torch", "resnet50"),
+    "torchvision resnet101": ("torch", "resnet101"),
+    "torchvision resnet152": ("torch", "resnet152"),
+    "torchvision resnext50_32x4d": ("torch", "resnext50_32x4d"),
+    "torchvision wide_resnet50_2": ("torch", "wide_resnet50_2"),
+    "pytorchcv seresnet18": ("pytorchcv", "se_resnet18"),
+    "pytorchcv seresnet34": ("pytorchcv", "se_resnet34"),
+    "pytorchcv seresnet50": ("pytorchcv", "se_resnet50"),
+    "pytorchcv seresnet50b": ("pytorchcv-b", "se_resnet50"),
+    "pytorchcv seresnet101": ("pytorchcv", "se_resnet101"),
+    "pytorchcv seresnet101b": ("pytorchcv-b", "se_resnet101"),
+    "pytorchcv seresnet152": ("pytorchcv", "se_resnet152"),
+    "pytorchcv seresnext50_32x4d": ("pytorchcv", "se_resnext50_32x4d"),
+    "pytorchcv seresnext101_32x4d": ("pytorchcv", "se_resnext101_32x4d"),
+    "pytorchcv senet16": ("pytorchcv", "unnamed"),
+    "pytorchcv senet154": ("pytorchcv", "senet154"),
+    "pytorchcv seresnet20_cifar10": ("pytorchcv", "se_resnet20_cifar"),
+    "pytorchcv seresnet56_cifar10": ("pytorchcv", "se_resnet56_cifar"),
+    "pytorchcv seresnet110_cifar10": ("pytorchcv", "se_resnet110_cifar"),
+    "pytorchcv seresnet164bn_cifar10": ("pytorchcv", "se_resnet164bn_cifar"),
+    "monai SEResNet50": ("monai", "se_resnet50"),
+    "monai SEResNet101": ("monai", "se_resnet101"),
+    "monai SEResNet152": ("monai", "se_resnet152"),
+    "monai SEResNeXt50": ("monai", "se_resnext50_32x4d"),
+    "monai SEResNeXt101": ("monai", "se_resnext101_32x4d"),
+    "monai SENet154": ("monai", "senet154"),
+    "mmpretrain se-resnet50": ("mmpretrain", "se_resnet50"),
+    "mmpretrain se-resnet101": ("mmpretrain", "se_resnet101"),
 }
-TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-SIZES = [(2, 65, 49), (1, 224, 224)]
+"""Each model by its code base and its name there, and what our reader must find."""
+
+KERAS_CASES = {
+    "qubvel seresnet50": ("qubvel", "se_resnet50"),
+    "qubvel seresnet101": ("qubvel", "se_resnet101"),
+    "qubvel seresnet152": ("qubvel", "se_resnet152"),
+    "qubvel seresnext50": ("qubvel", "se_resnext50_32x4d"),
+    "qubvel seresnext101": ("qubvel", "se_resnext101_32x4d"),
+    "qubvel senet154": ("qubvel", "senet154"),
+    "tfimm seresnet50": ("tfimm", "se_resnet50"),
+    "tfimm seresnet152d": ("tfimm", "se_resnet152d"),
+    "tfimm seresnext26d_32x4d": ("tfimm", "se_resnext26d"),
+    "tfimm seresnext26t_32x4d": ("tfimm", "se_resnext26t"),
+    "tfimm seresnext50_32x4d": ("tfimm", "se_resnext50_32x4d"),
+}
+
+QUICK = {
+    "timm": ["seresnet18", "seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d", "resnet50d"],
+    "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
+    "cadene": ["se_resnet50", "se_resnext50_32x4d"],
+    "smp": ["se_resnet50", "tu-seresnext26t_32x4d"],
+    "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2"],
+    "pytorchcv": ["seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"],
+    "monai": ["SEResNet50", "SEResNeXt50"],
+    "mmpretrain": ["se-resnet50"],
+    "qubvel": ["seresnet50", "seresnext50"],
+    "tfimm": ["seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d"],
+}
+"""What every run of CI takes: each fact of a code base in a shallow network. senet16 has those of SENet-154."""
+
+EXPORTS = ["timm seresnet18", "timm seresnext26t_32x4d", "cadene se_resnet50", "torchvision resnext50_32x4d"]
+EXPORTS += ["pytorchcv seresnet50b", "pytorchcv senet16", "monai SEResNet50", "mmpretrain se-resnet50"]
+
+SIZES = {"full": (1, 3, 224, 224), "odd": (1, 3, 101, 67)}
 
 
-def logits(model, images):
+def taken(cases):
+    every = os.environ.get("EVERY_PEER")
+    quick = {f"{peer.split()[0]} {name}" for peer, names in QUICK.items() for name in names}
+    return [case for case in cases if every or case in quick]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Noise on slopes that no flip, swap or shift leaves as they are."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    slopes = {
+        name: np.linspace(-1, 1, size[2])[:, None] - np.linspace(-0.5, 1, size[3]) for name, size in SIZES.items()
+    }
+    arrays = {name: (rng.normal(0, 0.8, SIZES[name]) + slope).astype(np.float32) for name, slope in slopes.items()}
+    np.savez(path, **arrays)
+    return path
+
+
+def made(peers, case, images, weights: Path) -> dict[str, np.ndarray]:
+    """The peer's outputs; its weights are in the file."""
+    outputs = weights.with_name("outputs.npz")
+    peers.make(case=case, images=str(images), weights=str(weights), outputs=str(outputs))
+    return dict(np.load(outputs))
+
+
+def checked(expected, weights: Path) -> Checkpoint:
+    """The checkpoint as it is read, after what is expected of it."""
+    dialect, architecture = expected
+    readings = se_weights.read_every_way(weights)
+    if len(readings) > 1:
+        with pytest.raises(AmbiguousDialect) as caught:
+            se_weights.read(weights)
+        assert list(caught.value.candidates) == ["pytorchcv", "pytorchcv-b"]
+    checkpoint = se_weights.read(weights, dialect=dialect if len(readings) > 1 else None)
+    assert (checkpoint.dialect, checkpoint.architecture.name) == (dialect, architecture)
+    return checkpoint
+
+
+def agree(weights: Path, checkpoint: Checkpoint, images, theirs) -> None:
+    """In each framework, through `from_file`, at each size, in float32 and, where the peer has it, in float64."""
+    inputs = dict(np.load(images))
+    for dtype, limit in (("float32", FLOAT32_LOGITS), ("float64", FLOAT64_LOGITS)):
+        for framework, run in RUNS.items():
+            logits = run(weights, checkpoint, dtype, list(inputs.values()))
+            for number, ours in enumerate(logits):
+                if f"{dtype} {number}" in theirs:
+                    share = compare(theirs[f"{dtype} {number}"], ours).share
+                    assert share <= limit, (framework, dtype, list(inputs)[number], share)
+
+
+def run_torch(weights, checkpoint, dtype, images):
+    model = se_torch.from_file(weights, dialect=checkpoint.dialect).to(getattr(torch, dtype))
     with torch.inference_mode():
-        return model(torch.tensor(images)).numpy()
+        return [model(torch.tensor(image.astype(dtype))).numpy() for image in images]
 
 
-def agrees(model, architecture, weights) -> None:
-    for size in SIZES:
-        images = sample_images(architecture, *size)
-        truth = Oracle(architecture, weights).logits(images)
-        limit = min(1e-5, float32_share(architecture, weights, images, truth))
-        assert compare(truth, logits(model.float(), images)).share <= limit
-        assert compare(truth, logits(model.double(), images.astype(np.float64))).share <= FLOAT64_SHARE
+def run_tf(weights, checkpoint, dtype, images):
+    import keras
+
+    import se_tf
+
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = se_tf.from_file(weights, dialect=checkpoint.dialect)
+        return [np.asarray(model(np.moveaxis(image.astype(dtype), 1, -1), training=False)) for image in images]
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("name", TIMM)
-def test_timm_runs_what_we_write_to_the_oracles_logits(tmp_path, name):
-    known, facts = TIMM[name]
-    architecture = se_spec.architecture(known, num_classes=11, **facts)
-    weights = trained_like_weights(architecture)
-    path = tmp_path / "ours.pth"
-    se_weights.write(Checkpoint(architecture, weights), path, dialect="timm")
-    model = timm.create_model(name, num_classes=11).eval()
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state, strict=True)
-    agrees(model, architecture, weights)
+def run_flax(weights, checkpoint, dtype, images):
+    """`from_file` gives a float32 model; the same weights go into one of float64."""
+    import jax
+
+    import se_flax
+    from se_flax.weights import empty_model
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+    with jax.enable_x64(dtype == "float64"):
+        if dtype == "float64":
+            model = empty_model(checkpoint.architecture, param_dtype=dtype)
+            se_flax.load_weights(model, checkpoint.weights)
+            model.eval()
+        else:
+            model = se_flax.from_file(weights, dialect=checkpoint.dialect)
+        return [np.asarray(model(jax.numpy.asarray(np.moveaxis(image.astype(dtype), 1, -1)))) for image in images]
 
 
-@pytest.mark.parametrize("name", TIMM)
-def test_we_read_what_timm_saves(tmp_path, name):
-    known, facts = TIMM[name]
-    torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=7).eval()
-    disturb(model)
-    torch.save(model.state_dict(), tmp_path / "theirs.pth")
-    checkpoint = se_weights.read(tmp_path / "theirs.pth")
-    assert checkpoint.architecture == se_spec.architecture(known, num_classes=7, **facts)
-    images = sample_images(checkpoint.architecture, 2, 65, 49)
-    ours = se_torch.from_file(tmp_path / "theirs.pth").double()
-    assert (
-        compare(logits(model.double(), images.astype(float)), logits(ours, images.astype(float))).share <= FLOAT64_SHARE
-    )
+RUNS = {"torch": run_torch, "tf": run_tf, "flax": run_flax}
 
 
-def disturb(model) -> None:
-    """Move everything that begins as a zero or a one."""
-    with torch.no_grad():
-        for value in model.state_dict().values():
-            if value.ndim == 1 and value.is_floating_point():
-                value.add_(torch.rand_like(value) * 0.3)
+@pytest.mark.parametrize("case", taken(TORCH_CASES))
+def test_a_torch_peers_file_gives_its_logits_everywhere(torch_peers, case, images, tmp_path):
+    weights = tmp_path / "theirs.pth"
+    theirs = made(torch_peers, case, images, weights)
+    agree(weights, checked(TORCH_CASES[case], weights), images, theirs)
+    weights.unlink()
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_torchvisions_state_dict_is_ours(name):
-    theirs = getattr(torchvision.models, name)().eval()
-    ours = se_torch.create_model(name).eval()
-    architecture = ours.architecture
-    weights = trained_like_weights(architecture)
-    se_torch.load_weights(ours, weights)
-    theirs.load_state_dict(ours.state_dict(), strict=True)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    agrees(theirs, architecture, weights)
+@pytest.mark.parametrize("case", taken(KERAS_CASES))
+def test_a_keras_peers_file_gives_its_logits_everywhere(keras_peers, case, images, tmp_path):
+    weights = tmp_path / ("theirs.model.h5" if case == "qubvel seresnext50" else "theirs.h5")
+    theirs = made(keras_peers, case, images, weights)
+    agree(weights, checked(KERAS_CASES[case], weights), images, theirs)
+    weights.unlink()
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_a_torch_peer_loads_what_we_write_strictly_and_gives_our_logits(torch_peers, case, images, tmp_path):
+    """Into Keras's format and back out in the peer's dialect: the peer's load_state_dict takes it with strict=True."""
+    first, between, last = (tmp_path / name for name in ("theirs.pth", "ours.weights.h5", "again.pth"))
+    theirs = made(torch_peers, case, images, first)
+    dialect = {"torchvision": "torch"}.get(case.partition(" ")[0], TORCH_CASES[case][0])
+    se_weights.convert(first, between, source_dialect=dialect)
+    se_weights.convert(between, last, dialect=dialect)
+    outputs = tmp_path / "again.npz"
+    torch_peers.make(case=case, images=str(images), load=str(last), outputs=str(outputs))
+    again = dict(np.load(outputs))
+    assert all(np.array_equal(theirs[name], again[name]) for name in theirs)

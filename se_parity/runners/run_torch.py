@@ -33,7 +33,9 @@ def environment() -> dict[str, str]:
 
 
 def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_torch.SEResNet:
-    model = se_torch.SEResNet(architecture).to(_device, getattr(torch, dtype)).eval()
+    with torch.device("meta"):  # drawing weights only to replace them takes most of the time
+        model = se_torch.SEResNet(architecture)
+    model = model.to(getattr(torch, dtype)).to_empty(device=_device).eval()
     se_torch.load_weights(model, weights)
     return model
 

@@ -1,11 +1,44 @@
-"""Other people's names and layouts, a small file a family. The three frameworks are dialects too."""
+"""Other people's names and facts, a small file a family. The three frameworks are dialects too."""
 
+from se_weights.dialects.cadene import CADENE, MONAI
 from se_weights.dialects.dialect import Dialect, Place
 from se_weights.dialects.flax import LINEN, NNX
 from se_weights.dialects.keras import KERAS
+from se_weights.dialects.keras2 import QUBVEL, TFIMM
+from se_weights.dialects.pytorchcv import PYTORCHCV, PYTORCHCV_B
 from se_weights.dialects.timm import TIMM
 from se_weights.dialects.torch import TORCH
+from se_weights.dialects.torchvision_like import (
+    MMPRETRAIN_2020,
+    MMPRETRAIN_NOW,
+    MOSKOMULE,
+    NVIDIA,
+    VGGFACE2_PORT,
+    WEIAICUNZAI,
+)
 
-DIALECTS = {dialect.name: dialect for dialect in (TORCH, TIMM, KERAS, NNX, LINEN)}
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        TORCH,
+        TIMM,
+        CADENE,
+        MONAI,
+        PYTORCHCV,
+        PYTORCHCV_B,
+        MOSKOMULE,
+        MMPRETRAIN_NOW,
+        MMPRETRAIN_2020,
+        NVIDIA,
+        VGGFACE2_PORT,
+        WEIAICUNZAI,
+        KERAS,
+        QUBVEL,
+        TFIMM,
+        NNX,
+        LINEN,
+    )
+}
+"""By name; where several read a file alike, the first is named."""
 
-__all__ = ["DIALECTS", "KERAS", "LINEN", "NNX", "TIMM", "TORCH", "Dialect", "Place"]
+__all__ = ["DIALECTS", "KERAS", "LINEN", "NNX", "TORCH", "Dialect", "Place"]

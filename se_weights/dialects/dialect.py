@@ -1,4 +1,4 @@
-"""A dialect: how one code base names and lays out the parameters of the manifest.
+"""A dialect: how one code base names and lays out the parameters of the manifest, and what its tensors do not tell.
 
 A dialect makes its names forwards, from our own parameters; it never parses a foreign name. Two set
 differences then tell what is missing and what is unexpected.
@@ -6,45 +6,104 @@ differences then tell what is missing and what is unexpected.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from se_spec import Architecture, Parameter, Role, manifest
+import numpy as np
+from numpy.typing import NDArray
+
+from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, facts_that_differ, manifest
 from se_weights.layouts import relayout_shape
+from se_weights.preprocessing import Preprocessing
+
+Layers = Mapping[Layer, str | tuple[str, ...]]
+"""A dialect's path of each layer; a path for each number where no pattern gives them."""
 
 Words = Mapping[Role, tuple[str, str]]
 """A dialect's last word and axes for each role."""
 
+Facts = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dialect keeps one parameter."""
+    """Where a dialect keeps one parameter: under one name, or in equal parts along O under several, one a group."""
 
-    name: str
+    names: tuple[str, ...]
     axes: str
+
+    def join(self, tensors: Mapping[str, NDArray]) -> NDArray:
+        """The parameter's array among tensors by name."""
+        if len(self.names) == 1:
+            return tensors[self.names[0]]
+        return np.concatenate([tensors[name] for name in self.names], axis=self.axes.index("O"))
+
+    def split(self, array: NDArray) -> dict[str, NDArray]:
+        """An array, on the axes of the place, as the tensors that are kept of it."""
+        if len(self.names) == 1:
+            return {self.names[0]: array}
+        parts = np.split(array, len(self.names), axis=self.axes.index("O"))
+        return {name: np.ascontiguousarray(part) for name, part in zip(self.names, parts, strict=True)}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """`place` names a parameter of an architecture; `companion` names a tensor beside it that carries no weight;
-    `refuses` says why the code base could not load an architecture, where it could not."""
+    """`place` names a parameter of an architecture. `hidden` gives the facts that neither names nor shapes tell, as the
+    code base has them for such a network, or None where it has no such network. `has` are the facts that shapes tell
+    and that every network of the code base shares. `companion` names a tensor that stands beside a parameter and
+    carries no weight. `family` is the framework whose files hold the dialect. A dialect of our own `carries_facts`: it
+    holds every architecture, in files whose metadata say which."""
 
     name: str
     summary: str
+    family: str
     place: Callable[[Parameter, Architecture], Place]
-    companion: Callable[[Parameter], str | None] = lambda parameter: None
-    refuses: Callable[[Architecture], str | None] = lambda architecture: None
+    hidden: Callable[[Architecture], Facts | None]
+    has: Facts
+    companion: Callable[[Parameter, Place], str | None] = lambda parameter, place: None
+    preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
+    carries_facts: bool = False
+
+    def completed(self, told: Architecture) -> Architecture | None:
+        """The architecture with the facts that its tensors do not tell, or None where the code base has none such."""
+        hidden = self.hidden(told)
+        return None if hidden is None else told.replace(**hidden)
+
+    def refuses(self, architecture: Architecture) -> str | None:
+        """Why the code base could not run an architecture's weights as they are meant, where it could not."""
+        if self.carries_facts:
+            return None
+        completed = self.completed(architecture)
+        if not completed:
+            return f"{self.name} has no such network"
+        built = completed.replace(**self.has)
+        if built.computes() == architecture.computes():
+            return None
+        differing = facts_that_differ(architecture, built).items()
+        return "; ".join(
+            f"{fact} is {mine}, and {theirs} in {self.name}"
+            for fact, (mine, theirs) in differing
+            if _computes_otherwise(architecture, fact, theirs)
+        )
 
     def places(self, architecture: Architecture) -> dict[Parameter, Place]:
         """Where this dialect keeps every parameter of the architecture, in the manifest's order."""
         return {parameter: self.place(parameter, architecture) for parameter in manifest(architecture)}
 
+    def shapes(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor of the architecture, by its name in this dialect."""
+        return {
+            name: shape
+            for parameter, place in self.places(architecture).items()
+            for name, shape in _part_shapes(parameter, place)
+        }
+
     def differences(self, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         """The join: what keeps tensors of these names and shapes from being this architecture in this dialect."""
         places = self.places(architecture)
         expected = {
-            place.name: relayout_shape(parameter.shape, parameter.axes, place.axes)
-            for parameter, place in places.items()
+            name: shape for parameter, place in places.items() for name, shape in _part_shapes(parameter, place)
         }
-        companions = {self.companion(parameter) for parameter in places}
+        companions = {self.companion(parameter, place) for parameter, place in places.items()}
         missing = [f"- {name} {shape}" for name, shape in expected.items() if name not in shapes]
         unexpected = [
             f"+ {name} {shape}" for name, shape in shapes.items() if name not in expected and name not in companions
@@ -55,3 +114,41 @@ class Dialect:
             if name in shapes and shapes[name] != shape
         ]
         return missing + unexpected + wrong
+
+
+def _computes_otherwise(architecture: Architecture, fact: str, value: object) -> bool:
+    group, _, name = fact.partition(".")
+    try:
+        changed = architecture.replace(**{group: {name: value} if name else value})
+    except ArchitectureError:
+        return True
+    return changed.computes() != architecture.computes()
+
+
+def _part_shapes(parameter: Parameter, place: Place) -> list[tuple[str, tuple[int, ...]]]:
+    whole = relayout_shape(parameter.shape, parameter.axes, place.axes)
+    share = len(place.names)
+    shape = tuple(size // share if axis == "O" else size for axis, size in zip(place.axes, whole, strict=True))
+    return [(name, shape if share > 1 else whole) for name in place.names]
+
+
+def hidden_facts(
+    architecture: Architecture,
+    *,
+    pool: str = "pad1",
+    stride_in: str = "conv2",
+    averages: bool = False,
+    after_relu: bool = False,
+    epsilon: float = 1e-5,
+    dropout: float = 0.0,
+) -> Facts:
+    """The facts that tensors never tell, as far as this architecture can have them: without a pool there is no
+    alignment, and basic blocks stride in one place."""
+    return {
+        "stem": {"pool": pool if architecture.max_pool else "none"},
+        "shortcut": {"averages": averages},
+        "squeeze": {"after_relu": after_relu},
+        "stride_in": stride_in if architecture.block == "bottleneck" else "conv2",
+        "bn_epsilon": epsilon,
+        "dropout": dropout,
+    }

@@ -2,9 +2,11 @@
 
 from se_spec import Architecture, Parameter, Role
 from se_weights.dialects.dialect import Dialect, Place, Words
+from se_weights.dialects.torch import own_hidden
 
 WORDS: Words = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
+    Role.CONVOLUTION_BIAS: ("bias", "O"),
     Role.GAMMA: ("scale", "C"),
     Role.BETA: ("bias", "C"),
     Role.MEAN: ("mean", "C"),
@@ -16,16 +18,34 @@ WORDS: Words = {
 }
 
 
+def nnx_path(parameter: Parameter) -> str:
+    return f"{parameter.module.replace('.', '/')}/{WORDS[parameter.role][0]}"
+
+
 def nnx_place(parameter: Parameter, architecture: Architecture) -> Place:
-    word, axes = WORDS[parameter.role]
-    return Place(f"{parameter.module.replace('.', '/')}/{word}", axes)
+    return Place((nnx_path(parameter),), WORDS[parameter.role][1])
 
 
 def linen_place(parameter: Parameter, architecture: Architecture) -> Place:
     collection = "params" if parameter.role.learned else "batch_stats"
-    place = nnx_place(parameter, architecture)
-    return Place(f"{collection}/{place.name}", place.axes)
+    return Place((f"{collection}/{nnx_path(parameter)}",), WORDS[parameter.role][1])
 
 
-NNX = Dialect("nnx", "se_flax: the state of an NNX module as a tree, HWIO", nnx_place)
-LINEN = Dialect("linen", "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO", linen_place)
+NNX = Dialect(
+    "nnx",
+    "se_flax: the state of an NNX module as a tree, HWIO",
+    "flax",
+    nnx_place,
+    own_hidden,
+    {},
+    carries_facts=True,
+)
+LINEN = Dialect(
+    "linen",
+    "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO",
+    "flax",
+    linen_place,
+    own_hidden,
+    {},
+    carries_facts=True,
+)

@@ -5,13 +5,14 @@ A weights file does not hold the variables' paths. Keras addresses a layer of a 
 class and counter again (keras 3.15, saving_lib.py). The counters are why a place depends on the whole architecture.
 """
 
-import re
-
-from se_spec import Architecture, Parameter, Role
-from se_weights.dialects.dialect import Dialect, Place, Words
+from se_spec import Architecture, Layer, Parameter, Role
+from se_spec.manifest import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Dialect, Layers, Place, Words
+from se_weights.dialects.torch import own_hidden
 
 WORDS: Words = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
+    Role.CONVOLUTION_BIAS: ("bias", "O"),
     Role.GAMMA: ("gamma", "C"),
     Role.BETA: ("beta", "C"),
     Role.MEAN: ("moving_mean", "C"),
@@ -25,52 +26,65 @@ WORDS: Words = {
 NUMBERS = {"kernel": 0, "bias": 1, "gamma": 0, "beta": 1, "moving_mean": 2, "moving_variance": 3}
 """The order in which Keras's layers create, and so number, their variables."""
 
-CLASSES = {
-    Role.CONVOLUTION: "convolution",
-    Role.GAMMA: "batch_norm",
-    Role.BETA: "batch_norm",
-    Role.MEAN: "batch_norm",
-    Role.VARIANCE: "batch_norm",
-    Role.CLASSIFIER: "dense",
-    Role.CLASSIFIER_BIAS: "dense",
+LIVE: Layers = {
+    **CANONICAL_LAYERS,
+    Layer.CONVOLUTION: "layer{stage}_{index}/conv{number}",
+    Layer.NORM: "layer{stage}_{index}/bn{number}",
+    Layer.GATE: "layer{stage}_{index}/se/fc{number}",
+    Layer.PROJECTION: "layer{stage}_{index}/downsample_0",
+    Layer.PROJECTION_NORM: "layer{stage}_{index}/downsample_1",
 }
-"""The snake-case class of the `se_tf` layer that owns a parameter of each role."""
+"""The paths of a live model's layers: `layer3_0` for `layer3.0`, since Keras's torch backend refuses dots."""
+
+INSIDE: Layers = {
+    Layer.CONVOLUTION: "conv{number}",
+    Layer.NORM: "bn{number}",
+    Layer.GATE: "se/fc{number}",
+    Layer.PROJECTION: "downsample/convolution",
+    Layer.PROJECTION_NORM: "downsample/batch_norm",
+}
+"""The paths of the layers inside a block, in a file."""
+
+TOP = {Layer.STEM_CONVOLUTION: "convolution", Layer.STEM_NORM: "batch_norm", Layer.CLASSIFIER: "dense"}
+"""The snake-case classes of the layers outside the blocks."""
 
 BLOCKS = {"basic": "se_basic_block", "bottleneck": "se_bottleneck"}
 
 
-def layer_name(module: str) -> str:
-    """The name of a layer of the model: `layer3_0` for `layer3.0`, since Keras's torch backend refuses dots."""
-    return module.replace(".", "_")
-
-
 def variable_path(parameter: Parameter) -> str:
     """The path of a variable of a live model, such as `layer3_0/conv2/kernel`."""
-    path = parameter.module
-    for joined in (r"^layer\d+\.\d+", r"downsample\.\d+"):
-        path = re.sub(joined, lambda match: layer_name(match[0]), path)
-    return f"{path.replace('.', '/')}/{WORDS[parameter.role][0]}"
+    return f"{parameter.path(LIVE)}/{WORDS[parameter.role][0]}"
 
 
 def place(parameter: Parameter, architecture: Architecture) -> Place:
     word, axes = WORDS[parameter.role]
-    return Place(f"layers/{_layer_path(parameter, architecture)}/vars/{NUMBERS[word]}", axes)
+    return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{NUMBERS[word]}",), axes)
+
+
+def dropout_seed(parameter: Parameter, place: Place) -> str | None:
+    """Keras saves the state of a dropout's random numbers beside the weights."""
+    return "layers/dropout/seed_generator/vars/0" if parameter.role is Role.CLASSIFIER else None
 
 
 def _layer_path(parameter: Parameter, architecture: Architecture) -> str:
-    stage, *inside = parameter.module.split(".")
-    if not inside:
-        return CLASSES[parameter.role]
-    index, *attributes = inside
-    before = sum(architecture.depths[: int(stage.removeprefix("layer")) - 1])
-    block = _counted(BLOCKS[architecture.block], before + int(index))
-    if attributes[0] == "downsample":
-        attributes = ["downsample", CLASSES[parameter.role]]
-    return "/".join([block, *attributes])
+    if parameter.layer in TOP:
+        return _counted(TOP[parameter.layer], parameter.number - 1)
+    before = sum(architecture.depths[: parameter.stage - 1])
+    block = _counted(BLOCKS[architecture.block], before + parameter.index)
+    return f"{block}/{parameter.path(INSIDE)}"
 
 
 def _counted(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
 
 
-KERAS = Dialect("keras", "se_tf: the weights file of Keras 3, HWIO", place)
+KERAS = Dialect(
+    "keras",
+    "se_tf: the weights file of Keras 3, HWIO",
+    "keras",
+    place,
+    own_hidden,
+    {},
+    dropout_seed,
+    carries_facts=True,
+)

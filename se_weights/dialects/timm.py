@@ -1,32 +1,54 @@
 """timm's `resnet.py` (1.0.31): torchvision's names, with the SE as biased 1x1 convolutions.
 
-timm rounds the squeezed width to a multiple of 8; that is read from the shapes, as every width is.
+Its squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequential, and so is an averaging
+shortcut, whose pool has the number 0 even where nothing strides and it is the identity.
 """
 
-from dataclasses import replace
+from se_spec import Architecture, Layer, Parameter
+from se_spec.manifest import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Dialect, Facts, Layers, Place, hidden_facts
+from se_weights.dialects.torch import batch_counter, placed
+from se_weights.preprocessing import IMAGENET, Preprocessing
 
-from se_spec import Architecture, Parameter, Role
-from se_weights.dialects import torch
-from se_weights.dialects.dialect import Dialect, Place
+DEEP_STEM: Layers = {
+    Layer.STEM_CONVOLUTION: ("conv1.0", "conv1.3", "conv1.6"),
+    Layer.STEM_NORM: ("conv1.1", "conv1.4", "bn1"),
+}
+AVERAGING: Layers = {
+    Layer.PROJECTION: "layer{stage}.{index}.downsample.1",
+    Layer.PROJECTION_NORM: "layer{stage}.{index}.downsample.2",
+}
+
+
+def layers(architecture: Architecture) -> Layers:
+    """timm's paths of an architecture's layers."""
+    deep = DEEP_STEM if architecture.stem.inner else {}
+    return {**CANONICAL_LAYERS, **deep, **(AVERAGING if architecture.shortcut.averages else {})}
 
 
 def place(parameter: Parameter, architecture: Architecture) -> Place:
-    canonical = torch.place(parameter, architecture)
-    return Place(canonical.name, "OI11") if parameter.role is Role.GATE else canonical
+    return placed(layers(architecture), "OI11")(parameter, architecture)
 
 
-def refuses(architecture: Architecture) -> str | None:
-    """timm's SE always has biases, and its squeezed width is always C / 16, rounded."""
-    if not architecture.se:
+def hidden(architecture: Architecture) -> Facts | None:
+    """timm drops nothing unless it is asked to. Its names tell which shortcuts average."""
+    if len(architecture.stem.inner) not in (0, 2):
         return None
-    if not architecture.se_bias:
-        return "timm's SE has biases, and this architecture has none"
-    rounded = replace(architecture, reduction=16, squeeze="round8")
-    if list(rounded.blocks()) != list(architecture.blocks()):
-        return "timm's squeezed width is C / 16, rounded to a multiple of 8, and this architecture's is not"
-    return None
+    return hidden_facts(architecture, averages=architecture.shortcut.averages)
+
+
+def imagenet(architecture: Architecture) -> Preprocessing | None:
+    """For networks of the ImageNet stem; timm's own tags differ in size, crop and interpolation."""
+    return IMAGENET if architecture.max_pool else None
 
 
 TIMM = Dialect(
-    "timm", "timm resnet.py: torchvision's names, SE as 1x1 convolutions", place, torch.batch_counter, refuses
+    "timm",
+    "timm resnet.py: torchvision's names, SE as 1x1 convolutions",
+    "torch",
+    place,
+    hidden,
+    {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
+    batch_counter,
+    imagenet,
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from se_weights.errors import UnsupportedFormat
 from se_weights.files.hdf5 import HDF5
+from se_weights.files.keras2 import KERAS2
 from se_weights.files.keras_archive import KERAS_ARCHIVE
 from se_weights.files.msgpack import MSGPACK
 from se_weights.files.npz import NPZ
@@ -11,7 +12,7 @@ from se_weights.files.pth import PTH
 from se_weights.files.safetensors import SAFETENSORS
 from se_weights.files.stored import Format, Stored
 
-FORMATS = (PTH, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ)
+FORMATS = (PTH, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2)
 
 
 def format_of(path: Path) -> Format:

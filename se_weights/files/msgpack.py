@@ -1,9 +1,11 @@
 """`.msgpack`, the tree of arrays that `flax.serialization` writes, without Flax.
 
 An array is the msgpack extension 1 around its shape, dtype name and bytes; one above 2**30 bytes is a map of flat
-chunks (flax 0.12, serialization.py). The format has no room for metadata.
+chunks (flax 0.12, serialization.py). The format has no room for metadata: where an architecture needs some, it is one
+text more at the root of the tree, which `flax.serialization.from_bytes` does not look at.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -21,12 +23,14 @@ ARRAY = 1
 SCALAR = 3
 CHUNKS = "__msgpack_chunked_array__"
 CHUNK_BYTES = 2**30
+METADATA = "se_resnet.json"
 
 
 def read(path: Path) -> Stored:
     try:
         tree = msgpack.unpackb(path.read_bytes(), ext_hook=_unpack_array, strict_map_key=False)
-        return Stored(dict(_leaves(tree, "")))
+        metadata = json.loads(tree.pop(METADATA, "{}")) if isinstance(tree, dict) else {}
+        return Stored(dict(_leaves(tree, "")), metadata)
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise MalformedFile(f"{path} is not a readable flax msgpack file: {error}") from error
 
@@ -63,7 +67,7 @@ def _join_chunks(tree: dict[str, Any]) -> NDArray:
 
 
 def write(path: Path, stored: Stored) -> None:
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = {METADATA: json.dumps(dict(stored.metadata))} if stored.metadata else {}
     for name, tensor in stored.tensors.items():
         *branches, leaf = name.split("/")
         branch = tree
@@ -87,4 +91,4 @@ def _pack_array(array: NDArray) -> msgpack.ExtType | Mapping[str, Any]:
     return msgpack.ExtType(ARRAY, msgpack.packb((array.shape, array.dtype.name, array.tobytes())))
 
 
-MSGPACK = Format("flax msgpack", (".msgpack",), ("nnx", "linen"), ALL_FLOATS, read, write)
+MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, read, write, "when needed")

@@ -27,4 +27,4 @@ def write(path: Path, stored: Stored) -> None:
         archive.comment = json.dumps(dict(stored.metadata)).encode()
 
 
-NPZ = Format("npz", (".npz",), ("torch", "timm", "keras", "nnx", "linen"), FLOATS, read, write)
+NPZ = Format("npz", (".npz",), ("torch", "keras", "keras2", "flax"), FLOATS, read, write)

@@ -1,8 +1,7 @@
-"""`.pth` and `.pt`, torch's zip of a pickle and raw storages, without torch.
+"""`.pth` and `.pt`, torch's zip of a pickle and raw storages, without torch; and what came before the zip.
 
-Read by an unpickler that knows the handful of names a state_dict needs and refuses every other one, so nothing in the
-file can run. Metadata travels in a record of its own, which torch.load does not look at.
-Layout: torch 2.13, torch/serialization.py and torch/_utils.py.
+Metadata travels in a record of its own, which torch.load does not look at.
+Layouts: torch 2.13, torch/serialization.py and torch/_utils.py.
 """
 
 import json
@@ -10,35 +9,22 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import cache, partial
 from io import BytesIO
-from math import prod
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.errors import MalformedFile, UnsafeFile, UnsupportedFormat
 from se_weights.files.pickling import pickle_state_dict
 from se_weights.files.stored import ALL_FLOATS, Format, Stored
+from se_weights.files.unpickling import STORAGES, StorageType, Unpickler, leaves, state_metadata
 
-STORAGES: dict[str, Any] = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
 METADATA = "se_resnet.json"
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""What torch.save began a file with before 1.6."""
 
 UNREADABLE = (
     zipfile.BadZipFile,
@@ -59,26 +45,72 @@ ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
 """Bytes: torch's alignment of storages, a zip record's fixed header, and that of the padding inside it."""
 
 
-@dataclass(frozen=True)
-class _StorageType:
-    dtype: np.dtype
-
-
 def read(path: Path) -> Stored:
-    with path.open("rb") as file:
-        magic = file.read(2)
-    if magic == b"\x80\x02":
-        raise UnsupportedFormat(f"{path} has torch's layout from before 1.6: load it and save it again with torch.save")
     try:
-        with zipfile.ZipFile(path) as archive:
-            root = _root(path, archive)
-            record = f"{root}/{METADATA}"
-            metadata = json.loads(archive.read(record)) if record in archive.namelist() else {}
-            return Stored(dict(_leaves(_Unpickler(archive, root).load(), "")), metadata)
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        return _read_zip(path) if zipped else _read_pickles(path)
     except UnsafeFile as error:
         raise UnsafeFile(f"{path}: {error}") from error
     except UNREADABLE as error:
         raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
+
+
+def _read_zip(path: Path) -> Stored:
+    with zipfile.ZipFile(path) as archive:
+        root = _root(path, archive)
+        record = f"{root}/{METADATA}"
+        metadata = json.loads(archive.read(record)) if record in archive.namelist() else {}
+        storages = partial(_zipped_storage, archive, root)
+        tree = Unpickler(BytesIO(archive.read(f"{root}/data.pkl")), cache(storages)).load()
+        return Stored(dict(leaves(tree)), metadata or dict(state_metadata(tree)))
+
+
+def _zipped_storage(archive: zipfile.ZipFile, root: str, kind: StorageType, key: str, count: int) -> NDArray:
+    record = archive.read(f"{root}/data/{key}")
+    if len(record) != count * kind.dtype.itemsize:
+        raise ValueError(f"the storage {key} is declared with {count} values and holds {len(record)} bytes")
+    return np.frombuffer(record, kind.dtype)
+
+
+def _read_pickles(path: Path) -> Stored:
+    """torch's layout from before 1.6: pickles one after the other, then the storages; or one pickle of numpy arrays.
+
+    The storages follow the tensors that lie in them, so that pickle is read twice: for their sizes, and with them.
+    """
+    with path.open("rb") as file:
+        first = Unpickler(file, _no_storage).load()
+        if first != LEGACY_MAGIC:
+            return Stored(dict(leaves(first)))
+        for _ in ("protocol version", "byte order and sizes"):
+            Unpickler(file, _no_storage).load()
+        begin = file.tell()
+        declared: dict[str, tuple[StorageType, int]] = {}
+
+        def declare(kind: StorageType, key: str, count: int) -> NDArray:
+            if count * kind.dtype.itemsize > path.stat().st_size:
+                raise ValueError(f"the storage {key} is declared with {count} values, more than the file can hold")
+            declared[key] = kind, count
+            return np.zeros(count, kind.dtype)
+
+        Unpickler(file, declare).load()
+        keys = Unpickler(file, _no_storage).load()
+        storages = {key: _legacy_storage(file, *declared[key]) for key in map(str, keys)}
+        file.seek(begin)
+        tree = Unpickler(file, lambda kind, key, count: storages[key]).load()
+        return Stored(dict(leaves(tree)), dict(state_metadata(tree)))
+
+
+def _legacy_storage(file: BinaryIO, kind: StorageType, count: int) -> NDArray:
+    (written,) = struct.unpack("<q", file.read(8))
+    content = file.read(count * kind.dtype.itemsize)
+    if written != count or len(content) != count * kind.dtype.itemsize:
+        raise ValueError(f"a storage is declared with {count} values and holds {len(content)} bytes")
+    return np.frombuffer(content, kind.dtype)
+
+
+def _no_storage(kind: StorageType, key: str, count: int) -> NDArray:
+    raise ValueError(f"the storage {key} stands where there can be none")
 
 
 def _root(path: Path, archive: zipfile.ZipFile) -> str:
@@ -94,93 +126,6 @@ def _root(path: Path, archive: zipfile.ZipFile) -> str:
     if f"{roots[0]}/byteorder" in names and archive.read(f"{roots[0]}/byteorder") != b"little":
         raise UnsupportedFormat(f"{path} is big-endian")
     return roots[0]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles tensors and plain containers; any other name in the pickle stops it."""
-
-    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(BytesIO(archive.read(f"{root}/data.pkl")))
-        self.archive = archive
-        self.root = root
-        self.storages: dict[str, NDArray] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in STORAGES:
-            return _StorageType(np.dtype(STORAGES[name]))
-        if (module, name) not in _ALLOWED:
-            raise UnsafeFile(f"its pickle asks for {module}.{name}, which a state_dict never needs")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, identity: Any) -> NDArray:
-        _, kind, key, _, count = identity
-        if not isinstance(kind, _StorageType):
-            raise ValueError("a storage is not of a known type")
-        if key not in self.storages:
-            record = self.archive.read(f"{self.root}/data/{key}")
-            if len(record) != count * kind.dtype.itemsize:
-                raise ValueError(f"the storage {key} is declared with {count} values and holds {len(record)} bytes")
-            self.storages[key] = np.frombuffer(record, kind.dtype)
-        return self.storages[key]
-
-
-def _rebuild_tensor(
-    storage: NDArray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
-) -> NDArray:
-    if len(shape) != len(stride) or offset < 0 or any(size < 0 for size in (*shape, *stride)):
-        raise ValueError(f"a tensor cannot have the shape {shape} and the stride {stride}")
-    if prod(shape) > storage.size:
-        raise ValueError(f"a tensor of shape {shape} does not fit its storage of {storage.size} values")
-    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if prod(shape) and last >= storage.size:
-        raise ValueError(f"a tensor of shape {shape} reaches past its storage of {storage.size} values")
-    steps = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False).copy()
-
-
-def _rebuild_parameter(tensor: NDArray, *rest: Any) -> NDArray:
-    return tensor
-
-
-class _Note:
-    """Stands in for what training scripts keep beside the weights: options, scores, devices. Holds and runs nothing."""
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch", "Size"): tuple,
-    **dict.fromkeys(
-        [
-            ("_codecs", "encode"),
-            ("argparse", "Namespace"),
-            ("collections", "defaultdict"),
-            ("numpy", "dtype"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy.core.multiarray", "scalar"),
-            ("torch", "device"),
-        ],
-        _Note,
-    ),
-}
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, NDArray]]:
-    """Tensors by the keys that lead to them; numbers, texts and lists beside them are a training run's notes."""
-    if isinstance(tree, np.ndarray):
-        yield path, tree
-    elif isinstance(tree, Mapping):
-        for key, branch in tree.items():
-            yield from _leaves(branch, f"{path}/{key}" if path else str(key))
-    elif not path:
-        raise ValueError(f"it holds a {type(tree).__name__}, not a state_dict")
 
 
 def write(path: Path, stored: Stored) -> None:
@@ -209,4 +154,4 @@ def _aligned(name: str, offset: int) -> zipfile.ZipInfo:
     return info
 
 
-PTH = Format("torch", (".pth", ".pt"), ("torch", "timm"), ALL_FLOATS, read, write)
+PTH = Format("torch", (".pth", ".pt", ".pkl", ".pth.tar"), ("torch",), ALL_FLOATS, read, write)

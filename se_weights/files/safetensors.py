@@ -28,6 +28,4 @@ def write(path: Path, stored: Stored) -> None:
         raise WriteFailed(f"safetensors could not write the file: {error}") from error
 
 
-SAFETENSORS = Format(
-    "safetensors", (".safetensors",), ("torch", "timm", "keras", "nnx", "linen"), ALL_FLOATS, read, write
-)
+SAFETENSORS = Format("safetensors", (".safetensors",), ("torch", "keras", "keras2", "flax"), ALL_FLOATS, read, write)

@@ -17,15 +17,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its suffixes, the dialects it can hold (the first is written unless another is asked for),
-    the dtypes it can hold, and how it is read and written."""
+    """A file format: its suffixes, the families of dialects it can hold (the first dialect of the first is written
+    unless another is asked for), the dtypes it can hold, and how it is read and written (None: it is read only).
+    `metadata` is written always, or only when needed, where the format's own readers may stumble over it."""
 
     name: str
     suffixes: tuple[str, ...]
-    dialects: tuple[str, ...]
+    families: tuple[str, ...]
     dtypes: tuple[str, ...]
     read: Callable[[Path], Stored]
-    write: Callable[[Path, Stored], None]
+    write: Callable[[Path, Stored], None] | None
+    metadata: str = "always"
 
 
 FLOATS = ("float16", "float32", "float64")

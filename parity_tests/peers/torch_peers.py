@@ -1,0 +1,166 @@
+"""The torch code bases whose checkpoints we read, in an environment of their own: `nox -s peers` makes it.
+
+`python torch_peers.py` takes one JSON request a line and builds the model that it names with the peer's own code. It
+gives it trained-like weights and saves them as its users do, or loads those of a file, and leaves its outputs.
+Nothing of ours is imported here.
+"""
+
+import re
+
+import numpy as np
+import torch
+from serving import answer_requests
+from torch import nn
+
+
+def build(case):
+    family, _, name = case.partition(" ")
+    return BUILDERS[family](name)
+
+
+def timm(name):
+    import timm
+
+    return timm.create_model(name).eval()
+
+
+def cadene(name):
+    import pretrainedmodels
+
+    return pretrainedmodels.__dict__[name](num_classes=1000, pretrained=None).eval()
+
+
+def torchvision(name):
+    import torchvision
+
+    return getattr(torchvision.models, name)().eval()
+
+
+def pytorchcv(name):
+    from pytorchcv.model_provider import get_model
+
+    return get_model(name).eval()
+
+
+def smp(name):
+    """A whole U-Net, of whose file the encoder is taken; its output is the pooled last map of the encoder."""
+    import segmentation_models_pytorch
+
+    unet = segmentation_models_pytorch.Unet(name, encoder_weights=None).eval()
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = unet.encoder
+            self.saved = unet
+
+        def forward(self, x):
+            return self.encoder(x)[-1].mean((2, 3))
+
+    return Encoder().eval()
+
+
+def monai(name):
+    from monai.networks import nets
+
+    return getattr(nets, name)(spatial_dims=2, in_channels=3, num_classes=1000).eval()
+
+
+def mmpretrain(name):
+    from mmpretrain.models.backbones.seresnet import SEResNet
+    from mmpretrain.models.heads import LinearClsHead
+
+    class Classifier(nn.Module):
+        """What mmpretrain's ImageClassifier saves: a backbone, a neck without weights and a head."""
+
+        def __init__(self):
+            super().__init__()
+            self.backbone = SEResNet(int(name.removeprefix("se-resnet")))
+            self.head = LinearClsHead(num_classes=1000, in_channels=2048)
+
+        def forward(self, x):
+            return self.head.fc(self.backbone(x)[-1].mean((2, 3)))
+
+    return Classifier().eval()
+
+
+BUILDERS = {
+    "timm": timm,
+    "cadene": cadene,
+    "torchvision": torchvision,
+    "pytorchcv": pytorchcv,
+    "smp": smp,
+    "monai": monai,
+    "mmpretrain": mmpretrain,
+}
+
+NORM = re.compile(r"^(.*?(?:bn|conv))([123])((?:\.adn\.N|\.bn)?)$")
+"""The norms of a residual branch in all of these code bases, with their number."""
+
+
+def make_trained_like(model, images):
+    """Gains as training leaves them, small on the last norm of each branch; statistics measured, then disturbed."""
+    generator = torch.Generator().manual_seed(0)
+    modules = dict(model.named_modules())
+    with torch.no_grad():
+        for name, module in modules.items():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                fan_in = module.weight[0].numel()
+                module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+                if module.bias is not None:
+                    module.bias.normal_(0, 0.2, generator=generator)
+            elif isinstance(module, nn.BatchNorm2d):
+                low, high = (0.1, 0.4) if is_last(name, modules) else (0.5, 1.5)
+                module.weight.uniform_(low, high, generator=generator)
+                module.bias.normal_(0, 0.2, generator=generator)
+                module.momentum = 1.0
+                module.train()
+        model(images)
+        model.eval()
+        for module in modules.values():
+            if isinstance(module, nn.BatchNorm2d):
+                deviation = module.running_var.sqrt()
+                module.running_mean += 0.05 * deviation * torch.randn(deviation.shape, generator=generator)
+                module.running_var *= 2 ** (2 * torch.rand(deviation.shape, generator=generator) - 1)
+                module.momentum = 0.1
+
+
+def is_last(name, modules):
+    """Whether a norm is the last of its residual branch; a stem has no branch."""
+    found = NORM.match(name)
+    if not found or not re.search(r"(layer|stage)[1-4]", name):
+        return False
+    start, number, end = found.groups()
+    return f"{start}{int(number) + 1}{end}" not in modules
+
+
+def any_size(model):
+    """Cadene's and pytorchcv's pool of 7x7 is a mean over whatever size remains, and at 224 it is the same."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.AvgPool2d) and child.kernel_size in (7, 8):
+                setattr(module, name, nn.AdaptiveAvgPool2d(1))
+    return model
+
+
+def answer(request):
+    model = any_size(build(request["case"]))
+    images = [torch.tensor(array) for array in np.load(request["images"]).values()]
+    if "load" in request:
+        model.load_state_dict(torch.load(request["load"], weights_only=True), strict=True)
+    else:
+        batch = images[0][:1].repeat(2, 1, 1, 1)
+        make_trained_like(model, batch + 0.3 * torch.randn(batch.shape, generator=torch.Generator().manual_seed(1)))
+        torch.save(getattr(model, "saved", model).state_dict(), request["weights"])
+    outputs = {}
+    with torch.inference_mode():
+        for dtype in ("float32", "float64"):
+            model.to(getattr(torch, dtype))
+            for number, image in enumerate(images):
+                outputs[f"{dtype} {number}"] = model(image.to(getattr(torch, dtype))).numpy()
+    np.savez(request["outputs"], **outputs)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    answer_requests(answer)

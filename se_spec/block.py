@@ -1,0 +1,80 @@
+"""Block: one residual block with its numbers worked out. The models translate it and never calculate."""
+
+from dataclasses import dataclass
+
+from se_spec.layers import AveragePool, Convolution
+
+EXPANSION = {"basic": 1, "bottleneck": 4}
+"""Output channels of a block, per unit of its stage's width."""
+
+BATCH_NORM_EPSILON = 1e-5
+"""Added to the variance before its square root is taken (torchvision, the Caffe default)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """`stage` counts from 1, `index` from 0, as in `layer3.0`. `first_channels` (as `mid_channels` where it is 0) leave
+    a bottleneck's first 1x1; `stride_in` names the convolution that strides; a shortcut that
+    projects is a convolution of `shortcut_kernel`, which strides unless `averages` puts a 2x2 mean before it."""
+
+    kind: str
+    in_channels: int
+    mid_channels: int
+    out_channels: int
+    stride: int = 1
+    first_channels: int = 0
+    groups: int = 1
+    stride_in: str = "conv2"
+    conv_bias: bool = False
+    always_projects: bool = False
+    shortcut_kernel: int = 1
+    averages: bool = False
+    squeezed_channels: int = 0
+    se_bias: bool = False
+    relu_before_se: bool = False
+    epsilon: float = BATCH_NORM_EPSILON
+    stage: int = 1
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """The block's canonical path, such as `layer3.0`."""
+        return f"layer{self.stage}.{self.index}"
+
+    @property
+    def has_se(self) -> bool:
+        return self.squeezed_channels > 0
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut is a convolution: where the identity would not fit the sum, or always."""
+        return self.always_projects or self.stride != 1 or self.in_channels != self.out_channels
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
+        if self.kind == "basic":
+            return (
+                Convolution(self.in_channels, self.mid_channels, 3, self.stride, bias=self.conv_bias),
+                Convolution(self.mid_channels, self.out_channels, 3, bias=self.conv_bias),
+            )
+        first_channels = self.first_channels or self.mid_channels
+        strides = {"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}
+        return (
+            Convolution(self.in_channels, first_channels, 1, strides["conv1"], bias=self.conv_bias),
+            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, bias=self.conv_bias),
+            Convolution(self.mid_channels, self.out_channels, 1, bias=self.conv_bias),
+        )
+
+    @property
+    def pool(self) -> AveragePool | None:
+        """The mean before the shortcut's projection, where the block has one."""
+        return AveragePool() if self.averages else None
+
+    @property
+    def projection(self) -> Convolution | None:
+        """The convolution of the shortcut, or None where the shortcut is the identity."""
+        if not self.projects:
+            return None
+        stride = 1 if self.averages else self.stride
+        return Convolution(self.in_channels, self.out_channels, self.shortcut_kernel, stride, bias=self.conv_bias)

@@ -1,0 +1,60 @@
+"""osmr's pytorchcv (0.0.74). A name that ends in `b` strides in its 3x3, one that does not in its first 1x1: two
+dialects, since not one key or shape differs.
+"""
+
+from collections.abc import Callable
+
+from se_spec import Architecture, Layer, Parameter
+from se_weights.dialects.dialect import Dialect, Facts, Layers, Place, hidden_facts
+from se_weights.dialects.torch import batch_counter, placed
+from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
+
+BLOCK = "features.stage{stage}.unit{unit}"
+LAYERS: Layers = {
+    Layer.STEM_CONVOLUTION: "features.init_block.conv.conv",
+    Layer.STEM_NORM: "features.init_block.conv.bn",
+    Layer.CONVOLUTION: f"{BLOCK}.body.conv{{number}}.conv",
+    Layer.NORM: f"{BLOCK}.body.conv{{number}}.bn",
+    Layer.GATE: f"{BLOCK}.se.conv{{number}}",
+    Layer.PROJECTION: f"{BLOCK}.identity_conv.conv",
+    Layer.PROJECTION_NORM: f"{BLOCK}.identity_conv.bn",
+    Layer.CLASSIFIER: "output",
+}
+CIFAR_STEM: Layers = {
+    Layer.STEM_CONVOLUTION: "features.init_block.conv",
+    Layer.STEM_NORM: "features.init_block.bn",
+}
+SENET: Layers = {
+    Layer.STEM_CONVOLUTION: "features.init_block.conv{number}.conv",
+    Layer.STEM_NORM: "features.init_block.conv{number}.bn",
+    Layer.CLASSIFIER: "output.fc",
+}
+
+
+def place(parameter: Parameter, architecture: Architecture) -> Place:
+    own = SENET if architecture.stem.inner else {} if architecture.max_pool else CIFAR_STEM
+    return placed({**LAYERS, **own}, "OI11")(parameter, architecture)
+
+
+def hidden(stride_in: str) -> Callable[[Architecture], Facts]:
+    """The bottlenecks of its CIFAR networks and its grouped ones stride in the 3x3, whatever their names end in."""
+
+    def facts(architecture: Architecture) -> Facts:
+        chosen = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
+        return hidden_facts(architecture, stride_in=chosen, dropout=0.2 if architecture.stem.inner else 0.0)
+
+    return facts
+
+
+def _preprocessing(architecture: Architecture) -> Preprocessing:
+    return IMAGENET if architecture.max_pool else CIFAR
+
+
+def _dialect(name: str, stride_in: str, models: str) -> Dialect:
+    has = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
+    summary = f"osmr's pytorchcv, {models}"
+    return Dialect(name, summary, "torch", place, hidden(stride_in), has, batch_counter, _preprocessing)
+
+
+PYTORCHCV = _dialect("pytorchcv", "conv1", "names without b (seresnet50): stride in the first 1x1")
+PYTORCHCV_B = _dialect("pytorchcv-b", "conv2", "names with b (seresnet50b): stride in the 3x3")
