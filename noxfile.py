@@ -59,6 +59,16 @@ UNRESOLVED_KERAS = ["tfimm==0.2.14"]
 """Says that it needs a Python before 3.11, and runs on 3.11."""
 
 
+@nox.session(python="3.11")
+def torch_xla(session: nox.Session) -> None:
+    """PyTorch under XLA, which needs a torch of its own: that mode under the interpreter of this environment."""
+    session.install("torch==2.9.1", "torch_xla==2.9.0", "numpy", "safetensors", "ml-dtypes", "h5py", "msgpack")
+    session.install("--no-deps", ".")
+    matrix = ["parity", "se_resnet18", "--frameworks", "torch", "--modes", "eager,xla", "--size", "96x81"]
+    python = ["--python", f"torch.xla={session.bin}/python"]
+    session.run(sys.executable, "-m", "se_cli", *matrix, *python, *session.posargs, external=True)
+
+
 def _with_peers(session: nox.Session, framework: str) -> None:
     """Our side runs in the environment that nox itself is in, the peers' in the session's."""
     python = f"{session.bin}/python"

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 import se_spec
-from se_parity import Oracle, sample_images, trained_like_weights
-from se_parity.limits import float32_share
+from se_parity import Case, Oracle, sample_images, trained_like_weights
+from se_parity.limits import limit_share
 from se_parity.oracle import Array
 from se_parity.parity import PACKAGES
 from se_spec import Architecture
@@ -85,6 +85,10 @@ class Network:
     limit: float
 
     @property
+    def case(self) -> Case:
+        return Case("the case", self.architecture, self.weights, self.images)
+
+    @property
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(self.architecture, self.weights)
 
@@ -93,7 +97,7 @@ def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT
     weights = trained_like_weights(architecture)
     images = sample_images(architecture, batch, height, width)
     truth = Oracle(architecture, weights).logits(images)
-    return Network(architecture, weights, images, truth, float32_share(architecture, weights, images, truth))
+    return Network(architecture, weights, images, truth, limit_share(architecture, weights, images, truth))
 
 
 @cache

@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,60 @@ def test_parity_prints_a_table_and_json(file):
     assert "parity holds" in ran.stdout
     facts = json.loads(se_resnet(*arguments, "--json").stdout)
     assert facts["schema"] == 1
-    assert facts["images"] == [3, 3, 33, 21]
-    assert [run["dtype"] for run in facts["runs"]] == ["float64", "float32"]
+    assert facts["cases"]["3 x 33x21"]["images"] == [3, 3, 33, 21]
+    assert [run["dtype"] for run in facts["runs"]] == ["float64", "float32", "bfloat16"]
     assert all(run["passed"] and run["share"] <= run["limit"] for run in facts["runs"])
+
+
+EAGER = ("--frameworks", "torch", "--modes", "eager", "--size", "33x26", "--batch", "2")
+
+
+@needs("torch")
+def test_parity_says_what_moved_since_a_golden(file, tmp_path):
+    golden = tmp_path / "golden.json"
+    assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 0
+    ran = se_resnet("parity", file, *EAGER, "--against", golden, "--json")
+    facts = json.loads(ran.stdout)
+    assert ran.returncode == 0
+    assert [moved["same_bits"] for moved in facts["against"]["moved"]] == [True] * 3
+    assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 6
+
+    kept = json.loads(golden.read_text())
+    kept["runs"][1]["logits"][0][0] += 1.0
+    golden.write_text(json.dumps(kept))
+    ran = se_resnet("parity", file, *EAGER, "--against", golden)
+    assert ran.returncode == 1
+    assert "since the golden" in ran.stdout
+    golden.write_text("{}")
+    ran = se_resnet("parity", file, *EAGER, "--against", golden)
+    assert ran.returncode == 3
+    assert "not a golden" in ran.stderr
+
+
+@needs("torch")
+@pytest.mark.skipif(not find_spec("matplotlib"), reason="the report extra is not installed here")
+def test_parity_looks_at_every_part_and_writes_a_page(file, tmp_path):
+    page = tmp_path / "out.html"
+    ran = se_resnet("parity", file, *EAGER, "--dtype", "float32", "--stress", "--report", page, "--json")
+    facts = json.loads(ran.stdout)
+    assert ran.returncode == 0, facts["says"]
+    assert set(facts["cases"]) > {"dead channels", "denormal images"}
+    (diagnosis,) = facts["diagnoses"]
+    assert diagnosis["healthy"]
+    assert {found["dtype"] for found in diagnosis["found"]} == {"float64", "float32"}
+    text = page.read_text()
+    assert "Parity holds" in text
+    assert "--stress --report" in text
+    assert text.count("<svg") == 3
+    assert not any(link in text for link in ("<script", "<link", "<img", 'src="', 'href="http'))
+
+
+@needs("torch")
+def test_parity_trains(file):
+    ran = se_resnet("parity", file, *EAGER, "--dtype", "float64", "--train")
+    assert ran.returncode == 0, ran.stdout
+    assert "torch adamw" in ran.stdout
+    assert "every loss, gradient, weight and statistic is within its limit" in ran.stdout
 
 
 @needs("torch")
@@ -112,6 +164,8 @@ STATUSES = [
     (("parity", "se_resnet18", "--frameworks", "mxnet"), 2, "not one of torch, tf, flax"),
     (("parity", "se_resnet18", "--frameworks", "torch", "--modes", "jit"), 2, "has none of jit"),
     (("parity", "se_resnet18", "--python", "torch"), 2, "FRAMEWORK=PATH"),
+    (("parity", "se_resnet18", "--batch", "0"), 2, "not a number of images"),
+    (("parity", "se_resnet18", "--report", "absent/out.html"), 6, "no folder absent"),
     (("inspect", "broken.pth"), 3, "not a readable torch file"),
     (("inspect", "wrong.npz"), 3, "- bn1.weight"),
     (("inspect", "evil.pth"), 4, "asks for"),

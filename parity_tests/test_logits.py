@@ -7,7 +7,8 @@ import se_spec
 from parity_tests.cases import SMALL, Network, each_architecture, named_network, needs, network, small_network
 from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
-from se_parity.parity import MODES, installed_frameworks
+from se_parity.modes import modes_of
+from se_parity.parity import installed_frameworks
 
 
 def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> float:
@@ -17,6 +18,11 @@ def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> 
     difference = compare(network.truth, logits)
     assert difference.same_nonfinite
     return difference.share
+
+
+def plain_modes(framework: str) -> list[str]:
+    """Those that need no environment or interpreter of their own."""
+    return [mode.name for mode in modes_of(framework) if not mode.variables]
 
 
 @pytest.mark.parametrize("case", each_architecture())
@@ -41,8 +47,8 @@ def test_images_of_any_size_give_the_oracles_logits(worker, size):
 def test_every_mode_gives_the_oracles_logits(worker, block, dtype):
     small = small_network(block)
     limit = {"float64": FLOAT64_LOGITS, "float32": small.limit}[dtype]
-    assert worker.modes() == list(MODES[worker.framework])
-    for mode in MODES[worker.framework]:
+    assert worker.modes() == [mode.name for mode in modes_of(worker.framework)]
+    for mode in plain_modes(worker.framework):
         assert share(worker, small, dtype, mode) <= limit, mode
 
 
@@ -59,14 +65,14 @@ def test_every_blocks_output_is_the_same(worker, case):
     known = named_network(case)
     truth = {}
 
-    def observe(path, output):
+    def observe(path, output, given):
         truth[path] = output
         return output
 
     Oracle(known.architecture, known.weights, observe=observe).logits(known.images)
     worker.load(known.architecture, known.weights, "float32")
-    features = worker.features(known.images)
-    assert list(features) == sorted(block.name for block in known.architecture.blocks())
+    features = worker.trace(known.images, [block.name for block in known.architecture.blocks()])
+    assert set(features) == {block.name for block in known.architecture.blocks()}
     for name, output in features.items():
         assert compare(truth[name], output).share <= known.limit, name
 
@@ -75,12 +81,11 @@ def test_every_blocks_output_is_the_same(worker, case):
 @pytest.mark.timeout(600)
 def test_se_resnet50_at_full_size_is_within_1e_5_in_every_mode():
     full = network(se_spec.architecture("se_resnet50"), 2, 224, 224)
-    report = check_parity(
-        full.architecture, full.weights, full.images, frameworks=installed_frameworks(), dtypes=["float32"]
-    )
-    assert len(report.runs) == sum(len(MODES[framework]) for framework in installed_frameworks())
+    report = check_parity([full.case], frameworks=installed_frameworks(), dtypes=["float32"])
+    modes = sum(len(modes_of(framework)) for framework in installed_frameworks())
+    assert len(report.runs) + len(report.skips) == modes
     for run in report.runs:
-        assert run.difference.share <= min(run.limit, FLOAT32_LOGITS), (run.framework, run.mode)
+        assert run.difference.share <= min(run.limit, FLOAT32_LOGITS), run.mode
         assert run.difference.top1 == run.difference.top5 == 1
 
 
@@ -104,7 +109,7 @@ def test_nan_and_infinity_come_out_where_the_oracle_has_them(worker):
     assert np.isnan(truth[1]).all()
     assert not np.isnan(truth[0]).any()
     worker.load(small.architecture, small.weights, "float32")
-    for mode in MODES[worker.framework]:
+    for mode in plain_modes(worker.framework):
         difference = compare(truth, worker.logits(images, mode))
         assert difference.same_nonfinite, mode
         assert difference.share <= small.limit

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from parity_tests.cases import needs, small_network
+from parity_tests.test_logits import plain_modes
 from se_parity import Oracle, Worker, WorkerFailed, check_parity, compare
-from se_parity.limits import float32_share
-from se_parity.parity import MODES, installed_frameworks
+from se_parity.limits import limit_share
+from se_parity.parity import installed_frameworks
 
 
 def test_a_difference_is_measured_in_every_way():
@@ -59,7 +60,7 @@ def test_shapes_must_agree():
 def test_the_float32_limit_follows_the_network_and_stays_small():
     network = small_network("basic")
     assert 1e-8 < network.limit < 5e-6
-    again = float32_share(network.architecture, network.weights, network.images, network.truth)
+    again = limit_share(network.architecture, network.weights, network.images, network.truth)
     assert again == network.limit
 
 
@@ -110,7 +111,7 @@ def test_logits_on_a_gpu_are_within_the_limit(framework):
         pytest.skip(str(reason))
     with worker:
         worker.load(network.architecture, network.weights, "float32")
-        for mode in MODES[framework]:
+        for mode in plain_modes(framework):
             assert compare(network.truth, worker.logits(network.images, mode)).share <= network.limit, mode
 
 
@@ -119,10 +120,10 @@ def test_a_wrong_weight_fails_the_verdict():
     network = small_network()
     wrong = dict(network.weights) | {"layer3.0.bn3.running_var": network.weights["layer3.0.bn3.running_var"] * 1.0001}
     arguments = {"frameworks": ["torch"], "modes": ["eager"], "dtypes": ["float32"]}
-    assert check_parity(network.architecture, network.weights, network.images, **arguments).passed
+    assert check_parity([network.case], **arguments).passed
     other = Oracle(network.architecture, wrong).logits(network.images)
     assert compare(network.truth, other).share > network.limit
-    report = check_parity(network.architecture, network.weights, network.images, **arguments)
+    report = check_parity([network.case], **arguments)
     spoilt = replace(report, runs=[replace(run, difference=compare(network.truth, other)) for run in report.runs])
     assert not spoilt.passed
     assert not replace(report, runs=[]).passed

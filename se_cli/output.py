@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import click
@@ -38,10 +39,19 @@ class Output:
     def result(self, facts: dict[str, Any], *lines: str | Table) -> None:
         """Say the result: the facts to a machine, or the lines to a person."""
         if self.as_json:
-            click.echo(json.dumps({"schema": SCHEMA, **facts}))
+            click.echo(json.dumps({"schema": SCHEMA, **_finite(facts)}, allow_nan=False))
         elif not self.quiet:
             for line in lines:
                 self.console.print(line)
+
+
+def _finite(facts: Any) -> Any:
+    """JSON has no infinity and no NaN: what is not finite is null."""
+    if isinstance(facts, dict):
+        return {key: _finite(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_finite(value) for value in facts]
+    return None if isinstance(facts, float) and not isfinite(facts) else facts
 
 
 def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> Table:

@@ -1,33 +1,49 @@
 """`se-resnet parity`."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from numpy.typing import NDArray
 from rich.table import Table
 
-import se_spec
-import se_weights
 from se_cli.options import names, output_options, settling_option
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity import FRAMEWORKS, Report, check_parity, sample_images, trained_like_weights
-from se_parity.parity import DTYPES, MODES, count_steps, expect_installed, installed_frameworks
+from se_parity import FRAMEWORKS, Examination, Report, examine
+from se_parity.case import open_case
+from se_parity.examination import RECIPES, Asked, count_examined
+from se_parity.golden import Comparison, golden_facts
+from se_parity.modes import MODE_NAMES, MODES, modes_of
+from se_parity.parity import DTYPES, expect_installed, installed_frameworks
+from se_parity.stress import stressed
+from se_parity.training import KEPT, KINDS, Training
+from se_weights import MissingExtra, TargetExists
+from se_weights.replacing import replacing
 
-ALL_MODES = tuple(dict.fromkeys(mode for modes in MODES.values() for mode in modes))
+INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 
 
 @click.command("parity")
 @click.argument("subject", metavar="NAME|FILE")
 @click.option("--frameworks", metavar="LIST", help=f"Of {','.join(FRAMEWORKS)}; those installed by default.")
-@click.option("--modes", metavar="LIST", help=f"Of {','.join(ALL_MODES)}; all by default.")
+@click.option("--modes", metavar="LIST", help=f"Of {','.join(MODE_NAMES)}; all by default.")
 @click.option("--dtype", "dtypes", metavar="LIST", help=f"Of {','.join(DTYPES)}; all by default.")
 @click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Images.")
-@click.option("--size", default="64x49", show_default=True, metavar="HxW", help="Height and width of the images.")
-@click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK=PATH", help="An interpreter of its own.")
+@click.option("--batch", "batches", default="1,3", show_default=True, metavar="LIST", help="Images at once.")
+@click.option("--size", "sizes", default="64x49", show_default=True, metavar="LIST", help="HEIGHTxWIDTH of the images.")
+@click.option("--stress", is_flag=True, help="Also dead channels, saturated gates, huge, tiny, denormal, flat images.")
+@click.option("--train", is_flag=True, help="Also ten steps of SGD and of AdamW.")
+@click.option("--localise", is_flag=True, help="Also every part by itself: where a framework leaves the truth.")
+@click.option("--explain", is_flag=True, help="Also the known fault that gives the same; looks at every part too.")
+@click.option("--report", "page", type=click.Path(path_type=Path), metavar="HTML", help="Write a page to read.")
+@click.option("--golden", type=click.Path(path_type=Path), metavar="JSON", help="Write what every run gave.")
+@click.option(
+    "--against", type=click.Path(path_type=Path, exists=True), metavar="JSON", help="Say what has moved since."
+)
+@click.option("--force", is_flag=True, help="Replace the page or the golden where there is one.")
+@click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK[.MODE]=PATH", help="An interpreter of its own.")
 @settling_option
 @output_options
 @click.pass_context
@@ -39,8 +55,16 @@ def command(
     modes: str | None,
     dtypes: str | None,
     device: str,
-    batch: int,
-    size: str,
+    batches: str,
+    sizes: str,
+    stress: bool,
+    train: bool,
+    localise: bool,
+    explain: bool,
+    page: Path | None,
+    golden: Path | None,
+    against: Path | None,
+    force: bool,
     pythons: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -48,24 +72,33 @@ def command(
     """Run a network in every framework and mode, and judge its logits against a float64 oracle.
 
     NAME is an architecture, which gets trained-like weights; FILE is a weights file of any format. Status 1 if any
-    run is further from the truth than its limit.
+    run is further from the truth than its limit. --localise, --explain and --train look at the first batch and size.
     """
     output = Output(as_json, quiet)
+    _expect_room((page, golden), force)
+    if page:
+        _expect_report_extra()
     interpreters = _interpreters(pythons)
     chosen = names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
-    chosen_modes = names(modes, ALL_MODES, "--modes")
-    if chosen_modes and not any(set(chosen_modes) & set(MODES[framework]) for framework in chosen):
+    chosen_modes = names(modes, MODE_NAMES, "--modes")
+    if not any(modes_of(framework, chosen_modes) for framework in chosen):
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
     expect_installed([framework for framework in chosen if framework not in interpreters])
     chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
-    height, width = _size(size)
-    architecture, weights = _subject(subject, dialect)
-    images = sample_images(architecture, batch, height, width)
-    with output.steps(count_steps(chosen, chosen_modes, chosen_dtypes)) as on_step:
-        report = check_parity(
-            architecture,
-            weights,
-            images,
+    asked = Asked(localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against)
+    cases = [
+        open_case(subject, dialect=dialect, batch=batch, size=size)
+        for size in _sizes(sizes)
+        for batch in _batches(batches)
+    ]
+    if stress:
+        cases += stressed(cases[0])
+    if train and not cases[0].architecture.num_classes:
+        raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
+    with output.steps(count_examined(len(cases), asked, chosen, chosen_modes, chosen_dtypes)) as on_step:
+        examined = examine(
+            cases,
+            asked,
             frameworks=chosen,
             modes=chosen_modes,
             dtypes=chosen_dtypes,
@@ -73,60 +106,165 @@ def command(
             pythons=interpreters,
             on_step=on_step,
         )
-    output.result(report.facts, *_lines(report))
-    if not report.passed:
+    if golden:
+        with replacing(golden) as temporary:
+            temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
+    if page:
+        from se_parity.page import write_page  # reads matplotlib, which no other report waits for
+
+        with replacing(page) as temporary:
+            write_page(examined, temporary)
+    output.result(examined.facts, *_lines(examined))
+    if not examined.passed:
         context.exit(FAILED)
 
 
 def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:
     interpreters = {}
     for pair in pairs:
-        framework, _, path = pair.partition("=")
-        if framework not in FRAMEWORKS or not path:
+        name, _, path = pair.partition("=")
+        if name not in INTERPRETERS or not path:
             raise click.BadParameter(
-                f"{pair!r} is not FRAMEWORK=PATH with one of {', '.join(FRAMEWORKS)}", param_hint="--python"
+                f"{pair!r} is not FRAMEWORK=PATH or FRAMEWORK.MODE=PATH with one of {', '.join(FRAMEWORKS)}",
+                param_hint="--python",
             )
-        interpreters[framework] = path
+        interpreters[name] = path
     return interpreters
 
 
-def _size(text: str) -> tuple[int, int]:
-    sides = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if not sides:
+def _sizes(text: str) -> list[tuple[int, int]]:
+    found = [re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", part.strip()) for part in text.split(",")]
+    if not all(found):
         raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 224x224", param_hint="--size")
-    return int(sides[1]), int(sides[2])
+    return [(int(sides[1]), int(sides[2])) for sides in found if sides]
 
 
-def _subject(text: str, dialect: str | None) -> tuple[se_spec.Architecture, Mapping[str, NDArray]]:
-    """A file where there is one, or where the text can only mean one; else an architecture with weights made for it."""
-    if Path(text).exists() or "." in text or "/" in text:
-        checkpoint, _ = se_weights.read_settled(text, dialect=dialect)
-        return checkpoint.architecture, checkpoint.weights
-    architecture = se_spec.architecture(text)
-    return architecture, trained_like_weights(architecture)
+def _batches(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[1-9]\d{0,3}", part) for part in parts):
+        raise click.BadParameter(f"{text!r} is not a number of images, or several such as 1,3", param_hint="--batch")
+    return [int(part) for part in parts]
 
 
-def _lines(report: Report) -> list[str | Table]:
+def _expect_room(targets: Sequence[Path | None], force: bool) -> None:
+    """Minutes of work must not end at a file that is there."""
+    for target in targets:
+        if target and target.exists() and not force:
+            raise TargetExists(f"{target} exists: use --force to replace it")
+        if target and not target.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} to")
+
+
+def _expect_report_extra() -> None:
+    from importlib.util import find_spec
+
+    if not (find_spec("jinja2") and find_spec("matplotlib")):
+        raise MissingExtra("a page needs jinja2 and matplotlib: pip install 'se-resnet[report]'")
+
+
+def _lines(examined: Examination) -> list[str | Table]:
+    report = examined.report
+    lines: list[str | Table] = [
+        f"{report.architecture.name}: "
+        + "; ".join(f"{name}, logits over {span:.3g}" for name, span in report.ranges.items()),
+        _matrix(report),
+        *(f"not run: {skip.mode}: {skip.reason}" for skip in report.skips),
+        _processes(report),
+        f"TF32, had it stayed on: {examined.tf32.share:.1e} of the range",
+    ]
+    if examined.trainings:
+        lines.append(_trainings([training for training, _ in examined.trainings]))
+    if examined.comparison:
+        lines += _moved(examined.comparison)
+    passed = sum(run.passed for run in report.runs)
+    lines += examined.sentences
+    lines.append(
+        f"{passed} of {len(report.runs)} runs within their limits: "
+        + ("parity holds" if examined.passed else "parity FAILS")
+    )
+    return lines
+
+
+def _verdict(passed: bool) -> str:
+    return "[green]pass[/]" if passed else "[red]FAIL[/]"
+
+
+def _matrix(report: Report) -> Table:
     rows = [
         (
-            f"{run.framework} {run.mode}",
+            str(run.mode),
             run.dtype,
-            f"{run.difference.largest:.2e}",
-            f"{run.difference.share:.2e}",
-            f"{run.limit:.2e}",
+            run.case,
+            f"{run.difference.largest:.1e}",
+            f"{run.difference.share:.1e}",
+            f"{run.limit:.1e}",
             f"{run.difference.ulp_median:.1f}",
+            f"{run.difference.ulp_999:.0f}",
             f"{run.difference.top1:.0%}",
-            f"{run.difference.top5:.0%}",
+            f"{run.labels.certified:.0%}",
             f"{run.seconds:.1f}",
-            "[green]pass[/]" if run.passed else "[red]FAIL[/]",
+            _verdict(run.passed),
         )
         for run in report.runs
     ]
-    columns = "run", "dtype", "difference", "of range", "limit", "ULP", "top-1", "top-5", "seconds", ""
-    passed = sum(run.passed for run in report.runs)
-    return [
-        f"{report.architecture.name}, images {'x'.join(map(str, report.images))}, logits over {report.logit_range:.3g}",
-        table(*columns, rows=rows, right=columns[2:-1]),
-        f"{passed} of {len(report.runs)} runs within their limits: "
-        + ("parity holds" if report.passed else "parity FAILS"),
+    columns = "run", "dtype", "images", "off", "of range", "limit", "ULP", "99.9 %", "top-1", "sure", "seconds", ""
+    return table(*columns, rows=rows, right=columns[3:-1])
+
+
+def _processes(report: Report) -> Table:
+    rows = [
+        (
+            worker.name,
+            ", ".join(f"{key} {value}" for key, value in worker.environment.items() if key != "python"),
+            f"{worker.probe.product:.2f}",
+            f"{worker.probe.convolution:.2f}",
+            "kept" if worker.probe.keeps_denormals else "flushed",
+            "yes" if worker.probe.repeats else "NO",
+            f"{worker.seconds:.0f}",
+            f"{worker.peak_bytes / 2**20:,.0f}",
+            _verdict(worker.probe.full_precision),
+        )
+        for worker in report.workers
     ]
+    columns = "process", "of", "product", "convolution", "denormals", "repeats", "seconds", "MiB", ""
+    return table(*columns, rows=rows, right=("product", "convolution", "seconds", "MiB"))
+
+
+def _trainings(trainings: Sequence[Training]) -> Table:
+    rows = []
+    for training in trainings:
+        for kind in KINDS:
+            found = [training.worst_of(kind, step) for step in KEPT]
+            worst = [one for one in found if one]
+            rows.append(
+                (
+                    f"{training.framework} {training.recipe.optimiser}",
+                    training.dtype,
+                    kind,
+                    *(f"{one.share:.1e}" if one else "" for one in found),
+                    f"{worst[-1].limit:.1e}",
+                    _verdict(all(one.passed for one in worst)),
+                )
+            )
+    columns = "training", "dtype", "of", *(f"step {step}" for step in KEPT), "limit", ""
+    return table(*columns, rows=rows, right=columns[3:-1])
+
+
+def _moved(comparison: Comparison) -> list[str | Table]:
+    rows = [
+        (
+            moved.run,
+            "yes" if moved.same_bits else "no",
+            f"{moved.difference.share:.1e}",
+            f"{moved.limit:.1e}",
+            f"{moved.difference.ulp_largest:.0f}",
+            f"{moved.difference.top1:.0%}",
+            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in moved.environment.items()),
+            _verdict(moved.passed),
+        )
+        for moved in comparison.moved
+    ]
+    columns = "since the golden", "same bits", "of range", "limit", "ULP", "top-1", "environment", ""
+    lines: list[str | Table] = [table(*columns, rows=rows, right=columns[2:6])]
+    lines += [f"in the golden and not run now: {run}" for run in comparison.only_golden]
+    return lines

@@ -152,7 +152,7 @@ def _truth(checkpoint: Checkpoint, test: Digits) -> tuple[Array, dict[str, Array
     """The oracle's logits, and the gates (N, C) of every SE layer by block."""
     gates: dict[str, Array] = {}
 
-    def observe(path: str, output: Array) -> Array:
+    def observe(path: str, output: Array, given: Array) -> Array:
         if path.endswith(".se.gate"):
             gates[path.removesuffix(".se.gate")] = output
         return output

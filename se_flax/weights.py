@@ -17,11 +17,12 @@ from se_weights.dialects import NNX
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights by canonical name, on canonical axes."""
-    places = NNX.places(model.architecture)
-    return {
-        parameter.name: se_weights.relayout(np.asarray(variable[...]), places[parameter].axes, parameter.axes)
-        for parameter, variable in _variables(model).items()
-    }
+    return _canonical(model.architecture, nnx.state(model))
+
+
+def read_gradients(model: SEResNet, gradients: nnx.State) -> dict[str, NDArray]:
+    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    return _canonical(model.architecture, gradients)
 
 
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
@@ -58,3 +59,13 @@ def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:
     variables = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
     places = NNX.places(model.architecture)
     return {parameter: variables[places[parameter].names[0]] for parameter in manifest(model.architecture)}
+
+
+def _canonical(architecture: Architecture, state: nnx.State) -> dict[str, NDArray]:
+    """The arrays of those parameters that the state has."""
+    leaves = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
+    return {
+        parameter.name: se_weights.relayout(np.asarray(leaves[place.names[0]][...]), place.axes, parameter.axes)
+        for parameter, place in NNX.places(architecture).items()
+        if place.names[0] in leaves
+    }

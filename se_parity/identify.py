@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from se_parity.compare import logit_range
+from se_parity.difference import logit_range
 from se_parity.hypotheses import FACTS, Hypothesis, hypotheses, with_epsilons
 from se_parity.oracle import Oracle
 from se_parity.workers import Worker

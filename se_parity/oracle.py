@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from se_spec import Architecture, AveragePool, Block, Convolution, MaxPool
 
 Array = NDArray[np.float64]
-Observer = Callable[[str, Array], Array]
-"""Called with the canonical path of an operation and its output; what it returns goes on in the output's place."""
+Observer = Callable[[str, Array, Array], Array]
+"""Called with the canonical path of an operation, its output and its input; what it returns goes on in the output's
+place."""
 
 Statistics = Callable[[str, Array], tuple[Array, Array]]
 """Called with the path of a norm and its input (N, C, H, W); returns the mean and the variance to normalise with."""
@@ -28,7 +29,7 @@ class Oracle:
         architecture: Architecture,
         weights: Mapping[str, NDArray],
         *,
-        observe: Observer = lambda path, output: output,
+        observe: Observer = lambda path, output, given: output,
         statistics: Statistics | None = None,
     ) -> None:
         self.architecture = architecture
@@ -43,10 +44,10 @@ class Oracle:
             x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
             x = self.relu(f"relu{number}", x)
         if self.architecture.max_pool:
-            x = self.observe("maxpool", max_pool(x, self.architecture.max_pool))
+            x = self.observe("maxpool", max_pool(x, self.architecture.max_pool), x)
         for block in self.architecture.blocks():
             x = self.block(block, x)
-        features = self.observe("pool", x.mean(axis=(2, 3)))
+        features = self.observe("pool", x.mean(axis=(2, 3)), x)
         return self.dense("fc", features) if self.architecture.num_classes else features
 
     def block(self, block: Block, x: Array) -> Array:
@@ -59,41 +60,47 @@ class Oracle:
             residual = self.norm(f"{block.name}.bn{number}", residual)
         if block.relu_before_se:
             residual = self.relu(f"{block.name}.act", residual)
-        if block.has_se:
-            residual = self.squeeze_excitation(f"{block.name}.se", residual)
+        residual = self.excite(block, residual)
         if block.pool:
-            x = self.observe(f"{block.name}.pool", average_pool(x, block.pool))
+            x = self.observe(f"{block.name}.pool", average_pool(x, block.pool), x)
         if block.projection:
             x = self.convolution(f"{block.name}.downsample.0", x, block.projection)
             x = self.norm(f"{block.name}.downsample.1", x)
+        return self.add(block, residual, x)
+
+    def excite(self, block: Block, residual: Array) -> Array:
+        return self.squeeze_excitation(f"{block.name}.se", residual) if block.has_se else residual
+
+    def add(self, block: Block, residual: Array, x: Array) -> Array:
         return self.relu(block.name, residual + x)
 
     def squeeze_excitation(self, path: str, x: Array) -> Array:
         """x scaled by sigmoid(W2 relu(W1 z)), where z is its mean over space (paper, eq. 2-4)."""
-        squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)))
+        squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
-        gate = self.observe(f"{path}.gate", sigmoid(self.dense(f"{path}.fc2", hidden)))
-        return self.observe(path, x * gate[:, :, None, None])
+        excited = self.dense(f"{path}.fc2", hidden)
+        gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
+        return self.observe(path, x * gate[:, :, None, None], x)
 
     def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
         y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
-        return self.observe(path, y + _channels(self.weights[f"{path}.bias"]) if convolution.bias else y)
+        return self.observe(path, y + _channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
 
     def dense(self, path: str, x: Array) -> Array:
         product = x @ self.weights[f"{path}.weight"].T
-        return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0))
+        return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0), x)
 
     def norm(self, path: str, x: Array) -> Array:
         mean, variance = self.statistics(path, x)
         gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - _channels(mean)
-        return self.observe(path, centred * _channels(gain) + _channels(self.weights[f"{path}.bias"]))
+        return self.observe(path, centred * _channels(gain) + _channels(self.weights[f"{path}.bias"]), x)
 
     def running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
         return self.weights[f"{path}.running_mean"], self.weights[f"{path}.running_var"]
 
     def relu(self, path: str, x: Array) -> Array:
-        return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)))
+        return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)), x)
 
 
 def sigmoid(x: Array) -> Array:
@@ -102,11 +109,15 @@ def sigmoid(x: Array) -> Array:
     return np.where(x < 0, small, 1.0) / (1.0 + small)
 
 
-def convolve(x: Array, kernel: Array, stride: int, groups: int = 1) -> Array:
+Margins = tuple[tuple[int, int], ...]
+"""Before and after each spatial axis."""
+
+
+def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Margins | None = None) -> Array:
     """Cross-correlation of (N, C, H, W) with (O, C / groups, kH, kW), with half a kernel of zeros on every side."""
     height, width = kernel.shape[2:]
-    margins = (0, 0), (0, 0), (height // 2,) * 2, (width // 2,) * 2
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, margins), (height, width), axis=(2, 3))
+    padded = np.pad(x, ((0, 0), (0, 0), *(margins or ((height // 2,) * 2, (width // 2,) * 2))))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     windows = windows[:, :, ::stride, ::stride]
     pairs = zip(np.split(windows, groups, axis=1), np.split(kernel, groups), strict=True)
     outputs = [np.tensordot(inputs, weights, ((1, 4, 5), (1, 2, 3))) for inputs, weights in pairs]

@@ -7,14 +7,23 @@ framework's own chatter goes to standard error. Arrays travel as safetensors fil
 import contextlib
 import json
 import os
+import re
+import resource
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  lets numpy know bfloat16 by name
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from se_parity.numerics import probe
+from se_parity.recipe import Recipe
 from se_parity.runners import RUNNERS
 from se_spec import Architecture
 
@@ -43,14 +52,21 @@ class _Desk:
         self.runner: Any = None
         self.model: Any = None
         self.runs: dict[str, Callable[..., Any]] = {}
+        self.settings = contextlib.ExitStack()
 
-    def start(self) -> dict[str, str]:
+    def start(self) -> dict[str, Any]:
+        """The settings hold until the process ends; what they came to is probed while they hold."""
         self.runner = import_module(RUNNERS[self.framework])
-        self.runner.prepare(self.device)
-        return self.runner.environment() | {"python": sys.version.split()[0]}
+        self.settings.enter_context(self.runner.numerics.exact(self.device))
+        environment = self.runner.environment() | {"python": sys.version.split()[0]}
+        return {"environment": environment, "probe": asdict(probe(self.runner.numerics))}
 
     def modes(self) -> list[str]:
-        return list(self.runner.MODES)
+        return list(self.runner.RUNS)
+
+    def peak_bytes(self) -> int:
+        """The largest resident memory of this process so far."""
+        return _peak_kibibytes() * 1024
 
     def load(self, facts: dict[str, Any], weights: str, dtype: str) -> None:
         self.runs.clear()
@@ -58,11 +74,42 @@ class _Desk:
 
     def logits(self, mode: str, images: str, outputs: str) -> None:
         if mode not in self.runs:
-            self.runs[mode] = self.runner.MODES[mode](self.model)
-        save_file({"logits": self.runs[mode](load_file(images)["images"]).copy(order="C")}, outputs)
+            self.runs[mode] = self.runner.RUNS[mode](self.model)
+        _save({"logits": self.runs[mode](load_file(images)["images"])}, outputs)
 
-    def features(self, images: str, outputs: str) -> None:
-        save_file(self.runner.features(self.model)(load_file(images)["images"]), outputs)
+    def trace(self, paths: list[str], images: str, outputs: str) -> None:
+        _save(self.runner.trace(self.model, paths)(load_file(images)["images"]), outputs)
+
+    def feed(self, inputs: str, outputs: str) -> None:
+        given = load_file(inputs)
+        modules = self.runner.modules(self.model, list(given))
+        _save({path: module(given[path]) for path, module in modules.items()}, outputs)
+
+    def train(self, recipe: dict[str, Any], kept: list[int], batches: str, outputs: str) -> None:
+        """Keeps what the steps of those numbers, counted from 1, came to."""
+        arrays = load_file(batches)
+        known = Recipe.from_facts(recipe)
+        pairs = [(arrays[f"images.{step}"], arrays[f"labels.{step}"]) for step in range(1, known.steps + 1)]
+        results: dict[str, NDArray] = {}
+        for step, trained in enumerate(self.runner.train(self.model, known, pairs), start=1):
+            results[f"{step}/loss"] = np.array(trained.loss)
+            if step in kept:
+                results |= {f"{step}/gradient/{name}": array for name, array in trained.gradients.items()}
+                results |= {f"{step}/weight/{name}": array for name, array in trained.weights.items()}
+        self.runs.clear()
+        _save(results, outputs)
+
+
+def _peak_kibibytes() -> int:
+    """Linux's own count where there is one: what getrusage gives begins with that of the process it was forked from."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _save(arrays: Mapping[str, NDArray], path: str) -> None:
+    save_file({name: np.array(array, order="C", copy=True) for name, array in arrays.items()}, path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from se_parity.numerics import Probe
+from se_parity.recipe import Recipe
 from se_spec import Architecture
 
 EVERYWHERE = {"NVIDIA_TF32_OVERRIDE": "0", "PYTHONWARNINGS": "ignore"}
@@ -28,6 +30,9 @@ ENVIRONMENTS = {
     "flax": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"},
 }
 """Full float32 inside NVIDIA's libraries, repeatable sums, memory as it is needed, and quiet."""
+
+ON_GPU = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+"""XLA chooses its kernels by timing them, unless it may only use those that repeat (openxla PR 12520)."""
 
 FRAMEWORKS = tuple(ENVIRONMENTS)
 
@@ -44,7 +49,7 @@ class Worker:
     """A framework in a process of its own. Use it as a context manager.
 
     `python` is the interpreter, which needs se-resnet and the framework installed; `variables` go into its
-    environment after this module's own.
+    environment after this module's own. `program` is the module that the process runs.
     """
 
     def __init__(
@@ -54,25 +59,29 @@ class Worker:
         python: str = sys.executable,
         device: str = "cpu",
         variables: Mapping[str, str] | None = None,
+        program: str = "se_parity.worker",
     ) -> None:
         self.framework = framework
         self.folder = tempfile.TemporaryDirectory(prefix="se-resnet-")
         self.log = Path(self.folder.name, "stderr.txt")
+        settings = ON_GPU if device == "gpu" else {}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [python, "-m", "se_parity.worker", framework, device],
+                [python, "-m", program, framework, device],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **(variables or {})},
+                env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **settings, **(variables or {})},
             )
         self.environment: dict[str, str] = {}
+        self.probe: Probe | None = None
         self.written: Mapping[str, NDArray] | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.environment = self._ask("start")
+            started = self._ask("start")
+            self.environment, self.probe = started["environment"], Probe(**started["probe"])
         except BaseException:
             self.close()
             raise
@@ -108,11 +117,36 @@ class Worker:
         self._ask("logits", mode=mode, images=self._put("images", {"images": images}), outputs=path)
         return load_file(path)["logits"]
 
-    def features(self, images: NDArray) -> dict[str, NDArray]:
-        """The output (N, C, H, W) of every block, by canonical name."""
-        path = self._path("features")
-        self._ask("features", images=self._put("images", {"images": images}), outputs=path)
+    def trace(self, images: NDArray, paths: Sequence[str]) -> dict[str, NDArray]:
+        """The outputs (N, C, H, W) or (N, C) of those parts of the model that the canonical paths name, as it runs."""
+        path = self._path("outputs")
+        self._ask("trace", paths=list(paths), images=self._put("images", {"images": images}), outputs=path)
         return load_file(path)
+
+    def feed(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """The outputs of the parts of the model by canonical path, each given its own input and nothing else."""
+        path = self._path("outputs")
+        self._ask("feed", inputs=self._put("inputs", inputs), outputs=path)
+        return load_file(path)
+
+    def train(
+        self, recipe: Recipe, batches: Sequence[tuple[NDArray, NDArray]], kept: Sequence[int]
+    ) -> dict[str, NDArray]:
+        """Train the loaded model, a batch of images (N, C, H, W) and labels (N) a step.
+
+        Gives `STEP/loss` of every step, counted from 1, and `STEP/gradient/NAME` and `STEP/weight/NAME` after the
+        steps that are kept.
+        """
+        numbered = list(enumerate(batches, start=1))
+        arrays = {f"images.{step}": images for step, (images, _) in numbered}
+        arrays |= {f"labels.{step}": labels for step, (_, labels) in numbered}
+        path = self._path("outputs")
+        self._ask("train", recipe=recipe.facts, kept=list(kept), batches=self._put("batches", arrays), outputs=path)
+        return load_file(path)
+
+    def peak_bytes(self) -> int:
+        """The largest resident memory of the process so far."""
+        return self._ask("peak_bytes")
 
     def _path(self, name: str) -> str:
         return str(Path(self.folder.name, f"{name}.safetensors"))

@@ -1,10 +1,11 @@
 """Weights into and out of a Keras model, by canonical name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 
 import keras
 import numpy as np
+from keras import KerasTensor
 from numpy.typing import NDArray
 
 import se_weights
@@ -15,11 +16,15 @@ from se_weights.dialects.keras import WORDS, variable_path
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights by canonical name, on canonical axes."""
+    return {parameter.name: _canonical(parameter, variable) for parameter, variable in _variables(model).items()}
+
+
+def read_gradients(model: SEResNet, gradients: Iterable[KerasTensor]) -> dict[str, NDArray]:
+    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    parameters = {variable.path: parameter for parameter, variable in _variables(model).items()}
+    owners = (parameters[variable.path] for variable in model.trainable_variables)
     return {
-        parameter.name: se_weights.relayout(
-            keras.ops.convert_to_numpy(variable), WORDS[parameter.role][1], parameter.axes
-        )
-        for parameter, variable in _variables(model).items()
+        parameter.name: _canonical(parameter, gradient) for parameter, gradient in zip(owners, gradients, strict=True)
     }
 
 
@@ -44,7 +49,11 @@ def from_file(
     return model
 
 
+def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:
+    return se_weights.relayout(keras.ops.convert_to_numpy(tensor), WORDS[parameter.role][1], parameter.axes)
+
+
 def _variables(model: SEResNet) -> dict[Parameter, keras.Variable]:
     """The model's variable for each parameter; `metrics` and optimisers keep variables of their own elsewhere."""
-    variables = {variable.path: variable for layer in model.layers for variable in layer.variables}
-    return {parameter: variables[variable_path(parameter)] for parameter in manifest(model.architecture)}
+    by_path = {variable.path: variable for layer in model.layers for variable in layer.variables}
+    return {parameter: by_path[variable_path(parameter)] for parameter in manifest(model.architecture)}

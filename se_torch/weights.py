@@ -1,11 +1,12 @@
 """Weights into and out of a PyTorch model, by canonical name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import se_weights
 from se_spec import Architecture, manifest
@@ -18,6 +19,12 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
     return {
         parameter.name: state[parameter.name].numpy(force=True).copy() for parameter in manifest(model.architecture)
     }
+
+
+def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
+    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    names = (name for name, _ in model.named_parameters())
+    return {name: gradient.numpy(force=True).copy() for name, gradient in zip(names, gradients, strict=True)}
 
 
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:

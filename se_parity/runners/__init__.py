@@ -1,9 +1,33 @@
 """What a worker does in each framework. One module a framework, the same names in each:
 
-`prepare(device)` sets what moves the numbers, and raises DeviceMissing; `environment()` says what ran;
-`load(architecture, weights, dtype)` returns a model; `MODES` maps a mode's name to a function that turns a model into
-a function from images (N, C, H, W) to logits; `features(model)` turns it into one to the output of every block.
+`numerics` is the framework's arithmetic; `environment()` says what ran; `load(architecture, weights, dtype)` returns a
+model; `RUNS` maps the name of a mode to a function that turns a model into a function from images (N, C, H, W) to
+logits; `modules(model, paths)` gives those of the model's parts that the paths name, each as a function from its input
+to its output; `trace(model, paths)` is a function from images to the output of each of them; `train(model, recipe,
+batches)` yields what each step of training came to, with the model as the step left it.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+Run = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What one step of training came to: the loss, and the gradients and the weights after it by canonical name."""
+
+    loss: float
+    gradients: dict[str, NDArray]
+    weights: dict[str, NDArray]
+
+
+Batch = tuple[NDArray, NDArray]
+"""Images (N, C, H, W) and labels (N)."""
+
+Trace = Callable[[NDArray], dict[str, NDArray]]
 
 RUNNERS = {
     "torch": "se_parity.runners.run_torch",
@@ -12,5 +36,16 @@ RUNNERS = {
 }
 
 
-class DeviceMissing(Exception):
-    """The framework sees no device of the kind that was asked for."""
+class ModeMissing(Exception):
+    """The interpreter lacks what a mode needs."""
+
+
+def part(model: object, path: str) -> Callable[..., object] | None:
+    """The part of a model that a canonical path names: an attribute a word, an element a number; None without one."""
+    found = model
+    for word in path.split("."):
+        try:
+            found = found[int(word)] if word.isdigit() else getattr(found, word)  # type: ignore[index]
+        except (AttributeError, IndexError, TypeError):
+            return None
+    return found if callable(found) else None

@@ -1,31 +1,22 @@
 """A worker's work in Keras, on TensorFlow unless KERAS_BACKEND says otherwise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from unittest.mock import patch
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 import se_tf
-from se_parity.runners import DeviceMissing
+from se_parity.numerics import tf as numerics
+from se_parity.recipe import Recipe
+from se_parity.runners import Batch, Run, Trace, Trained, part
 from se_spec import Architecture
+from se_tf.optimizers import SGD, AdamW
+from se_tf.weights import read_gradients
 from se_weights import relayout
 
-Run = Callable[[NDArray], NDArray]
-
-
-def prepare(device: str) -> None:
-    """No TF32, and the GPU only where it is asked for."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
-        raise DeviceMissing("TensorFlow sees no GPU: install tensorflow[and-cuda], or use --device cpu")
-    if device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
 
 
 def environment() -> dict[str, str]:
@@ -46,8 +37,7 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
 
 def _runs(call: Callable[..., keras.KerasTensor]) -> Run:
     def run(images: NDArray) -> NDArray:
-        logits = call(keras.ops.convert_to_tensor(relayout(images, "NCHW", "NHWC")), training=False)
-        return keras.ops.convert_to_numpy(logits)
+        return array(call(tensor(images), training=False))
 
     return run
 
@@ -68,17 +58,70 @@ def xla(model: keras.Model) -> Run:
     return _runs(tf.function(model, jit_compile=True))
 
 
-MODES = {"eager": eager, "graph": graph, "xla": xla}
+RUNS = {"eager": eager, "graph": graph, "xla": xla, "jax": eager, "torch": eager}
 
 
-def features(model: se_tf.SEResNet) -> Callable[[NDArray], dict[str, NDArray]]:
-    blocks = {name: model.get_layer(block.name).output for name, block in model.blocks()}
-    by_name = keras.Model(model.inputs[0], blocks)
+def modules(model: keras.Model, paths: Sequence[str]) -> dict[str, Run]:
+    return {path: _runs(layer) for path, layer in _parts(model, paths).items()}
 
+
+def trace(model: keras.Model, paths: Sequence[str]) -> Trace:
     def run(images: NDArray) -> dict[str, NDArray]:
-        outputs = by_name(relayout(images, "NCHW", "NHWC"), training=False)
-        return {
-            name: relayout(np.asarray(keras.ops.convert_to_numpy(x)), "NHWC", "NCHW") for name, x in outputs.items()
-        }
+        names = {id(layer): path for path, layer in _parts(model, paths).items()}
+        outputs: dict[str, NDArray] = {}
+        call = keras.layers.Layer.__call__
+
+        def kept(self: keras.layers.Layer, *args: object, **kwargs: object) -> keras.KerasTensor:
+            output = call(self, *args, **kwargs)
+            if id(self) in names:
+                outputs[names[id(self)]] = array(output)
+            return output
+
+        with patch.object(keras.layers.Layer, "__call__", kept):
+            eager(model)(images)
+        return outputs
 
     return run
+
+
+def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+    """In a graph, as `fit` does it; the rate is a variable of Keras's own float type, which follows the model's."""
+    import tensorflow as tf
+
+    keras.config.set_floatx(model.dtype_policy.variable_dtype)
+    rate, decay = recipe.learning_rates[0], recipe.weight_decay
+    optimizers: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+        "sgd": lambda: SGD(rate, recipe.momentum, decay),
+        "adamw": lambda: AdamW(rate, decay, *recipe.betas, recipe.epsilon),
+    }
+    optimizer = optimizers[recipe.optimiser]()
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            losses = keras.ops.sparse_categorical_crossentropy(labels, model(images, training=True), from_logits=True)
+            loss = keras.ops.mean(losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients)
+        return loss, gradients
+
+    for rate, (images, labels) in zip(recipe.learning_rates, batches, strict=True):
+        optimizer.learning_rate = rate
+        loss, gradients = step(tensor(images), keras.ops.convert_to_tensor(labels))
+        yield Trained(float(loss), read_gradients(model, gradients), se_tf.read_weights(model))
+
+
+def _parts(model: keras.Model, paths: Sequence[str]) -> dict[str, keras.layers.Layer]:
+    parts = {path: part(model, path) for path in paths}
+    return {path: layer for path, layer in parts.items() if isinstance(layer, keras.layers.Layer)}
+
+
+def tensor(images: NDArray) -> keras.KerasTensor:
+    laid_out = relayout(images, "NCHW", "NHWC") if images.ndim == 4 else images
+    return keras.ops.convert_to_tensor(laid_out, dtype=images.dtype.name)
+
+
+def array(tensor: keras.KerasTensor) -> NDArray:
+    output = np.asarray(keras.ops.convert_to_numpy(tensor))
+    return relayout(output, "NHWC", "NCHW") if output.ndim == 4 else output

@@ -1,0 +1,55 @@
+"""The ways in which each framework runs a network, as a table; the runners hold what each one does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Mode:
+    """`variables` are what its worker's environment must hold, so that modes that differ in them never share one;
+    `lacks` are the dtypes that it cannot compute in, each with the reason."""
+
+    framework: str
+    name: str
+    meaning: str
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    lacks: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        return f"{self.framework} {self.name}"
+
+
+MODES = (
+    Mode("torch", "eager", "operation by operation"),
+    Mode("torch", "channels_last", "the same with images and kernels in channels_last memory"),
+    Mode("torch", "compile", "torch.compile"),
+    Mode("torch", "export", "torch.export, saved, loaded and run"),
+    Mode("torch", "xla", "torch_xla, where the interpreter has it", {"PJRT_DEVICE": "CPU"}),
+    Mode("tf", "eager", "operation by operation"),
+    Mode("tf", "graph", "tf.function"),
+    Mode("tf", "xla", "tf.function with jit_compile"),
+    Mode(
+        "tf",
+        "jax",
+        "Keras on JAX",
+        {"KERAS_BACKEND": "jax"},
+        {"float64": "Keras normalises float64 in float32 on JAX (keras 3.15: off by 2.5e-7)"},
+    ),
+    Mode(
+        "tf",
+        "torch",
+        "Keras on torch",
+        {"KERAS_BACKEND": "torch"},
+        {"float64": "Keras multiplies float64 in float32 on torch (keras 3.15, backend/common/dtypes.py)"},
+    ),
+    Mode("flax", "eager", "operation by operation"),
+    Mode("flax", "jit", "nnx.jit"),
+    Mode("flax", "linen", "as a Linen module, through nnx.bridge"),
+)
+
+MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in MODES))
+
+
+def modes_of(framework: str, names: tuple[str, ...] | list[str] = ()) -> list[Mode]:
+    """The framework's modes of those names; all of them where none is given."""
+    return [mode for mode in MODES if mode.framework == framework and (not names or mode.name in names)]

@@ -1,0 +1,251 @@
+"""Training is part of parity: the same weights, batches and optimiser give the same losses, gradients, weights and
+running statistics, step after step, as the oracle's own training in float64.
+
+The float32 limit is what rounding does to the oracle's training: every operation on the way there and back, and every
+weight after a step, is disturbed as float32 would disturb it (se_parity.limits). A ReLU that rounding turns moves
+gradients by a jump, in whichever tensors it stands behind: so what moves most of a kind at a step (at either of the
+first two, which jump alike), taken three times, is the limit of all of that kind.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from se_parity.backward import Backward
+from se_parity.case import Case
+from se_parity.limits import ARITHMETIC, DEVIATIONS, Rounding
+from se_parity.oracle import Array, Oracle
+from se_parity.recipe import OPTIMISERS, Recipe, State
+from se_parity.trained_like import sample_images
+from se_parity.workers import Worker
+
+KEPT = (1, 2, 10)
+"""The steps after which gradients, weights and statistics are compared; losses are after each."""
+
+KINDS = ("loss", "gradient", "statistics", "weight", "logits")
+"""What is compared, in the order in which a step makes it; the logits are those of the trained network, evaluated."""
+
+FLOAT64_RELATIVE = 1e-9
+"""Of a tensor's largest value, after ten steps: what the project promises in float64."""
+
+VANISHING = 1e-6
+"""A tensor below this share of the largest of its kind is zero but for rounding, such as the gradient of a bias that a
+norm takes away again: it is judged by what is large beside it."""
+
+LEAST_BATCH = 4
+"""Images a step, at least: with fewer, the norms of a network's last stage divide by the deviation of a handful of
+values, and training is chaos in any framework."""
+
+DRAWS = 4
+"""Independent draws of the simulated rounding of a training run."""
+
+Batch = tuple[NDArray, NDArray]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One tensor after one step: its largest difference as a share of its largest true value, and the limit of that."""
+
+    step: int
+    kind: str
+    name: str
+    share: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.share <= self.limit
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Every comparison of one framework's training in one dtype with the oracle's, and what its worker gave."""
+
+    framework: str
+    dtype: str
+    recipe: Recipe
+    judged: Sequence[Judged]
+    results: Mapping[str, NDArray]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.judged) and all(one.passed for one in self.judged)
+
+    @property
+    def worst(self) -> Judged:
+        return max(self.judged, key=lambda one: one.share / one.limit if one.limit else np.inf)
+
+    def worst_of(self, kind: str, step: int) -> Judged | None:
+        of_kind = [one for one in self.judged if (one.kind, one.step) == (kind, step)]
+        return max(of_kind, key=lambda one: one.share / one.limit if one.limit else np.inf, default=None)
+
+    @property
+    def first(self) -> Judged | None:
+        """The first comparison that fails: by step, and in a step by what comes first."""
+        failed = [one for one in self.judged if not one.passed]
+        return min(failed, key=lambda one: (one.step, KINDS.index(one.kind)), default=None)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        named = {"framework": self.framework, "dtype": self.dtype, "passed": self.passed, "recipe": self.recipe.facts}
+        kinds = dict.fromkeys((one.kind, one.step) for one in self.judged)
+        worst = [asdict(found) for kind, step in kinds if (found := self.worst_of(kind, step))]
+        return {**named, "worst": worst, "first": asdict(self.first) if self.first else None}
+
+
+def training_batches(case: Case, steps: int, seed: int = 0) -> list[Batch]:
+    """A batch a step, of the case's size, no two alike, with labels drawn at random."""
+    rng = np.random.default_rng([seed, steps])
+    count, _, height, width = case.images.shape
+    count = max(count, LEAST_BATCH)
+    classes = case.architecture.num_classes
+    return [
+        (
+            sample_images(case.architecture, count, height, width, seed + step + 1),
+            np.asarray(rng.integers(classes, size=count)),
+        )
+        for step in range(steps)
+    ]
+
+
+def without_dropout(case: Case) -> Case:
+    """Each framework draws its own masks; training is compared without them."""
+    return replace(case, architecture=case.architecture.replace(dropout=0.0))
+
+
+def oracle_training(
+    case: Case, recipe: Recipe, batches: Sequence[Batch], kept: Sequence[int] = KEPT, rounding: "Noise | None" = None
+) -> dict[str, Array]:
+    """What se_parity.workers.Worker.train gives, from the oracle; and the `logits` of the case's images after it."""
+    weights = {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
+    state: State = {}
+    results: dict[str, Array] = {}
+    update = OPTIMISERS[recipe.optimiser]
+    for step, (images, labels) in enumerate(batches):
+        now = Case(case.name, case.architecture, weights, images)
+        noise = rounding.of(now, step) if rounding else {}
+        found = Backward(now, labels, **noise).run()
+        moved = {
+            name: update(recipe, step, weights[name], gradient, state.setdefault(name, {}))
+            for name, gradient in found.gradients.items()
+        }
+        weights = {**weights, **moved, **found.statistics}
+        if rounding:
+            weights = rounding.stored(weights)
+        results[f"{step + 1}/loss"] = np.array(found.loss)
+        if step + 1 in kept:
+            results |= {f"{step + 1}/gradient/{name}": array for name, array in found.gradients.items()}
+            results |= {f"{step + 1}/weight/{name}": array for name, array in weights.items()}
+    results[f"{recipe.steps}/logits"] = Oracle(case.architecture, weights).logits(case.images)
+    return results
+
+
+class Noise:
+    """Rounding, as an observer of the way there and of the way back."""
+
+    def __init__(self, dtype: str, draw: int) -> None:
+        self.arithmetic = ARITHMETIC[dtype]
+        self.draw = draw
+        self.rng = np.random.default_rng([draw, 1])
+
+    def of(self, case: Case, step: int) -> dict[str, Any]:
+        observe = Rounding(case.weights, case.architecture.bn_epsilon, self.arithmetic, [self.draw, step])
+        return {"observe": observe, "disturb": self.disturb}
+
+    def disturb(self, gradient: Array, terms: int) -> Array:
+        size = np.sqrt(np.mean(gradient**2)) * np.sqrt(max(terms / 2, 1.0))
+        return gradient + DEVIATIONS * self.arithmetic.summed * size * self.rng.standard_normal(gradient.shape)
+
+    def stored(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        return {
+            name: array + DEVIATIONS * self.arithmetic.stored * np.abs(array) * self.rng.standard_normal(array.shape)
+            for name, array in weights.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTruth:
+    """The oracle's training of a case that is `stored_as` a dtype, and the limit of each of its results."""
+
+    case: Case
+    recipe: Recipe
+    batches: Sequence[Batch]
+    results: Mapping[str, Array]
+    scales: Mapping[str, float]
+    limits: Mapping[str, float]
+
+
+def training_truth(case: Case, recipe: Recipe, dtype: str, kept: Sequence[int] = KEPT) -> TrainingTruth:
+    """Raises ValueError for a network without classes, which has no loss."""
+    if not case.architecture.num_classes:
+        raise ValueError("a network without classes has no labels to train on")
+    case = without_dropout(case)
+    batches = [(images.astype(dtype), labels) for images, labels in training_batches(case, recipe.steps)]
+    results = oracle_training(case, recipe, batches, kept)
+    scales = _scales(results)
+    if dtype == "float64":
+        return TrainingTruth(case, recipe, batches, results, scales, dict.fromkeys(results, FLOAT64_RELATIVE))
+    moved: dict[tuple[int, str], float] = {}
+    for draw in range(DRAWS):
+        disturbed = oracle_training(case, recipe, batches, kept, Noise(dtype, draw))
+        for name, share in _shares(disturbed, results, scales):
+            step, kind, _ = _told(name)
+            moved[step, kind] = max(moved.get((step, kind), 0.0), share)
+    early: dict[str, float] = {}
+    for (step, kind), share in moved.items():
+        if step <= 2:
+            early[kind] = max(early.get(kind, 0.0), share)
+    limits = {
+        name: DEVIATIONS * (early[kind] if step <= 2 else moved[step, kind])
+        for name in results
+        for step, kind, _ in [_told(name)]
+    }
+    return TrainingTruth(case, recipe, batches, results, scales, limits)
+
+
+def check_training(worker: Worker, truth: TrainingTruth, dtype: str, kept: Sequence[int] = KEPT) -> Training:
+    """Train the network in a framework as the oracle was trained, and compare all that came of it."""
+    worker.load(truth.case.architecture, truth.case.weights, dtype)
+    results = worker.train(truth.recipe, truth.batches, kept)
+    results[f"{truth.recipe.steps}/logits"] = worker.logits(truth.case.images)
+    judged = [
+        Judged(step, kind, tensor, share, truth.limits[name])
+        for name, share in _shares(results, truth.results, truth.scales)
+        for step, kind, tensor in [_told(name)]
+    ]
+    return Training(worker.framework, dtype, truth.recipe, judged, results)
+
+
+def _told(name: str) -> tuple[int, str, str]:
+    step, _, rest = name.partition("/")
+    kind, _, tensor = rest.partition("/")
+    statistics = tensor.endswith(("running_mean", "running_var"))
+    return int(step), "statistics" if statistics else kind, tensor
+
+
+def _scales(results: Mapping[str, Array]) -> dict[str, float]:
+    """The largest true value of each tensor, and of its kind where its own vanishes beside that."""
+    largest = {name: float(np.abs(array).max()) for name, array in results.items()}
+    kinds: dict[str, float] = {}
+    for name, value in largest.items():
+        kind = name.rpartition("/")[0]
+        kinds[kind] = max(kinds.get(kind, 0.0), value)
+    return {
+        name: value if value > VANISHING * kinds[name.rpartition("/")[0]] else kinds[name.rpartition("/")[0]]
+        for name, value in largest.items()
+    }
+
+
+def _shares(
+    results: Mapping[str, NDArray], truth: Mapping[str, Array], scales: Mapping[str, float]
+) -> Iterator[tuple[str, float]]:
+    for name, true in truth.items():
+        found = results.get(name)
+        if found is None or found.shape != true.shape:
+            yield name, float("inf")
+            continue
+        distance = np.abs(found.astype(np.float64) - true).max(initial=0.0)
+        yield name, float(distance / scales[name]) if np.isfinite(distance) else float("inf")
