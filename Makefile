@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test sweep faults alone peers xla lint clean
+.PHONY: setup demo test sweep faults alone peers fleet xla lint clean
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ alone: setup
 
 peers: setup
 	$(BIN)/nox --sessions peers keras_peers
+
+fleet: setup
+	$(BIN)/nox --sessions ray
 
 xla: setup
 	$(BIN)/nox --sessions torch_xla

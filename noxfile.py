@@ -60,6 +60,14 @@ UNRESOLVED_KERAS = ["tfimm==0.2.14"]
 
 
 @nox.session(python="3.11")
+def ray(session: nox.Session) -> None:
+    """The example that runs a batch on a Ray cluster, on one of this machine."""
+    session.install("--constraint", "constraints.txt", ".[test]")
+    session.install("ray==2.60.0")
+    session.run("pytest", "-q", "parity_tests/test_fleet.py")
+
+
+@nox.session(python="3.11")
 def torch_xla(session: nox.Session) -> None:
     """PyTorch under XLA, which needs a torch of its own: that mode under the interpreter of this environment."""
     session.install("torch==2.9.1", "torch_xla==2.9.0", "numpy", "safetensors", "ml-dtypes", "h5py", "msgpack")

@@ -166,7 +166,7 @@ STATUSES = [
     (("parity", "se_resnet18", "--python", "torch"), 2, "FRAMEWORK=PATH"),
     (("parity", "se_resnet18", "--batch", "0"), 2, "not a number of images"),
     (("parity", "se_resnet18", "--report", "absent/out.html"), 6, "no folder absent"),
-    (("inspect", "broken.pth"), 3, "not a readable torch file"),
+    (("inspect", "broken.pth"), 3, "not a whole zip archive"),
     (("inspect", "wrong.npz"), 3, "- bn1.weight"),
     (("inspect", "evil.pth"), 4, "asks for"),
     (("inspect", "weights.onnx"), 5, "no suffix that names a format"),

@@ -290,7 +290,6 @@ def test_a_link_out_of_an_hdf5_file_is_unsafe(good):
         (("a",), "float32", b"1234"),
         ((-1,), "float32", b"1234"),
         ((2,), "float32", b"1234"),
-        ((1,), "object", b"12345678"),
     ],
 )
 def test_a_msgpack_array_whose_shape_lies_is_malformed(tmp_path, array):
@@ -373,13 +372,13 @@ def test_an_existing_target_is_kept_unless_forced(tmp_path):
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
     from se_weights.files import npz
 
-    def fails(file, **arrays):
-        file.write(b"half")
+    def fails(record, array, **options):
+        record.write(b"half")
         raise OSError(28, "No space left on device")
 
     target = tmp_path / "b.npz"
     target.write_bytes(b"precious")
-    monkeypatch.setattr(npz.np, "savez", fails)
+    monkeypatch.setattr(npz.npy, "write_array", fails)
     with pytest.raises(OSError, match="No space"):
         se_weights.write(small_network().checkpoint, target, force=True)
     assert target.read_bytes() == b"precious"

@@ -51,7 +51,8 @@ def case(tmp_path, dialect, facts, scale=1.0):
     weights["conv1.weight"] *= np.float32(scale)
     tensors = {}
     for parameter, place in se_weights.DIALECTS[dialect].places(known).items():
-        tensors |= place.split(se_weights.relayout(weights[parameter.name], parameter.axes, place.axes))
+        array = se_weights.relayout(weights[parameter.name], parameter.axes, place.axes)
+        tensors |= {name: place.part(array, number) for number, name in enumerate(place.names)}
     path = tmp_path / "file.npz"
     np.savez(path, **tensors)
     return path, known, weights

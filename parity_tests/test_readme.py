@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import se_weights
+from parity_tests import refusals_table
 from parity_tests.cases import named_network, needs
 from se_cli.main import COMMANDS
 from se_weights.dialects import DIALECTS
@@ -34,8 +35,10 @@ def test_each_example_runs(title):
 
 def test_the_commands_for_converting_run_as_written(tmp_path):
     se_weights.write(named_network("se_resnet50").checkpoint, tmp_path / "model.pth")
-    commands = [line for line in README.splitlines() if re.match(r"se-resnet (convert|compare|inspect) ", line)]
-    assert len(commands) == 4
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "one.pth").write_bytes((tmp_path / "model.pth").read_bytes())
+    commands = [line for line in README.splitlines() if re.match(r"se-resnet (convert|compare|inspect|verify) ", line)]
+    assert len(commands) == 9
     for command in commands:
         arguments = command.partition("#")[0].split()[1:]
         ran = subprocess.run(
@@ -67,5 +70,9 @@ def test_the_table_of_dialects_is_the_programs():
     assert rows == list(DIALECTS)
 
 
+def test_the_page_of_refusals_is_the_programs():
+    assert refusals_table.PAGE.read_text() == refusals_table.page(), "run python -m parity_tests.refusals_table"
+
+
 def test_the_commands_of_the_design_are_there():
-    assert set(COMMANDS) == {"list", "inspect", "identify", "convert", "compare", "parity", "demo"}
+    assert set(COMMANDS) == {"list", "inspect", "identify", "convert", "compare", "verify", "parity", "demo"}

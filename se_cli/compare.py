@@ -1,5 +1,7 @@
 """`se-resnet compare`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,8 +12,35 @@ import se_weights
 from se_cli.options import architecture_option, output_options, settling_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
-from se_spec import facts_that_differ
+from se_spec import Architecture, facts_that_differ
 from se_weights import Checkpoint
+from se_weights.manifests import SUFFIX, Fingerprint
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared: a file, or what the manifest of one says of it; a manifest has no values."""
+
+    architecture: Architecture
+    weights_sha256: str
+    tensors: Mapping[str, Fingerprint]
+    values: Mapping[str, NDArray]
+
+    @classmethod
+    def of(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "Side":
+        if path.name.endswith(SUFFIX):
+            manifest = se_weights.read_manifest(path)
+            return cls(manifest.architecture, manifest.weights_sha256, manifest.tensors, {})
+        return cls.of_checkpoint(se_weights.read_settled(path, dialect=dialect, architecture=architecture)[0])
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Checkpoint) -> "Side":
+        return cls(
+            checkpoint.architecture,
+            checkpoint.weights_sha256,
+            se_weights.fingerprints(checkpoint),
+            checkpoint.weights,
+        )
 
 
 @click.command("compare")
@@ -32,38 +61,43 @@ def command(
 ) -> None:
     """Whether FIRST and SECOND hold the same weights, bit for bit, whatever their formats and dialects.
 
-    Differences: - only in FIRST, + only in SECOND, ! another shape or type, ~ other values. Status 1 if there are any.
+    Either may be the manifest of a file (.manifest.json) in its place. Differences: - only in FIRST, + only in SECOND,
+    ! another shape or type, ~ other values. Status 1 if there are any.
     """
-    one, other = (
-        se_weights.read_settled(file, dialect=dialect, architecture=architecture)[0] for file in (first, second)
-    )
-    differences = _differences(one, other)
-    hashes = [se_weights.weights_sha256(checkpoint.weights) for checkpoint in (one, other)]
-    facts = {"same": not differences, "differences": differences, "weights_sha256": hashes}
-    verdict = f"same weights: {len(one.weights)} tensors of {one.architecture.name}, sha256 {hashes[0]}"
-    Output(as_json, quiet).result(facts, *(differences or [verdict]))
-    if differences:
+    one, other = (Side.of(path, dialect, architecture) for path in (first, second))
+    found = differences(one, other)
+    facts = {"same": not found, "differences": found, "weights_sha256": [one.weights_sha256, other.weights_sha256]}
+    verdict = f"same weights: {len(one.tensors)} tensors of {one.architecture.name}, sha256 {one.weights_sha256}"
+    Output(as_json, quiet).result(facts, *(found or [verdict]))
+    if found:
         context.exit(FAILED)
 
 
-def _differences(one: Checkpoint, other: Checkpoint) -> list[str]:
-    only_one = [f"- {name} {array.shape}" for name, array in one.weights.items() if name not in other.weights]
-    only_other = [f"+ {name} {array.shape}" for name, array in other.weights.items() if name not in one.weights]
-    both = [name for name in one.weights if name in other.weights]
-    values = [line for name in both if (line := _difference(name, one.weights[name], other.weights[name]))]
-    return only_one + only_other + values + _different_facts(one, other)
+def differences(one: Side, other: Side) -> list[str]:
+    """A line for each tensor, and each fact, in which two sides differ."""
+    only_one = [f"- {name} {tensor.shape}" for name, tensor in one.tensors.items() if name not in other.tensors]
+    only_other = [f"+ {name} {tensor.shape}" for name, tensor in other.tensors.items() if name not in one.tensors]
+    both = [name for name in one.tensors if name in other.tensors]
+    return (
+        only_one + only_other + [line for name in both for line in _difference(name, one, other)] + _facts(one, other)
+    )
 
 
-def _difference(name: str, one: NDArray, other: NDArray) -> str | None:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return f"! {name} {one.dtype}{one.shape} against {other.dtype}{other.shape}"
-    if one.tobytes() == other.tobytes():
-        return None
-    distance = np.abs(one.astype(np.float64) - other.astype(np.float64))
-    return f"~ {name} {int((distance != 0).sum())} of {distance.size} values differ, by up to {np.nanmax(distance):.3g}"
+def _difference(name: str, one: Side, other: Side) -> list[str]:
+    mine, theirs = one.tensors[name], other.tensors[name]
+    if mine == theirs:
+        return []
+    if (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
+        return [f"! {name} {mine.dtype}{mine.shape} against {theirs.dtype}{theirs.shape}"]
+    if not (one.values and other.values):
+        return [f"~ {name} values differ"]
+    distance = np.abs(one.values[name].astype(np.float64) - other.values[name].astype(np.float64))
+    return [
+        f"~ {name} {int((distance != 0).sum())} of {distance.size} values differ, by up to {np.nanmax(distance):.3g}"
+    ]
 
 
-def _different_facts(one: Checkpoint, other: Checkpoint) -> list[str]:
+def _facts(one: Side, other: Side) -> list[str]:
     """Facts that the shapes do not tell but the numbers depend on."""
     if one.architecture.computes() == other.architecture.computes():
         return []

@@ -1,6 +1,5 @@
 """`se-resnet identify`."""
 
-import zipfile
 from pathlib import Path
 
 import click
@@ -14,7 +13,9 @@ from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity.hypotheses import FACTS
 from se_parity.identify import TOLERANCE, Finding, Identification, identify
-from se_weights import Checkpoint, MalformedFile
+from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
+from se_weights.files import opened
+from se_weights.files.npz import NPZ
 
 SHOWN = 12
 
@@ -86,11 +87,10 @@ def command(
 
 def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """The images (N, C, H, W), and the logits or the labels."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise MalformedFile(f"{path} is not a readable npz file: {error}") from error
+    with opened(path) as (file_format, stored):
+        if file_format is not NPZ:
+            raise UnsupportedFormat(f"{path} is {file_format.name}: the images and outputs must be in a .npz file")
+        arrays = {name: tensor.load() for name, tensor in stored.tensors.items()}
     images, logits, labels = (arrays.get(name) for name in ("images", "logits", "labels"))
     known = checkpoint.architecture
     if images is None or images.ndim != 4 or known.in_channels not in (images.shape[1], images.shape[3]):

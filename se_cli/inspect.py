@@ -10,9 +10,9 @@ import click
 import se_spec
 import se_weights
 from se_cli.options import architecture_option, output_options
-from se_cli.output import Output, table
+from se_cli.output import Output, size_of, table
 from se_weights import AmbiguousDialect
-from se_weights.files import format_of
+from se_weights.files import located
 
 SAID = ("unwrapped", "left", "reordered", "identified")
 """What the metadata tells of how the tensors were found and changed."""
@@ -31,12 +31,12 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
     output = Output(as_json, quiet)
     held = {
         "file": str(file),
-        "format": format_of(file).name,
+        "format": located(file)[0].name,
     }
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture)
     except AmbiguousDialect as error:
-        content = {"bytes": file.stat().st_size, "sha256": se_weights.file_sha256(file)}
+        content = {"bytes": size_of(file), "sha256": se_weights.file_sha256(file)}
         rows = [(name, line) for name, line in error.candidates.items()]
         drawn = table("dialect", "what it would be", rows=rows)
         said = f"{file}: {held['format']}; its tensors do not tell which of these it is. Say it with --dialect, or let "
@@ -47,20 +47,22 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
         )
         return
     tensors = [
-        {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": se_weights.tensor_sha256(array)}
+        {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": checkpoint.hashes[name]}
         for name, array in checkpoint.weights.items()
     ]
     preprocessing = checkpoint.preprocessing
+    noted = se_weights.notes(checkpoint)
     facts = {
         **held,
-        "bytes": file.stat().st_size,
+        "bytes": size_of(file),
         "sha256": checkpoint.metadata["source_sha256"],
         "dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.facts,
         "preprocessing": asdict(preprocessing) if preprocessing else None,
         "parameters": se_spec.parameter_count(checkpoint.architecture),
-        "weights_sha256": se_weights.weights_sha256(checkpoint.weights),
+        "weights_sha256": checkpoint.weights_sha256,
         "metadata": dict(checkpoint.metadata),
+        "notes": noted,
         "tensors": tensors,
     }
     expected = _said(asdict(preprocessing)) if preprocessing else "not known"
@@ -78,6 +80,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
             ("architecture", _said(checkpoint.architecture.facts)),
             ("preprocessing", expected),
             ("parameters", f"{facts['parameters']:,}"),
+            *(("note", note) for note in noted),
             ("weights", f"sha256 {facts['weights_sha256']}, the same in every format and dialect"),
         ],
     )

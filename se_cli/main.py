@@ -17,6 +17,7 @@ COMMANDS = {
     "identify": "Find what a file's tensors do not tell, from a few outputs of the original code.",
     "convert": "Convert a weights file to the format that the target's suffix names.",
     "compare": "Whether two files hold the same weights, whatever their formats and dialects.",
+    "verify": "Whether a file is still what was written, by its manifest.",
     "parity": "Run a network in every framework and judge the logits.",
     "demo": "Train, convert and evaluate on real images, end to end.",
 }
@@ -54,7 +55,8 @@ def run() -> None:
         sys.exit(status)
     except click.UsageError as error:
         error.show()
-        sys.exit(_fail(error, error.exit_code, said=True))
+        _say_as_json(error, error.format_message(), "usage", error.exit_code)
+        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("se-resnet: interrupted", err=True)
         sys.exit(INTERRUPTED)
@@ -62,16 +64,18 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        from se_cli.statuses import status_of  # reads se_weights, which --help must not wait for
+        from se_cli.statuses import reason_of, status_of  # reads se_weights, which --help must not wait for
+        from se_weights.errors import escaped
 
-        sys.exit(_fail(error, status_of(error)))
+        message, reason, status = str(error) or type(error).__name__, reason_of(error), status_of(error)
+        lines = [escaped(line) for line in message.split("\n")]
+        lines[0] += f" [{reason}]"
+        click.echo("se-resnet: " + "\n".join(lines), err=True)
+        _say_as_json(error, message, reason, status)
+        sys.exit(status)
 
 
-def _fail(error: Exception, status: int, *, said: bool = False) -> int:
-    message = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
-    if not said:
-        click.echo(f"se-resnet: {message}", err=True)
+def _say_as_json(error: Exception, message: str, reason: str, status: int) -> None:
     if "--json" in sys.argv:
-        failure = {"kind": type(error).__name__, "message": message, "status": status}
+        failure = {"kind": type(error).__name__, "id": reason, "message": message, "status": status}
         click.echo(json.dumps({"schema": 1, "error": failure}))
-    return status

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ class Output:
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
         if not self.console.is_terminal:
             self.console.width = FILE_WIDTH
         self.progress_console = Console(stderr=True, quiet=quiet)
@@ -31,7 +32,13 @@ class Output:
     @contextmanager
     def steps(self, total: int) -> Iterator[Callable[[str], None]]:
         """A progress bar of so many steps; what it gives is called with the name of each step as it begins."""
-        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
         with Progress(*columns, console=self.progress_console) as bar:
             task = bar.add_task("", total=total)
             yield lambda step: bar.update(task, description=step, advance=1)
@@ -62,3 +69,9 @@ def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] =
     for row in rows:
         drawn.add_row(*row)
     return drawn
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -20,7 +20,7 @@ from se_parity.parity import DTYPES, expect_installed, installed_frameworks
 from se_parity.stress import stressed
 from se_parity.training import KEPT, KINDS, Training
 from se_weights import MissingExtra, TargetExists
-from se_weights.replacing import replacing
+from se_weights.replacing import appearing
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 
@@ -107,12 +107,12 @@ def command(
             on_step=on_step,
         )
     if golden:
-        with replacing(golden) as temporary:
+        with appearing(golden, replace=True) as temporary:
             temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
     if page:
         from se_parity.page import write_page  # reads matplotlib, which no other report waits for
 
-        with replacing(page) as temporary:
+        with appearing(page, replace=True) as temporary:
             write_page(examined, temporary)
     output.result(examined.facts, *_lines(examined))
     if not examined.passed:

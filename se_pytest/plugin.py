@@ -73,7 +73,7 @@ class Parity:
         from se_parity.examination import RECIPES, Asked, examine
         from se_parity.golden import golden_facts
         from se_parity.parity import installed_frameworks
-        from se_weights.replacing import replacing
+        from se_weights.replacing import appearing
 
         chosen = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
         about = {key: chosen.pop(key) for key in ("batch", "size", "dialect") if key in chosen}
@@ -91,7 +91,7 @@ class Parity:
         self._keep(examined, case.name)
         if update and examined.passed:
             golden.parent.mkdir(exist_ok=True)
-            with replacing(golden) as temporary:
+            with appearing(golden, replace=True) as temporary:
                 temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
         if not examined.passed:
             pytest.fail("\n".join(_failures(examined)), pytrace=False)

@@ -1,12 +1,15 @@
 """How weights are named, laid out, stored and converted. No framework is imported for any of it."""
 
+from se_weights.casting import cast_to
 from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha256
 from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
 from se_weights.errors import (
     AmbiguousDialect,
+    AmbiguousFolder,
     MalformedFile,
     MissingExtra,
+    SourceChanged,
     TargetExists,
     UnsafeFile,
     UnsupportedFormat,
@@ -15,6 +18,8 @@ from se_weights.errors import (
     WriteFailed,
 )
 from se_weights.layouts import relayout
+from se_weights.manifests import Manifest, fingerprints, read_manifest
+from se_weights.notes import notes
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading import file_sha256, read, read_every_way, read_settled
 from se_weights.reorder import rgb_input, standard_classes
@@ -23,21 +28,28 @@ from se_weights.writing import write
 __all__ = [
     "DIALECTS",
     "AmbiguousDialect",
+    "AmbiguousFolder",
     "Checkpoint",
     "MalformedFile",
+    "Manifest",
     "MissingExtra",
     "Preprocessing",
+    "SourceChanged",
     "TargetExists",
     "UnsafeFile",
     "UnsupportedFormat",
     "WeightMismatch",
     "WeightsError",
     "WriteFailed",
+    "cast_to",
     "check",
     "convert",
     "file_sha256",
+    "fingerprints",
+    "notes",
     "read",
     "read_every_way",
+    "read_manifest",
     "read_settled",
     "relayout",
     "rgb_input",

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -26,6 +27,21 @@ class Checkpoint:
     dialect: str = TORCH.name
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    def changed(self, weights: Weights, metadata: Mapping[str, str]) -> "Checkpoint":
+        """With other weights, and what is to be said of them; the hash that a file recorded is theirs no longer."""
+        kept = {key: text for key, text in self.metadata.items() if key != "weights_sha256"}
+        return replace(self, weights=weights, metadata={**kept, **metadata})
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """The hash of each tensor, counted once: the weights of a checkpoint are not changed, but replaced."""
+        return {name: tensor_sha256(array) for name, array in self.weights.items()}
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """One hash for all weights, as `weights_sha256` of a mapping gives it."""
+        return _joint_sha256(self.hashes)
+
     @property
     def preprocessing(self) -> Preprocessing | None:
         """What the network expects of an image and how its classes are ordered, where that is known."""
@@ -36,27 +52,35 @@ class Checkpoint:
 def check(what: str, architecture: Architecture, weights: Weights) -> None:
     """Raise WeightMismatch, with the whole list, unless these are the architecture's weights, all floating-point."""
     differences = TORCH.differences(architecture, {name: np.shape(array) for name, array in weights.items()})
-    differences += [
-        f"! {name} expected a floating-point type, found {array.dtype}"
-        for name, array in weights.items()
-        if not is_floating(array)
-    ]
     if differences:
         raise WeightMismatch(f"{what} does not hold the weights of {architecture.name}", differences)
+    expect_floating(what, {name: array.dtype for name, array in weights.items()})
 
 
-def is_floating(array: NDArray) -> bool:
-    return np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16
+def expect_floating(what: str, dtypes: Mapping[str, np.dtype]) -> None:
+    """Raise WeightMismatch, with the whole list, unless all types are floating-point."""
+    differences = [
+        f"! {name} expected a floating-point type, found {dtype}"
+        for name, dtype in dtypes.items()
+        if not (np.issubdtype(dtype, np.floating) or dtype == ml_dtypes.bfloat16)
+    ]
+    if differences:
+        raise WeightMismatch(f"{what} does not hold weights", differences)
 
 
 def tensor_sha256(array: NDArray) -> str:
     """The hash of an array's type, shape and little-endian bytes in C order, whatever file it lay in."""
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    header = f"{array.dtype.name}{array.shape}".encode()
-    return hashlib.sha256(header + little.tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def weights_sha256(weights: Weights) -> str:
     """One hash for a set of weights: equal weights have equal hashes in every format, framework and dialect."""
-    lines = [f"{name} {tensor_sha256(weights[name])}\n" for name in sorted(weights)]
+    return _joint_sha256({name: tensor_sha256(array) for name, array in weights.items()})
+
+
+def _joint_sha256(hashes: Mapping[str, str]) -> str:
+    lines = [f"{name} {hashes[name]}\n" for name in sorted(hashes)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -7,8 +7,10 @@ UNIT = "1"
 """An axis of size one that a layout adds, as in "OI11": a fully connected layer written as a 1x1 convolution."""
 
 
-def relayout(array: NDArray, source: str, target: str) -> NDArray:
+def relayout(array: NDArray, source: str, target: str, *, copy: bool = True) -> NDArray:
     """The same numbers with their axes in another order, C-contiguous and bit for bit unchanged.
+
+    Without `copy` it may be the same memory, where nothing has to move.
 
     Raises ValueError where the letters differ, the rank is not the source's, or a unit axis is not of size one.
     """
@@ -19,7 +21,7 @@ def relayout(array: NDArray, source: str, target: str) -> NDArray:
     ordered = squeezed.transpose([position[letter] for letter in target if letter != UNIT])
     expanded = ordered[tuple(None if letter == UNIT else slice(None) for letter in target)]
     assert expanded.shape == shape
-    return np.array(expanded, order="C", copy=True)
+    return np.array(expanded, order="C", copy=copy or None)
 
 
 def relayout_shape(shape: tuple[int, ...], source: str, target: str) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from se_spec import Architecture, ArchitectureError
-from se_weights.checkpoint import Checkpoint, check
+from se_weights.checkpoint import Checkpoint, expect_floating
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, MalformedFile, UnsupportedFormat
-from se_weights.files import Format, Stored, format_of
+from se_weights.errors import AmbiguousDialect, UnsupportedFormat
+from se_weights.files import Format, Stored, opened
+from se_weights.files.limits import FACTS
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.recognise import Reading, recognise, recognise_every_way
+from se_weights.refusals import refuse
 from se_weights.wrappers import Unwrapped, unwrap
+
+CARRIED = ("architecture", "dialect", "preprocessing", "reordered", "identified", "cast", "tool", "weights_sha256")
+"""What is taken over of the metadata that a file has; another tool's words are not ours to pass on."""
 
 
 def read(
@@ -60,43 +67,51 @@ def _read(
     dialect: str | None,
     architecture: Architecture | str | None,
 ) -> list[Checkpoint]:
-    """A checkpoint for each way in which the tensors are recognised."""
+    """A checkpoint for each way in which the tensors are recognised. Until they are, no value of any is read."""
     path = Path(path)
-    file_format = format_of(path)
-    _expect_file(path)
-    stored = file_format.read(path)
-    recorded = _recorded(path, stored, "architecture", lambda text: Architecture.from_facts(json.loads(text)))
-    _recorded(path, stored, "preprocessing", Preprocessing.from_text)
-    unwrapped = unwrap(stored.tensors)
-    shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
-    readings = recognising(str(path), shapes, _candidates(file_format, dialect), architecture or recorded)
-    return [_checkpoint(path, stored, unwrapped, reading) for reading in readings]
+    with opened(path) as (file_format, stored):
+        recorded = _recorded(path, stored, "architecture", partial(_architecture, stored))
+        _recorded(path, stored, "preprocessing", Preprocessing.from_text)
+        unwrapped = unwrap(stored.tensors)
+        shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
+        readings = recognising(str(path), shapes, _candidates(file_format, dialect), architecture or recorded)
+        with ThreadPoolExecutor(1) as hashing:  # beside the reading: hashlib lets other threads run
+            sha256 = hashing.submit(file_sha256, path)
+            return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
 
 
-def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading) -> Checkpoint:
+def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Future[str]) -> Checkpoint:
     """What a reading makes of a file, with what is known of it."""
+    places = reading.dialect.places(reading.architecture)
+    expect_floating(
+        str(path), {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
+    )
     weights = {
-        parameter.name: relayout(_native(place.join(unwrapped.tensors)), place.axes, parameter.axes)
-        for parameter, place in reading.dialect.places(reading.architecture).items()
+        parameter.name: _own(relayout(_native(place.join(unwrapped.tensors)), place.axes, parameter.axes, copy=False))
+        for parameter, place in places.items()
     }
-    check(str(path), reading.architecture, weights)
     preprocessing = reading.dialect.preprocessing(reading.architecture)
     told = {
         "preprocessing": preprocessing.text if preprocessing else "",
-        **stored.metadata,
+        **{key: text for key, text in stored.metadata.items() if key in CARRIED},
         "source": path.name,
-        "source_sha256": file_sha256(path),
+        "source_sha256": sha256.result(),
         "source_dialect": reading.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
-        "left": " ".join(unwrapped.left),
+        "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.left))),
     }
     metadata = {key: text for key, text in told.items() if text}
     return Checkpoint(reading.architecture, weights, reading.dialect.name, metadata)
 
 
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The hash of a file; of a folder, that of the list of its files with theirs."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(inner for inner in path.rglob("*") if inner.is_file())
+    lines = [f"{inner.relative_to(path).as_posix()} {file_sha256(inner)}\n" for inner in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def known_dialect(name: str) -> Dialect:
@@ -104,13 +119,6 @@ def known_dialect(name: str) -> Dialect:
     if name not in DIALECTS:
         raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
     return DIALECTS[name]
-
-
-def _expect_file(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if not path.is_file():
-        raise IsADirectoryError(f"{path} is not a file: it is a folder or a device")
 
 
 def _candidates(file_format: Format, dialect: str | None) -> list[Dialect]:
@@ -123,9 +131,24 @@ def _recorded(path: Path, stored: Stored, key: str, parse: Callable[[str], Any])
     """What the file's metadata say under a key, or None. Raises MalformedFile where that is impossible."""
     try:
         text = stored.metadata.get(key)
+        if text and len(text) > FACTS:
+            raise ValueError(f"{len(text):,} letters")
         return parse(text) if text else None
-    except (ValueError, TypeError, AttributeError, KeyError, ArchitectureError) as error:
-        raise MalformedFile(f"{path} records an impossible {key} in its metadata: {error}") from error
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ArchitectureError) as error:
+        raise refuse("metadata.json", f"an impossible {key}: {error}") from error
+
+
+def _own(array: NDArray) -> NDArray:
+    """Memory that belongs to the array alone, and may be written to."""
+    return array if array.flags.writeable and array.flags.owndata else array.copy()
+
+
+def _architecture(stored: Stored, text: str) -> Architecture:
+    """The architecture of a file's metadata. Raises ValueError where there are too few tensors for its blocks alone."""
+    found = Architecture.from_facts(json.loads(text))
+    if sum(found.depths) + len(found.stem.inner) > len(stored.tensors):
+        raise ValueError(f"{sum(found.depths):,} blocks of {len(stored.tensors):,} tensors")
+    return found
 
 
 def _native(array: NDArray) -> NDArray:

@@ -1,36 +1,162 @@
-"""A file that appears whole or not at all: written beside its target, synced, then renamed."""
+"""A file, or a folder, that appears whole or not at all, and is on the disk once it has.
 
+A file is written without a name (O_TMPFILE), so that nothing is left of it whatever kills the process; it is given its
+name once it is whole. Where a system has no nameless files, and for folders, a hidden name stands beside the target;
+what a killed process left under such a name is removed by the next one that writes the same target.
+"""
+
+import contextlib
+import ctypes
+import errno
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from se_weights.errors import TargetExists, WriteFailed
+
+NAMELESS = getattr(os, "O_TMPFILE", None)
+NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+"""What systems answer that know no nameless files."""
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the target's folder, with the target's suffixes; it takes the target's name on success.
+def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Iterator[Path]:
+    """A path to write to; what is there at the end takes the target's name, in one step.
 
-    On any failure the temporary file is removed and an earlier target is left as it was.
+    On any failure nothing is left, and an earlier target is as it was. Raises TargetExists where the target has come
+    to be meanwhile, unless it may be replaced.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
+    _remove_abandoned(path)
+    kind = _folder if folder else _nameless if NAMELESS is not None else _named
+    with kind(path, replace) as temporary:
         yield temporary
-        temporary.chmod(_ordinary_mode())
-        _sync(temporary)
-        temporary.replace(path)
+
+
+@contextmanager
+def _nameless(path: Path, replace: bool) -> Iterator[Path]:
+    handle = None
+    with contextlib.suppress(OSError):
+        handle = os.open(path.parent, NAMELESS | os.O_RDWR, 0o666)  # type: ignore[operator]
+    if handle is None or not Path(f"/proc/self/fd/{handle}").exists():
+        with _named(path, replace) as temporary:
+            yield temporary
+        return
+    try:
+        whole = Path(f"/proc/self/fd/{handle}")
+        yield whole
+        os.fsync(handle)
+        with _hidden(path) as hidden:
+            _link(whole, hidden if replace else path)
+            if replace:
+                hidden.replace(path)
         _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def _ordinary_mode() -> int:
-    """What a newly created file may be read and written by; some writers make theirs private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+@contextmanager
+def _named(path: Path, replace: bool) -> Iterator[Path]:
+    with _hidden(path) as hidden:
+        hidden.touch(exist_ok=False)
+        yield hidden
+        _sync(hidden)
+        if replace:
+            hidden.replace(path)
+        else:
+            _link(hidden, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _folder(path: Path, replace: bool) -> Iterator[Path]:
+    with _hidden(path) as hidden:
+        yield hidden
+        for inner in [*hidden.rglob("*"), hidden]:
+            _sync(inner)
+        if replace and path.exists():
+            _exchange(hidden, path)
+        else:
+            _move(hidden, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _hidden(path: Path) -> Iterator[Path]:
+    """A name beside the target that tells whose it is, and is gone in the end."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield hidden
+    finally:
+        _remove(hidden)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What writers of this target have left that are no longer alive."""
+    named = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
+    for beside in list(path.parent.iterdir()):
+        found = named.fullmatch(beside.name)
+        if found and not _alive(int(found[1])):
+            with contextlib.suppress(OSError):
+                _remove(beside)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _link(whole: Path, path: Path) -> None:
+    """Give the file one more name. A folder's descriptor makes Python follow the link that /proc has for the file."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.link(whole, path, src_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    finally:
+        os.close(folder)
+
+
+def _move(hidden: Path, path: Path) -> None:
+    try:
+        hidden.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise _exists(path) from error
+        raise
+
+
+def _exchange(hidden: Path, path: Path) -> None:
+    """Swap two folders in one step; the earlier target is then the hidden one, and is removed."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        raise WriteFailed(f"{path} was not written: this system cannot replace a folder in one step; remove it first")
+    if library.renameat2(AT_FDCWD, os.fsencode(hidden), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{os.strerror(number)}, in replacing {path}")
+
+
+def _exists(path: Path) -> TargetExists:
+    return TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
 
 
 def _sync(path: Path) -> None:

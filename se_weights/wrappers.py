@@ -7,7 +7,7 @@ published SE checkpoints.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from numpy.typing import NDArray
+from se_weights.files import Tensor
 
 HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "weight")
 """Keys under which a training checkpoint keeps its weights; the first that is there is taken."""
@@ -23,12 +23,12 @@ BESIDE = ("decoder.", "segmentation_head.", "classification_head.")
 class Unwrapped:
     """The network's tensors; the wrappers taken off, outermost first; and what was left because it is no part of it."""
 
-    tensors: Mapping[str, NDArray]
+    tensors: Mapping[str, Tensor]
     wrappers: tuple[str, ...]
     left: tuple[str, ...]
 
 
-def unwrap(tensors: Mapping[str, NDArray]) -> Unwrapped:
+def unwrap(tensors: Mapping[str, Tensor]) -> Unwrapped:
     """The tensors without their wrappers."""
     wrappers: list[str] = []
     inner = dict(tensors)
@@ -49,7 +49,7 @@ def unwrap(tensors: Mapping[str, NDArray]) -> Unwrapped:
     return Unwrapped(inner, tuple(wrappers), tuple(sorted(left)))
 
 
-def _shared_prefix(tensors: Mapping[str, NDArray]) -> str | None:
+def _shared_prefix(tensors: Mapping[str, Tensor]) -> str | None:
     """The prefix that every name has, but for what stands beside an encoder."""
     for prefix in PREFIXES:
         beside = BESIDE if prefix == "encoder." else ()

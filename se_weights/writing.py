@@ -1,71 +1,97 @@
 """check -> write -> read back: a checkpoint as a file, whole or not at all."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import __version__
+from se_spec import Parameter, __version__
 from se_weights.checkpoint import Checkpoint, check
-from se_weights.dialects import DIALECTS, Dialect
+from se_weights.dialects import DIALECTS, Dialect, Place
 from se_weights.errors import AmbiguousDialect, TargetExists, UnsupportedFormat, WeightMismatch, WriteFailed
-from se_weights.files import Format, Stored, format_of
-from se_weights.layouts import relayout
+from se_weights.files import Format, Stored, Tensor, format_of, huggingface
+from se_weights.layouts import relayout, relayout_shape
 from se_weights.reading import known_dialect
 from se_weights.recognise import recognise
-from se_weights.replacing import replacing
+from se_weights.replacing import appearing
 
 TOOL = f"se-resnet {__version__}"
 
 
 def write(
-    checkpoint: Checkpoint, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False
+    checkpoint: Checkpoint,
+    path: str | PathLike[str],
+    *,
+    dialect: str | None = None,
+    force: bool = False,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write a checkpoint in the format that the path's suffix names, whole or not at all.
 
-    The file is read back and compared bit for bit before it takes its name. Raises TargetExists unless `force`,
-    UnsupportedFormat where the format cannot hold the dialect or a dtype, and WriteFailed where the file reads back
-    otherwise.
+    The file is read back and compared bit for bit before it takes its name. `shard_bytes` is what each of the files in
+    a `.hf` folder may hold of tensors. Raises TargetExists unless `force`, UnsupportedFormat where the format cannot
+    hold the dialect or a dtype, and WriteFailed where the file reads back otherwise.
     """
     path = Path(path)
-    file_format = format_of(path)
-    if not file_format.write:
-        raise UnsupportedFormat(
-            f"{path}: {file_format.name} files are read only; write .weights.h5 or .keras for Keras"
-        )
-    words = _dialect_to_write(file_format, dialect, path)
+    file_format = _format_to_write(path, shard_bytes)
+    words = dialect_to_write(file_format, dialect, path)
     check("the checkpoint", checkpoint.architecture, checkpoint.weights)
     if reason := words.refuses(checkpoint.architecture):
         raise UnsupportedFormat(
             f"{path}: the dialect {words.name} cannot hold {checkpoint.architecture.name}: {reason}"
         )
     _expect_dtypes(file_format, checkpoint, path)
-    stored = Stored(
-        {
-            name: tensor
-            for parameter, place in words.places(checkpoint.architecture).items()
-            for name, tensor in place.split(
-                relayout(checkpoint.weights[parameter.name], parameter.axes, place.axes)
-            ).items()
-        },
-        _metadata(file_format, words, checkpoint),
-    )
-    if path.exists() and not force:
-        raise TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
-    with replacing(path) as temporary:
+    _expect_free(path, file_format, force)
+    stored = Stored(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
+    with appearing(path, folder=file_format.folder, replace=force) as temporary:
+        assert file_format.write
         file_format.write(temporary, stored)
-        _expect_same(file_format.read(temporary), stored, path)
+        with (file_format.reopen or file_format.open)(temporary) as found:
+            _expect_same(found, stored, path)
 
 
-def _dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
+def _format_to_write(path: Path, shard_bytes: int | None) -> Format:
+    file_format = format_of(path)
+    if not file_format.write:
+        instead = "for Keras write .weights.h5 or .keras, for shards a folder .hf"
+        raise UnsupportedFormat(f"{path}: {file_format.name} files are read only; {instead}")
+    if shard_bytes is None:
+        return file_format
+    if file_format is not huggingface.HUGGINGFACE:
+        raise UnsupportedFormat(f"{path}: only a .hf folder holds several shards, and this is {file_format.name}")
+    return replace(file_format, write=partial(huggingface.write, shard_bytes=shard_bytes))
+
+
+def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
+    """The dialect of this name, or the format's own. Raises UnsupportedFormat where the format does not hold it."""
     held = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
     chosen = known_dialect(dialect) if dialect else held[0]
     if chosen not in held:
         names = " or ".join(known.name for known in held)
         raise UnsupportedFormat(f"{path}: a {file_format.name} file holds the dialect {names}, not {chosen.name}")
     return chosen
+
+
+def _tensors(checkpoint: Checkpoint, words: Dialect) -> Iterator[tuple[str, Tensor]]:
+    """What the file is to hold, each laid out when it is written."""
+    for parameter, place in words.places(checkpoint.architecture).items():
+        array = checkpoint.weights[parameter.name]
+        for number, name in enumerate(place.names):
+            part = place.part(np.broadcast_to(np.empty((), array.dtype), _shape(parameter, place)), number)
+            yield name, Tensor(array.dtype, part.shape, partial(_laid_out, array, parameter, place, number))
+
+
+def _shape(parameter: Parameter, place: Place) -> tuple[int, ...]:
+    return relayout_shape(parameter.shape, parameter.axes, place.axes)
+
+
+def _laid_out(array: NDArray, parameter: Parameter, place: Place, number: int) -> NDArray:
+    return np.ascontiguousarray(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
 
 
 def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
@@ -78,7 +104,8 @@ def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> di
         if told and told.computes() == checkpoint.architecture.computes():
             return {}
     facts = json.dumps(checkpoint.architecture.facts)
-    return {**checkpoint.metadata, "architecture": facts, "dialect": words.name, "tool": TOOL}
+    told_short = {"architecture": facts, "dialect": words.name, "tool": TOOL}
+    return {**checkpoint.metadata, **told_short, "weights_sha256": checkpoint.weights_sha256}
 
 
 def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> None:
@@ -89,13 +116,24 @@ def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> N
         )
 
 
+def _expect_free(path: Path, file_format: Format, force: bool) -> None:
+    """Before the work; `appearing` asks again after it."""
+    if not (path.exists() or path.is_symlink()):
+        return
+    if path.is_dir() != file_format.folder:
+        kind = "a folder, and not a file" if path.is_dir() else "a file, and not a folder"
+        raise TargetExists(f"{path} is {kind}: choose another name")
+    if not force:
+        raise TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
+
+
 def _expect_same(found: Stored, meant: Stored, path: Path) -> None:
     """Bit for bit: names, types, shapes and bytes, so that NaNs and signed zeros count too."""
     different = sorted(set(found.tensors) ^ set(meant.tensors))
     different += [
         name
         for name, tensor in meant.tensors.items()
-        if name in found.tensors and not _same_bits(found.tensors[name], tensor)
+        if name in found.tensors and not _same_bits(found.tensors[name].load(), tensor.load())
     ]
     if different:
         raise WriteFailed(f"{path} was not written: it reads back otherwise at {', '.join(different[:5])}")

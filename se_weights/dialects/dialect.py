@@ -6,7 +6,7 @@ differences then tell what is missing and what is unexpected.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,12 @@ Words = Mapping[Role, tuple[str, str]]
 Facts = Mapping[str, Any]
 
 
+class Loadable(Protocol):
+    """What a file declares of a tensor, and loads when it is asked to."""
+
+    def load(self) -> NDArray: ...
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a dialect keeps one parameter: under one name, or in equal parts along O under several, one a group."""
@@ -31,18 +37,15 @@ class Place:
     names: tuple[str, ...]
     axes: str
 
-    def join(self, tensors: Mapping[str, NDArray]) -> NDArray:
+    def join(self, tensors: Mapping[str, Loadable]) -> NDArray:
         """The parameter's array among tensors by name."""
         if len(self.names) == 1:
-            return tensors[self.names[0]]
-        return np.concatenate([tensors[name] for name in self.names], axis=self.axes.index("O"))
+            return tensors[self.names[0]].load()
+        return np.concatenate([tensors[name].load() for name in self.names], axis=self.axes.index("O"))
 
-    def split(self, array: NDArray) -> dict[str, NDArray]:
-        """An array, on the axes of the place, as the tensors that are kept of it."""
-        if len(self.names) == 1:
-            return {self.names[0]: array}
-        parts = np.split(array, len(self.names), axis=self.axes.index("O"))
-        return {name: np.ascontiguousarray(part) for name, part in zip(self.names, parts, strict=True)}
+    def part(self, array: NDArray, number: int) -> NDArray:
+        """What is kept under the name of this number of an array on the axes of the place."""
+        return array if len(self.names) == 1 else np.split(array, len(self.names), axis=self.axes.index("O"))[number]
 
 
 @dataclass(frozen=True)

@@ -1,60 +1,170 @@
-"""`.weights.h5`, the weights file of Keras 3, through h5py; metadata travels as an attribute of the root."""
+"""`.weights.h5`, the weights file of Keras 3; metadata travels as an attribute of the root.
+
+The HDF5 library looks at a stranger's file in a process of its own (hdf5_listing.py), which says where the values lie;
+they are read from there.
+"""
 
 import json
-from io import BytesIO
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import h5py
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.errors import MalformedFile, UnsafeFile
-from se_weights.files.stored import ALL_FLOATS, Format, Stored
+from se_weights.files.documents import parse_metadata
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
+SECONDS = 9
+ENTRY, HEADERS = 4096, 2**20
+"""Bytes that a dataset and its groups need beside its values, and a file beside its datasets: more than either does."""
+
+PROGRAM = Path(__file__).with_name("hdf5_listing.py")
+
+Lister = Callable[[Path, Path], dict[str, Any]]
+"""Lists a file, and unpacks into another what is packed in it."""
 
 
-def read(path: Path | BinaryIO) -> Stored:
-    tensors: dict[str, NDArray] = {}
+@dataclass(frozen=True)
+class Listing:
+    """What a file holds: the tensors by path, and the lists of names that Keras 2 keeps by group."""
+
+    stored: Stored
+    names: dict[str, dict[str, list[str]]]
+
+
+def listed_apart(path: Path, unpacked: Path) -> dict[str, Any]:
+    """The listing of a stranger's file, made in a process of its own."""
+    command = [sys.executable, "-I", str(PROGRAM), str(path), str(unpacked), METADATA]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HDF5", "PYTHON"))}
     try:
-        with h5py.File(path, "r") as file:
-            _collect(file, "", tensors)
-            return Stored(tensors, json.loads(file.attrs.get(METADATA, "{}")))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise MalformedFile(f"{path} is not a readable HDF5 file: {error}") from error
+        answer = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=environment)
+    except subprocess.TimeoutExpired as error:
+        raise refuse("hdf5.limits", f"it took more than {SECONDS} s") from error
+    if answer.returncode:
+        said = answer.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise refuse("hdf5.limits", f"status {answer.returncode}{', ' if said else ''}{''.join(said)}")
+    listing = json.loads(answer.stdout)
+    if "reason" in listing:
+        raise refuse(listing["reason"], listing["detail"])
+    return listing
 
 
-def _collect(group: h5py.Group, prefix: str, tensors: dict[str, NDArray]) -> None:
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise UnsafeFile(f"{prefix}{name} is a link to elsewhere, which a weights file never needs")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _collect(item, f"{prefix}{name}/", tensors)
-        else:
-            tensors[f"{prefix}{name}"] = _array(item)
+def listed_here(path: Path, unpacked: Path) -> dict[str, Any]:
+    """The listing of a file that this process wrote."""
+    from se_weights.files.hdf5_listing import Refused, list_file  # imports h5py, which most conversions never need
+
+    with unpacked.open("wb") as file:
+        try:
+            return list_file(str(path), file, METADATA)
+        except Refused as error:
+            raise refuse(error.reason, str(error)) from error
 
 
-def _array(dataset: h5py.Dataset) -> NDArray:
+@contextmanager
+def opened(path: Path, lister: Lister) -> Iterator[Listing]:
+    """The listing of a file, whose tensors can be loaded until it is closed."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        unpacked = Path(folder, "unpacked")
+        listing = lister(path, unpacked)
+        files = {place: stack.enter_context(file.open("rb")) for place, file in ((False, path), (True, unpacked))}
+        tensors = {name: _tensor(name, entry, files) for name, entry in listing["tensors"].items()}
+        yield Listing(Stored(tensors, parse_metadata(listing["metadata"])), listing["names"])
+
+
+def _tensor(name: str, entry: Mapping[str, Any], files: Mapping[bool, BinaryIO]) -> Tensor:
+    dtype, shape, file = np.dtype(entry["dtype"]), tuple(entry["shape"]), files[entry["unpacked"]]
+    if entry["bfloat16"]:
+        dtype = _bfloat16(name, dtype)
+    tensor = Tensor(dtype, shape, lambda: _load(file, entry["offset"], tensor).reshape(shape))
+    return tensor
+
+
+def _bfloat16(name: str, dtype: np.dtype) -> np.dtype:
     """HDF5 has no bfloat16: Keras stores its two bytes and says so in an attribute."""
-    array = np.asarray(dataset)
-    return array.view(ml_dtypes.bfloat16) if dataset.attrs.get("dtype") == "bfloat16" else array
+    if dtype.itemsize != np.dtype(ml_dtypes.bfloat16).itemsize:
+        raise refuse("hdf5.type", f"{name} is said to be bfloat16, and its values have {dtype.itemsize} bytes")
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
+    file.seek(offset)
+    content = file.read(tensor.nbytes)
+    if len(content) != tensor.nbytes:
+        raise refuse("hdf5.damaged", f"it ends before {offset + tensor.nbytes}, where values end")
+    return np.frombuffer(content, tensor.dtype)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_apart) as listing:
+        yield listing.stored
+
+
+@contextmanager
+def reopen_hdf5(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_here) as listing:
+        yield listing.stored
 
 
 def write(path: Path, stored: Stored) -> None:
-    """Made in memory: where a disk is full, h5py itself would leave open handles that complain for ever."""
-    content = BytesIO()
-    with h5py.File(content, "w") as file:
-        file.attrs[METADATA] = json.dumps(dict(stored.metadata))
-        for name, tensor in stored.tensors.items():
-            dataset = file.create_dataset(name, data=tensor)
-            if tensor.dtype == ml_dtypes.bfloat16:
-                dataset.attrs["dtype"] = "bfloat16"
-    path.write_bytes(content.getbuffer())
+    """The room is taken before: where a disk is full, h5py itself would leave open handles that complain for ever."""
+    import h5py  # takes a quarter of a second
+
+    room = sum(tensor.nbytes + ENTRY for tensor in stored.tensors.values()) + HEADERS
+    with path.open("w+b") as content:
+        os.posix_fallocate(content.fileno(), 0, room)
+        with h5py.File(_Prepared(content), "w") as file:
+            _fill(file, stored)
 
 
-HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, read, write)
+class _Prepared:
+    """A file that has its room on the disk already, and looks as long as what has been written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.length = 0
+        self.read, self.tell = file.read, file.tell
+        self.readinto = file.readinto  # type: ignore[attr-defined]
+        self.flush = file.flush
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(self.length + offset if whence == os.SEEK_END else offset)
+
+    def write(self, content: bytes) -> int:
+        written = self.file.write(content)
+        self.length = max(self.length, self.file.tell())
+        return written
+
+    def truncate(self, length: int) -> int:
+        self.length = length
+        return self.file.truncate(length)
+
+
+def _fill(file: Any, stored: Stored) -> None:
+    file.attrs[METADATA] = json.dumps(dict(stored.metadata))
+    for name, tensor in stored.tensors.items():
+        dataset = file.create_dataset(name, data=tensor.load())
+        if tensor.dtype == ml_dtypes.bfloat16:
+            dataset.attrs["dtype"] = "bfloat16"
+
+
+HDF5 = Format(
+    "Keras weights",
+    (".weights.h5",),
+    ("keras",),
+    ALL_FLOATS,
+    open_hdf5,
+    write,
+    reopen=reopen_hdf5,
+    signatures=("HDF5",),
+)

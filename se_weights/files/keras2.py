@@ -7,48 +7,47 @@ their path, without the model's own name where all share it, and without the `:0
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import numpy as np
-from numpy.typing import NDArray
+from se_weights.files.hdf5 import Listing, listed_apart, opened
+from se_weights.files.stored import FLOATS, Format, Stored, Tensor
+from se_weights.refusals import refuse
 
-from se_weights.errors import MalformedFile, UnsafeFile
-from se_weights.files.stored import FLOATS, Format, Stored
-
-AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?")
+AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
 """The names that Keras gives to the layers of the classes that hold weights in a ResNet."""
 
-
-def read(path: Path) -> Stored:
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            layers = _names(root, "layer_names")
-            if not layers:
-                raise MalformedFile(f"{path} is an HDF5 file, but not of Keras 2: it names no layers")
-            return Stored(_renamed({layer: _weights(root, layer) for layer in layers}))
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise MalformedFile(f"{path} is not a readable HDF5 file of Keras 2: {error}") from error
+MODEL = "model_weights"
+"""The group that a whole model keeps its weights in; a file of weights alone has them at its root."""
 
 
-def _weights(root: h5py.Group, layer: str) -> dict[str, NDArray]:
-    group = root[layer]
+@contextmanager
+def open_keras2(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_apart) as listing:
+        root = MODEL if MODEL in listing.names else ""
+        layers = _names(listing, root, "layer_names")
+        if len(set(layers)) != len(layers):
+            raise refuse("hdf5.layers", "it names a layer twice")
+        yield Stored(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
+
+
+def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:
+    group = f"{root}/{layer}" if root else layer
     weights = {}
-    for name in _names(group, "weight_names"):
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise UnsafeFile(f"{layer}/{name} is a link to elsewhere, which a weights file never needs")
-        weights[name.removesuffix(":0")] = np.asarray(group[name])
+    for name in _names(listing, group, "weight_names"):
+        path = f"{group}/{name}"
+        if path not in listing.stored.tensors:
+            raise refuse("hdf5.layers", f"it names {path}, which it does not hold")
+        weights[name.removesuffix(":0")] = listing.stored.tensors[path]
     return weights
 
 
-def _renamed(layers: dict[str, dict[str, NDArray]]) -> dict[str, NDArray]:
+def _renamed(layers: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     automatic = {name: found for name in layers if layers[name] and (found := AUTOMATIC.fullmatch(name))}
     ordered = sorted(automatic, key=lambda name: int(automatic[name][2] or 0))
     counts: dict[str, int] = {}
-    tensors: dict[str, NDArray] = {}
+    tensors: dict[str, Tensor] = {}
     for name in ordered:
         kind = automatic[name][1]
         number = counts.setdefault(kind, 0)
@@ -58,21 +57,18 @@ def _renamed(layers: dict[str, dict[str, NDArray]]) -> dict[str, NDArray]:
     return {**tensors, **_without_shared_root(named)}
 
 
-def _without_shared_root(tensors: dict[str, NDArray]) -> dict[str, NDArray]:
+def _without_shared_root(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     roots = {path.partition("/")[0] for path in tensors}
     if len(roots) != 1 or len(tensors) < 2:
         return tensors
     return {path.partition("/")[2]: tensor for path, tensor in tensors.items()}
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names; Keras cuts one that an HDF5 attribute cannot hold into `layer_names0`, `layer_names1`, ..."""
-    pieces = [attribute] if attribute in group.attrs else [f"{attribute}{number}" for number in range(len(group.attrs))]
-    return [_text(name) for piece in pieces if piece in group.attrs for name in group.attrs[piece]]
+def _names(listing: Listing, group: str, word: str) -> list[str]:
+    found = listing.names.get(group, {}).get(word)
+    if found is None:
+        raise refuse("hdf5.layers", f"{group or 'it'} has no {word}")
+    return found
 
 
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
-
-
-KERAS2 = Format("Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, read, None)
+KERAS2 = Format("Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, open_keras2, None, signatures=("HDF5",))

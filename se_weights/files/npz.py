@@ -1,30 +1,79 @@
-"""`.npz`, through numpy; metadata travels as the comment of the zip archive, which numpy does not look at."""
+"""`.npz`, a zip of numpy arrays; metadata travels as the comment of the archive, which numpy does not look at."""
 
 import json
+import tokenize
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
-from se_weights.errors import MalformedFile
-from se_weights.files.stored import FLOATS, Format, Stored
+from se_weights.files.documents import parse_metadata
+from se_weights.files.limits import RANK
+from se_weights.files.stored import FLOATS, Format, Stored, Tensor
+from se_weights.files.zipped import Archive, opened
+from se_weights.refusals import refuse
+
+MAGIC, LONGEST_HEADER = 12, 10_000
+"""Bytes: what stands before the header of an array, and what numpy allows the header."""
+
+READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+HEADER_ERRORS = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+"""What numpy raises for headers that it cannot read."""
 
 
-def read(path: Path) -> Stored:
+@contextmanager
+def open_npz(path: Path) -> Iterator[Stored]:
+    with opened(path) as archive:
+        tensors: dict[str, Tensor] = {}
+        for record in archive.records:
+            name = record.removesuffix(".npy")
+            if name in tensors:
+                raise refuse("zip.twice", name)
+            tensors[name] = _tensor(archive, record)
+        yield Stored(tensors, parse_metadata(archive.comment))
+
+
+def _tensor(archive: Archive, record: str) -> Tensor:
+    size = archive.records[record].size
+    stream = BytesIO(archive.begin(record, MAGIC + LONGEST_HEADER))
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            tensors = {name: archive[name] for name in archive.files}
-        with zipfile.ZipFile(path) as archive:
-            return Stored(tensors, json.loads(archive.comment or b"{}"))
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise MalformedFile(f"{path} is not a readable npz file: {error}") from error
+        version = npy.read_magic(stream)
+        if version not in READERS:
+            raise ValueError(f"version {version} is not known")
+        shape, fortran, dtype = READERS[version](stream, max_header_size=LONGEST_HEADER)
+    except HEADER_ERRORS as error:
+        raise refuse("npz.header", f"{record}: {error}") from error
+    if dtype.hasobject:
+        raise refuse("npz.object", record)
+    if dtype.kind not in "fiub":
+        raise refuse("tensor.type", f"{record} is of type {dtype}")
+    if len(shape) > RANK or any(side < 0 for side in shape):
+        raise refuse("tensor.shape", f"{record} has the shape {shape}")
+    begin = stream.tell()
+    tensor = Tensor(dtype, shape, lambda: _array(archive.read(record), begin, shape, fortran, dtype))
+    if tensor.nbytes != size - begin:
+        raise refuse("tensor.size", f"{record}: the shape {shape} of {dtype} needs {tensor.nbytes} bytes, "
+                     f"and {size - begin} are there")  # fmt: skip
+    return tensor
+
+
+def _array(content: bytes, begin: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> NDArray:
+    return np.frombuffer(content, dtype, offset=begin).reshape(shape, order="F" if fortran else "C")
 
 
 def write(path: Path, stored: Stored) -> None:
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **stored.tensors)
-    with zipfile.ZipFile(path, "a") as archive:
+    """As `numpy.savez` does, but for the date in each record: equal weights make equal files."""
+    with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, tensor in stored.tensors.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as record:
+                npy.write_array(record, tensor.load(), allow_pickle=False)
         archive.comment = json.dumps(dict(stored.metadata)).encode()
 
 
-NPZ = Format("npz", (".npz",), ("torch", "keras", "keras2", "flax"), FLOATS, read, write)
+NPZ = Format("npz", (".npz",), ("torch", "keras", "keras2", "flax"), FLOATS, open_npz, write, signatures=("zip",))

@@ -5,11 +5,11 @@ Layouts: torch 2.13, torch/serialization.py and torch/_utils.py.
 """
 
 import json
-import pickle
 import struct
 import zipfile
-import zlib
-from functools import cache, partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -17,133 +17,146 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.errors import MalformedFile, UnsafeFile, UnsupportedFormat
+from se_weights.files.documents import parse_metadata
+from se_weights.files.limits import PICKLE
 from se_weights.files.pickling import pickle_state_dict
 from se_weights.files.stored import ALL_FLOATS, Format, Stored
-from se_weights.files.unpickling import STORAGES, StorageType, Unpickler, leaves, state_metadata
+from se_weights.files.unpickling import STORAGES, Storage, StorageType, leaves, state_metadata, unpickle
+from se_weights.files.zipped import Archive, opened
+from se_weights.refusals import refuse
 
 METADATA = "se_resnet.json"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """What torch.save began a file with before 1.6."""
 
-UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-)
-"""What zipfile and pickle raise for damaged files, deep nesting and unknown compression among them."""
+PROGRAMS = {"constants.pkl": "torch.script", "archive_format": "torch.export"}
+"""Records that only a program's archive has."""
+
+FLAT_PROGRAMS = b"ET"
+"""What stands at the fifth byte of an ExecuTorch program."""
 
 ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
 """Bytes: torch's alignment of storages, a zip record's fixed header, and that of the padding inside it."""
 
 
-def read(path: Path) -> Stored:
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"PK"
-        return _read_zip(path) if zipped else _read_pickles(path)
-    except UnsafeFile as error:
-        raise UnsafeFile(f"{path}: {error}") from error
-    except UNREADABLE as error:
-        raise MalformedFile(f"{path} is not a readable torch file: {error}") from error
-
-
-def _read_zip(path: Path) -> Stored:
-    with zipfile.ZipFile(path) as archive:
-        root = _root(path, archive)
-        record = f"{root}/{METADATA}"
-        metadata = json.loads(archive.read(record)) if record in archive.namelist() else {}
-        storages = partial(_zipped_storage, archive, root)
-        tree = Unpickler(BytesIO(archive.read(f"{root}/data.pkl")), cache(storages)).load()
-        return Stored(dict(leaves(tree)), metadata or dict(state_metadata(tree)))
-
-
-def _zipped_storage(archive: zipfile.ZipFile, root: str, kind: StorageType, key: str, count: int) -> NDArray:
-    record = archive.read(f"{root}/data/{key}")
-    if len(record) != count * kind.dtype.itemsize:
-        raise ValueError(f"the storage {key} is declared with {count} values and holds {len(record)} bytes")
-    return np.frombuffer(record, kind.dtype)
-
-
-def _read_pickles(path: Path) -> Stored:
-    """torch's layout from before 1.6: pickles one after the other, then the storages; or one pickle of numpy arrays.
-
-    The storages follow the tensors that lie in them, so that pickle is read twice: for their sizes, and with them.
-    """
+@contextmanager
+def open_pth(path: Path) -> Iterator[Stored]:
     with path.open("rb") as file:
-        first = Unpickler(file, _no_storage).load()
-        if first != LEGACY_MAGIC:
-            return Stored(dict(leaves(first)))
-        for _ in ("protocol version", "byte order and sizes"):
-            Unpickler(file, _no_storage).load()
-        begin = file.tell()
-        declared: dict[str, tuple[StorageType, int]] = {}
-
-        def declare(kind: StorageType, key: str, count: int) -> NDArray:
-            if count * kind.dtype.itemsize > path.stat().st_size:
-                raise ValueError(f"the storage {key} is declared with {count} values, more than the file can hold")
-            declared[key] = kind, count
-            return np.zeros(count, kind.dtype)
-
-        Unpickler(file, declare).load()
-        keys = Unpickler(file, _no_storage).load()
-        storages = {key: _legacy_storage(file, *declared[key]) for key in map(str, keys)}
-        file.seek(begin)
-        tree = Unpickler(file, lambda kind, key, count: storages[key]).load()
-        return Stored(dict(leaves(tree)), dict(state_metadata(tree)))
+        first = file.read(8)
+        file.seek(0)
+        if first[4:6] == FLAT_PROGRAMS:
+            raise refuse("torch.executorch", f"it begins with {first!r}")
+        if first.startswith(b"PK"):
+            with opened(path) as archive:
+                yield _zipped(archive)
+        else:
+            yield _stacked(file)
 
 
-def _legacy_storage(file: BinaryIO, kind: StorageType, count: int) -> NDArray:
-    (written,) = struct.unpack("<q", file.read(8))
-    content = file.read(count * kind.dtype.itemsize)
-    if written != count or len(content) != count * kind.dtype.itemsize:
-        raise ValueError(f"a storage is declared with {count} values and holds {len(content)} bytes")
-    return np.frombuffer(content, kind.dtype)
+def _zipped(archive: Archive) -> Stored:
+    root = _root(archive)
+    if archive.records[f"{root}/data.pkl"].size > PICKLE:
+        raise refuse("pickle.size", f"it is declared with {archive.records[f'{root}/data.pkl'].size:,} bytes")
+
+    @cache
+    def storage(kind: StorageType, key: str, count: int) -> Storage:
+        name = f"{root}/data/{key}"
+        if name not in archive.records:
+            raise refuse("torch.storage", f"there is no record {name}")
+        if archive.records[name].size != count * kind.dtype.itemsize:
+            raise refuse("torch.storage", f"{name}: {count} values of {kind.dtype} are declared, "
+                         f"and {archive.records[name].size} bytes are there")  # fmt: skip
+        return Storage(kind.dtype, count, lambda: np.frombuffer(archive.read(name), kind.dtype))
+
+    content = BytesIO(archive.read(f"{root}/data.pkl"))
+    tree = unpickle(content, storage)
+    if rest := content.read():
+        raise refuse("pickle.damaged", f"{len(rest)} bytes follow its end")
+    tensors = leaves(tree)
+    record = f"{root}/{METADATA}"
+    metadata = parse_metadata(archive.read_document(record)) if record in archive.records else state_metadata(tree)
+    return Stored(tensors, metadata)
 
 
-def _no_storage(kind: StorageType, key: str, count: int) -> NDArray:
-    raise ValueError(f"the storage {key} stands where there can be none")
-
-
-def _root(path: Path, archive: zipfile.ZipFile) -> str:
+def _root(archive: Archive) -> str:
     """The folder of the archive that holds everything; torch names it after the file that was first saved."""
-    names = archive.namelist()
-    roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise UnsupportedFormat(f"{path} is a TorchScript archive: save the module's state_dict() instead")
-    if len(roots) != 1:
-        raise MalformedFile(f"{path} is a zip archive but not torch's: it holds {len(roots)} data.pkl records")
-    if archive.namelist().count(f"{roots[0]}/data.pkl") != 1:
-        raise MalformedFile(f"{path} holds several records of the same name")
-    if f"{roots[0]}/byteorder" in names and archive.read(f"{roots[0]}/byteorder") != b"little":
-        raise UnsupportedFormat(f"{path} is big-endian")
+    for record, reason in PROGRAMS.items():
+        if any(name.rpartition("/")[2] == record for name in archive.records):
+            raise refuse(reason, f"it holds {record}")
+    roots = [name.removesuffix("/data.pkl") for name in archive.records if name.endswith("/data.pkl")]
+    if len(roots) != 1 or "/" in roots[0]:
+        raise refuse("torch.archive", f"it holds {len(roots)} records data.pkl, where one in a folder belongs")
+    order = f"{roots[0]}/byteorder"
+    if order in archive.records and archive.read_document(order) != b"little":
+        raise refuse("torch.big-endian", f"{order} is {archive.read_document(order)[:20]!r}")
     return roots[0]
+
+
+def _stacked(file: BinaryIO) -> Stored:
+    """torch's layout from before 1.6: pickles one after the other, then the storages; or one pickle of numpy arrays."""
+    first = unpickle(file, _no_storage)
+    if first != LEGACY_MAGIC:
+        if rest := file.read(1):
+            raise refuse("pickle.damaged", f"{rest!r} and perhaps more follows its end")
+        return Stored(leaves(first))
+    for _ in ("protocol version", "byte order and sizes"):
+        unpickle(file, _no_storage)
+    declared: dict[str, tuple[StorageType, int]] = {}
+    begins: dict[str, int] = {}
+
+    @cache
+    def storage(kind: StorageType, key: str, count: int) -> Storage:
+        if declared.setdefault(key, (kind, count)) != (kind, count):
+            raise refuse("torch.storage", f"the storage {key} is declared twice, in two ways")
+        return Storage(kind.dtype, count, lambda: _values(file, begins[key], kind.dtype, count))
+
+    tree = unpickle(file, storage)
+    keys = unpickle(file, _no_storage)
+    if not isinstance(keys, list) or set(map(str, keys)) != set(declared):
+        raise refuse("torch.storage", "those that are listed are not those that tensors lie in")
+    for key in map(str, keys):
+        kind, count = declared[key]
+        head = file.read(8)
+        if len(head) != 8 or struct.unpack("<q", head) != (count,):
+            raise refuse("torch.storage", f"the storage {key} is declared with {count} values, and begins otherwise")
+        begins[key] = file.tell()
+        end = begins[key] + count * kind.dtype.itemsize
+        if end > _size(file):
+            raise refuse("torch.storage", f"the storage {key} of {count} values reaches past the end of the file")
+        file.seek(end)
+    return Stored(leaves(tree), state_metadata(tree))
+
+
+def _values(file: BinaryIO, begin: int, dtype: np.dtype, count: int) -> NDArray:
+    file.seek(begin)
+    return np.fromfile(file, dtype, count)
+
+
+def _size(file: BinaryIO) -> int:
+    here = file.tell()
+    end = file.seek(0, 2)
+    file.seek(here)
+    return end
+
+
+def _no_storage(kind: StorageType, key: str, count: int) -> Storage:
+    raise refuse("torch.storage", f"the storage {key} stands where there can be none")
 
 
 def write(path: Path, stored: Stored) -> None:
     names = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
     declared = {name: (names[tensor.dtype], tensor.shape) for name, tensor in stored.tensors.items()}
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
-        records: dict[str, bytes] = {
-            "data.pkl": pickle_state_dict(declared),
-            "byteorder": b"little",
-            **{
-                f"data/{key}": np.ascontiguousarray(tensor).tobytes()
-                for key, tensor in enumerate(stored.tensors.values())
-            },
-            METADATA: json.dumps(dict(stored.metadata)).encode(),
-            "version": b"3\n",
-        }
-        for name, content in records.items():
+
+        def record(name: str, content: bytes) -> None:
             archive.writestr(_aligned(name, file.tell()), content)
+
+        record("data.pkl", pickle_state_dict(declared))
+        record("byteorder", b"little")
+        for key, tensor in enumerate(stored.tensors.values()):
+            record(f"data/{key}", np.ascontiguousarray(tensor.load()).tobytes())
+        record(METADATA, json.dumps(dict(stored.metadata)).encode())
+        record("version", b"3\n")
 
 
 def _aligned(name: str, offset: int) -> zipfile.ZipInfo:
@@ -154,4 +167,12 @@ def _aligned(name: str, offset: int) -> zipfile.ZipInfo:
     return info
 
 
-PTH = Format("torch", (".pth", ".pt", ".pkl", ".pth.tar"), ("torch",), ALL_FLOATS, read, write)
+PTH = Format(
+    "torch",
+    (".pth", ".pt", ".pkl", ".pth.tar", ".bin"),
+    ("torch",),
+    ALL_FLOATS,
+    open_pth,
+    write,
+    signatures=("zip", "pickle"),
+)

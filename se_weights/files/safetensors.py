@@ -1,31 +1,151 @@
-"""`.safetensors`, through the safetensors library."""
+"""`.safetensors`: a JSON header of names, types, shapes and offsets, and the bytes of the tensors one after the other.
 
+Read and written here, as the format's own rules have it (safetensors 0.8.0, tensor.rs): what is declared is checked
+whole before a byte of it is read, tensors are read one by one, and an array's strides are heeded, which the library's
+own `save_file` forgets.
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from numpy.typing import NDArray
 
-from se_weights.errors import MalformedFile, WriteFailed
-from se_weights.files.stored import ALL_FLOATS, Format, Stored
+from se_weights.files.documents import NameTwice, expect_texts, parse_object
+from se_weights.files.limits import HEADER, RANK
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.refusals import refuse
+
+TYPES: dict[str, np.dtype] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+METADATA = "__metadata__"
+LENGTH = struct.Struct("<Q")
+ALIGNMENT = 8
 
 
-def read(path: Path) -> Stored:
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Stored]:
+    with path.open("rb") as file:
+        header, begin = _header(file)
+        metadata = header.pop(METADATA, {})
+        if not isinstance(metadata, dict):
+            raise refuse("metadata.json", f"{METADATA} is a {type(metadata).__name__} where an object belongs")
+        size = file.seek(0, 2) - begin
+        spans = {name: _span(name, entry) for name, entry in header.items()}
+        _expect_filled(spans, size)
+        yield Stored(
+            {name: _tensor(file, name, header[name], begin + span[0], span) for name, span in spans.items()},
+            expect_texts(metadata),
+        )
+
+
+def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """The header, and where the tensors' bytes begin."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    first = file.read(LENGTH.size)
+    if len(first) < LENGTH.size:
+        raise refuse("safetensors.header", f"{size} bytes are not enough for its length")
+    (length,) = LENGTH.unpack(first)
+    if length > min(size - LENGTH.size, HEADER):
+        raise refuse("safetensors.header", f"it is declared with {length:,} bytes, in a file of {size:,}, "
+                     f"where {HEADER:,} are allowed")  # fmt: skip
+    content = file.read(length)
+    if not content.startswith(b"{"):
+        raise refuse("safetensors.header", f"it begins with {content[:1]!r} and not with {{")
     try:
-        with safe_open(path, framework="np") as file:
-            names = list(file.keys())
-            return Stored({name: file.get_tensor(name) for name in names}, file.metadata() or {})
-    except SafetensorError as error:
-        raise MalformedFile(f"{path} is not a readable safetensors file: {error}") from error
+        return parse_object(content, "safetensors.header"), LENGTH.size + length
+    except NameTwice as error:
+        raise refuse("safetensors.twice", str(error)) from error
+
+
+def _span(name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, counted from the end of the header."""
+    match entry:
+        case {"dtype": str(), "shape": list(shape), "data_offsets": [begin, end]} if len(entry) == 3:
+            if all(_is_size(value) for value in (*shape, begin, end)) and begin <= end:
+                return begin, end
+    raise refuse("safetensors.header", f"{name}: {json.dumps(entry)} is not a type, a shape and two offsets")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _expect_filled(spans: Mapping[str, tuple[int, int]], size: int) -> None:
+    reached = 0
+    for name, (begin, end) in sorted(spans.items(), key=lambda item: item[1]):
+        if begin != reached:
+            raise refuse("safetensors.offsets", f"{name} begins at {begin}, where {reached} is due")
+        reached = end
+    if reached != size:
+        raise refuse("safetensors.offsets", f"they end at {reached}, and the file at {size}")
+
+
+def _tensor(file: BinaryIO, name: str, entry: Mapping[str, Any], offset: int, span: tuple[int, int]) -> Tensor:
+    dtype, shape, count = TYPES.get(entry["dtype"]), tuple(entry["shape"]), span[1] - span[0]
+    if dtype is None:
+        raise refuse("tensor.type", f"{name} is of type {entry['dtype']}")
+    if len(shape) > RANK:
+        raise refuse("tensor.shape", f"{name} has {len(shape)} axes")
+    if prod(shape) * dtype.itemsize != count:
+        raise refuse("tensor.size", f"{name}: the shape {shape} of {entry['dtype']} needs "
+                     f"{prod(shape) * dtype.itemsize} bytes, and {count} are there")  # fmt: skip
+    return Tensor(dtype, shape, lambda: _load(file, offset, count, dtype).reshape(shape))
+
+
+def _load(file: BinaryIO, offset: int, count: int, dtype: np.dtype) -> NDArray:
+    file.seek(offset)
+    return np.fromfile(file, dtype, count // dtype.itemsize)
 
 
 def write(path: Path, stored: Stored) -> None:
-    """safetensors 0.8.0 writes an array's memory and ignores its strides, so every array is made contiguous first."""
-    contiguous = {name: np.array(tensor, order="C", copy=True) for name, tensor in stored.tensors.items()}
-    try:
-        save_file(contiguous, path, metadata=dict(stored.metadata) or None)
-    except SafetensorError as error:
-        raise WriteFailed(f"safetensors could not write the file: {error}") from error
+    """Tensors of the largest type first, as the library does, so that each begins on a multiple of its size."""
+    names = {dtype: name for name, dtype in TYPES.items()}
+    ordered = sorted(stored.tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    header: dict[str, Any] = {METADATA: dict(stored.metadata)} if stored.metadata else {}
+    reached = 0
+    for name, tensor in ordered:
+        header[name] = {
+            "dtype": names[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [reached, reached + tensor.nbytes],
+        }
+        reached += tensor.nbytes
+    content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    content += b" " * (-len(content) % ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(LENGTH.pack(len(content)) + content)
+        for _, tensor in ordered:
+            file.write(np.ascontiguousarray(tensor.load()).reshape(-1).view(np.uint8).data)
 
 
-SAFETENSORS = Format("safetensors", (".safetensors",), ("torch", "keras", "keras2", "flax"), ALL_FLOATS, read, write)
+SAFETENSORS = Format(
+    "safetensors",
+    (".safetensors",),
+    ("torch", "keras", "keras2", "flax"),
+    ALL_FLOATS,
+    open_safetensors,
+    write,
+    signatures=("safetensors",),
+)

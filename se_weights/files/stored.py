@@ -1,33 +1,60 @@
 """What a file holds, whatever its format: tensors by name, and metadata."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as a file declares it, or as one is to hold it. Its values are read, or made, when asked for."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    load: Callable[[], NDArray]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    @classmethod
+    def of(cls, array: NDArray) -> "Tensor":
+        return cls(array.dtype, array.shape, lambda: array)
 
 
 @dataclass(frozen=True)
 class Stored:
     """Tensors by the names they have in the file ("/" joins the levels of a tree), and text metadata."""
 
-    tensors: Mapping[str, NDArray]
+    tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Format:
     """A file format: its suffixes, the families of dialects it can hold (the first dialect of the first is written
-    unless another is asked for), the dtypes it can hold, and how it is read and written (None: it is read only).
-    `metadata` is written always, or only when needed, where the format's own readers may stumble over it."""
+    unless another is asked for), the dtypes it can hold, and how it is opened and written (None: it is read only).
+
+    What is opened declares its tensors; their values can be loaded until it is closed. `reopen` is a quicker way for
+    what this process has just written. `signatures` are what the content may begin with, where that is known. A format
+    that is a `folder` is written as one. `metadata` is written always, or only when needed, where the format's own
+    readers may stumble over it."""
 
     name: str
     suffixes: tuple[str, ...]
     families: tuple[str, ...]
     dtypes: tuple[str, ...]
-    read: Callable[[Path], Stored]
+    open: Callable[[Path], AbstractContextManager[Stored]]
     write: Callable[[Path, Stored], None] | None
     metadata: str = "always"
+    reopen: Callable[[Path], AbstractContextManager[Stored]] | None = None
+    signatures: tuple[str, ...] = ()
+    folder: bool = False
 
 
 FLOATS = ("float16", "float32", "float64")

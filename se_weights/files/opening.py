@@ -1,0 +1,132 @@
+"""Opens a file or a folder of any known format, and holds every format to the same rules."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+
+from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
+from se_weights.files.folders import expect_inside
+from se_weights.files.hdf5 import HDF5
+from se_weights.files.huggingface import HUGGINGFACE
+from se_weights.files.keras2 import KERAS2
+from se_weights.files.keras_archive import KERAS_ARCHIVE
+from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
+from se_weights.files.msgpack import MSGPACK
+from se_weights.files.npz import NPZ
+from se_weights.files.orbax import ORBAX, is_orbax
+from se_weights.files.pth import PTH
+from se_weights.files.safetensors import SAFETENSORS
+from se_weights.files.shards import PIECES, SHARDS
+from se_weights.files.signatures import expect_signature
+from se_weights.files.stored import Format, Stored
+from se_weights.refusals import REFUSALS, refuse
+
+FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
+
+IN_FOLDERS = (
+    ("model.safetensors", SAFETENSORS),
+    ("model.safetensors.index.json", SHARDS),
+    ("model.weights.h5", HDF5),
+    ("pytorch_model.bin", PTH),
+)
+"""The files that a folder is known by, as timm, transformers, torch's DCP and Keras name them."""
+
+
+def format_of(path: Path) -> Format:
+    """The format that the path's suffix names."""
+    for known in FORMATS:
+        if path.name.lower().endswith(known.suffixes):
+            return known
+    suffixes = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
+    raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
+
+
+def located(path: Path) -> tuple[Format, Path]:
+    """The format of a file by its suffix, or of a folder by its content; and the path that the format opens."""
+    if not path.is_dir():
+        return format_of(path), path
+    if is_orbax(path):
+        return ORBAX, path
+    for name, known in IN_FOLDERS:
+        if (path / name).exists():
+            return known, path / name
+    if any(path.glob("shard-*-model-*.safetensors")):
+        return PIECES, path
+    if (path / ".metadata").exists():
+        raise _named(path, refuse("torch.distributed", "it holds .metadata"))
+    if path.name.lower().endswith(ORBAX.suffixes):
+        return ORBAX, path
+    if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
+        raise IsADirectoryError(f"{path} is not a file: it is a folder")
+    raise _named(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Format, Stored]]:
+    """A file or folder of a stranger's: its format, and what it declares, to be loaded until it is closed.
+
+    Raises MalformedFile, UnsafeFile or UnsupportedFormat, with the path, for whatever is found wrong until then, and
+    SourceChanged where somebody writes to it meanwhile.
+    """
+    file_format, inner = located(path)
+    before = _states(path)
+    try:
+        if path.is_dir() and not inner.is_dir():
+            expect_inside(path, inner)
+        if inner.is_file():
+            expect_signature(inner, file_format)
+        with file_format.open(inner) as stored:
+            _expect_possible(inner, stored)
+            yield file_format, stored
+    except WeightsError as error:
+        _expect_unchanged(path, inner, before)
+        if error.id in REFUSALS:
+            _named(path, error)
+        raise
+    _expect_unchanged(path, inner, before)
+
+
+def _named(path: Path, error: WeightsError) -> WeightsError:
+    """The error with the path before it."""
+    error.args = (f"{path}: {error}",)
+    return error
+
+
+def _states(path: Path) -> list[tuple[str, int, int, int]]:
+    """What would show that somebody wrote to a file, or to one of a folder."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_dir() and not path.is_file():
+        raise OSError(f"{path} is not a file: it is a device, a pipe or a socket")
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = ((str(file), file.stat(follow_symlinks=not path.is_dir())) for file in files)
+    return [(name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states]
+
+
+def _expect_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int, int]]) -> None:
+    try:
+        same = _states(inner) == before
+    except OSError:
+        same = False
+    if not same:
+        raise SourceChanged(f"{path} was changed while it was read: read it again once nobody writes to it")
+
+
+def _expect_possible(path: Path, stored: Stored) -> None:
+    """What holds for every format: names that can be shown, shapes that can be, no more than a file may declare."""
+    if len(stored.tensors) > TENSORS:
+        raise refuse("tensor.count", f"{len(stored.tensors):,}")
+    for name, tensor in stored.tensors.items():
+        if not name or len(name) > NAME or not name.isprintable():
+            raise refuse("tensor.name", name or "an empty one")
+        if len(tensor.shape) > RANK:
+            raise refuse("tensor.shape", f"{name} has {len(tensor.shape)} axes")
+        if prod(side or 1 for side in tensor.shape) >= SIDE:  # numpy counts so where there are no values, too
+            raise refuse("tensor.shape", f"{name} has the shape {tensor.shape}")
+    files = path.rglob("*") if path.is_dir() else [path]
+    held = sum(file.stat().st_size for file in files if file.is_file())
+    declared = sum(tensor.nbytes for tensor in stored.tensors.values())
+    times, most = BOMB
+    if not path.name.endswith(SHARDS.suffixes) and declared > max(times * held, most):
+        raise refuse("file.bomb", f"{declared:,} bytes of tensors in {held:,}")

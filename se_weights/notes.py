@@ -1,0 +1,39 @@
+"""What looks wrong in weights that are well-formed. They are converted as they are, and this is said."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from se_spec import Parameter, Role, manifest
+from se_weights.checkpoint import Checkpoint
+
+KERNELS = (Role.CONVOLUTION, Role.GATE, Role.CLASSIFIER)
+SHOWN = 3
+
+
+def notes(checkpoint: Checkpoint) -> list[str]:
+    """A sentence for each thing that no trained network has."""
+    found: dict[str, list[str]] = {}
+    for parameter in manifest(checkpoint.architecture):
+        for words in _notes(parameter, checkpoint.weights[parameter.name]):
+            found.setdefault(words, []).append(parameter.name)
+    sentences = [f"{words} in {_listed(names)}" for words, names in found.items()]
+    recorded = checkpoint.metadata.get("weights_sha256")
+    if recorded and recorded != checkpoint.weights_sha256:
+        sentences.append("the file's metadata record other weights: it was changed since se-resnet wrote it")
+    return sentences
+
+
+def _notes(parameter: Parameter, values: NDArray) -> Iterator[str]:
+    if not np.isfinite(values).all():
+        yield "values that are not finite"
+    elif parameter.role is Role.VARIANCE and values.min() <= 0:
+        yield "variances that are not positive"
+    elif parameter.role in KERNELS and values.size > 1 and values.min() == values.max():
+        yield "the same value everywhere"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
