@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from se_cli.options import architecture_option, output_options, settling_option
+from se_cli.options import PATH, architecture_option, output_options, settling_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_spec import Architecture, facts_that_differ
@@ -44,8 +44,8 @@ class Side:
 
 
 @click.command("compare")
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
 @settling_option
 @architecture_option
 @output_options
@@ -91,10 +91,17 @@ def _difference(name: str, one: Side, other: Side) -> list[str]:
         return [f"! {name} {mine.dtype}{mine.shape} against {theirs.dtype}{theirs.shape}"]
     if not (one.values and other.values):
         return [f"~ {name} values differ"]
-    distance = np.abs(one.values[name].astype(np.float64) - other.values[name].astype(np.float64))
-    return [
-        f"~ {name} {int((distance != 0).sum())} of {distance.size} values differ, by up to {np.nanmax(distance):.3g}"
-    ]
+    differ, distance = _distances(one.values[name], other.values[name])
+    return [f"~ {name} {int(differ.sum())} of {differ.size} values differ, by up to {distance:.3g}"]
+
+
+def _distances(mine: NDArray, theirs: NDArray) -> tuple[NDArray, float]:
+    """Where the bits of two arrays differ, and by how much their values do at most; from NaN, or of two infinities, no
+    distance can be told."""
+    bits = [np.ascontiguousarray(array).view(f"u{array.itemsize}") for array in (mine, theirs)]
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
+    return bits[0] != bits[1], float(np.max(distance, initial=0.0, where=~np.isnan(distance)))
 
 
 def _facts(one: Side, other: Side) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 import se_weights
 from se_cli.convert_batch import ShareType, convert_batch
-from se_cli.options import architecture_option, output_options
+from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, size_of
 from se_weights.batch import Options, Share
 from se_weights.casting import CAST, DTYPES, recorded_losses
@@ -31,8 +31,8 @@ class Size(click.ParamType):
 
 
 @click.command("convert")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
 @click.option(
     "--dialect",
     metavar="NAME",

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from se_cli.output import Output
-from se_cli.statuses import describe
 from se_weights.batch import Options, Result, Share, expect_writable, items_in, run_batch
 
 
@@ -35,6 +34,8 @@ def convert_batch(
     share: Share,
 ) -> int:
     """Converts the share of a folder or a list into another folder; the largest status of all files is returned."""
+    from se_cli.statuses import describe  # reads se_parity, whose errors have statuses too
+
     expect_writable(options.suffix)
     items = items_in(source, out, options.suffix)
     ours = [item for item in items if share.has(item)]

@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from se_cli.options import output_options
+from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
 
 
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True, help="Folder.")
+@click.option("--out", type=PATH, default=Path("build/demo"), show_default=True, help="Folder.")
 @output_options
 @click.pass_context
 def command(context: click.Context, out: Path, as_json: bool, quiet: bool) -> None:

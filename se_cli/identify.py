@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import se_weights
-from se_cli.options import output_options
+from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity.hypotheses import FACTS
@@ -21,10 +21,10 @@ SHOWN = 12
 
 
 @click.command("identify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--inputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="An .npz with `images` (N, C, H, W or N, H, W, C) and the `logits` (N, classes) or `labels` (N) that the "
     "original code gave for them.",
@@ -37,7 +37,7 @@ SHOWN = 12
     show_default=True,
     help="How far from the logits still reproduces them, as a share of their range.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the weights here with the facts that were found.")
+@click.option("--out", type=PATH, help="Write the weights here with the facts that were found.")
 @click.option("--force", is_flag=True, help="Overwrite a target that is already there.")
 @output_options
 @click.pass_context

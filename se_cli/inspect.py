@@ -9,7 +9,7 @@ import click
 
 import se_spec
 import se_weights
-from se_cli.options import architecture_option, output_options
+from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, size_of, table
 from se_weights import AmbiguousDialect
 from se_weights.files import located
@@ -19,7 +19,7 @@ SAID = ("unwrapped", "left", "reordered", "identified")
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--dialect", metavar="NAME", help="How to read the file, where its tensors fit more than one dialect.")
 @architecture_option
 @output_options

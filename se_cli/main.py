@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -30,11 +32,22 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return import_module(f"se_cli.{name}").command if name in COMMANDS else None
+        if name not in COMMANDS:
+            return None
+        ordinary = signal.signal(signal.SIGINT, _leave)  # libraries make other errors of an interrupted import
+        try:
+            return import_module(f"se_cli.{name}").command
+        finally:
+            signal.signal(signal.SIGINT, ordinary)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(sys.stderr.fileno(), b"se-resnet: interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

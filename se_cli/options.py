@@ -1,11 +1,15 @@
 """The options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 Command = Callable[..., Any]
+
+PATH = click.Path(path_type=Path, readable=False)
+"""A path that click takes as it is: whether it can be read is said where it is read, as input or output that failed."""
 
 
 def output_options(command: Command) -> Command:

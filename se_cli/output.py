@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from se_weights.errors import escaped
+
 SCHEMA = 1
 
 FILE_WIDTH = 120
@@ -49,7 +51,7 @@ class Output:
             click.echo(json.dumps({"schema": SCHEMA, **_finite(facts)}, allow_nan=False))
         elif not self.quiet:
             for line in lines:
-                self.console.print(line)
+                self.console.print(_shown(line) if isinstance(line, str) else line)
 
 
 def _finite(facts: Any) -> Any:
@@ -69,6 +71,10 @@ def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] =
     for row in rows:
         drawn.add_row(*row)
     return drawn
+
+
+def _shown(text: str) -> str:
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def size_of(path: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from se_cli.options import names, output_options, settling_option
+from se_cli.options import PATH, names, output_options, settling_option
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, Examination, Report, examine
@@ -37,11 +37,9 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
 @click.option("--train", is_flag=True, help="Also ten steps of SGD and of AdamW.")
 @click.option("--localise", is_flag=True, help="Also every part by itself: where a framework leaves the truth.")
 @click.option("--explain", is_flag=True, help="Also the known fault that gives the same; looks at every part too.")
-@click.option("--report", "page", type=click.Path(path_type=Path), metavar="HTML", help="Write a page to read.")
-@click.option("--golden", type=click.Path(path_type=Path), metavar="JSON", help="Write what every run gave.")
-@click.option(
-    "--against", type=click.Path(path_type=Path, exists=True), metavar="JSON", help="Say what has moved since."
-)
+@click.option("--report", "page", type=PATH, metavar="HTML", help="Write a page to read.")
+@click.option("--golden", type=PATH, metavar="JSON", help="Write what every run gave.")
+@click.option("--against", type=PATH, metavar="JSON", help="Say what has moved since.")
 @click.option("--force", is_flag=True, help="Replace the page or the golden where there is one.")
 @click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK[.MODE]=PATH", help="An interpreter of its own.")
 @settling_option

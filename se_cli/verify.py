@@ -6,17 +6,17 @@ import click
 
 import se_weights
 from se_cli.compare import Side, differences
-from se_cli.options import output_options
+from se_cli.options import PATH, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_weights.manifests import SUFFIX, beside
 
 
 @click.command("verify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=f"The manifest to hold it to, where that is not FILE{SUFFIX}.",
 )
 @output_options

@@ -91,16 +91,19 @@ class Share:
 def items_in(source: Path, out: Path, suffix: str) -> list[Item]:
     """The items of a folder, wherever they lie in it; or of a list, with a path or an object of JSON in each line.
 
-    Raises MalformedFile for a line that is neither, and UnsupportedFormat where two would become the same file.
+    What is listed twice is one item. Raises MalformedFile for a line that is neither, UnsupportedFormat where two would
+    become the same file, and TargetExists where the targets would lie among the sources.
     """
-    items = list(_in_folder(source, out, suffix) if source.is_dir() else _in_list(source, suffix))
-    by_target: dict[str, str] = {}
+    if source.resolve() == out.resolve():
+        raise TargetExists(f"{out} is the folder of the sources: choose another for the targets")
+    items = list(dict.fromkeys(_in_folder(source, out, suffix) if source.is_dir() else _in_list(source, suffix)))
+    by_target: dict[str, Item] = {}
     for item in items:
         if Path(item.target).is_absolute() or ".." in Path(item.target).parts:
             raise MalformedFile(f"{source}: the target {item.target} of {item.source} does not lie inside {out}")
-        other = by_target.setdefault(os.path.normcase(item.target), item.source)
-        if other != item.source:
-            clash = f"{other} and {item.source} would both become {item.target}"
+        other = by_target.setdefault(os.path.normcase(item.target), item)
+        if other != item:
+            clash = f"{other.source} and {item.source} would both become {item.target}"
             raise UnsupportedFormat(f"{clash}: give a list with a target for each")
     return items
 
@@ -133,14 +136,19 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _in_list(path: Path, suffix: str) -> Iterator[Item]:
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise MalformedFile(f"{path} is no list of files: it is not a text") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line) if line.lstrip().startswith("{") else {"source": line.strip()}
-            source = str(entry.pop("source"))
-            target = str(entry.pop("target", _renamed(Path(Path(source).name), suffix)))
-            yield Item(source, target, entry.pop("dialect", None))
+            source = _text(entry.pop("source"))
+            target = _text(entry.pop("target", _renamed(Path(Path(source).name), suffix)))
+            dialect = entry.pop("dialect", None)
+            yield Item(source, target, _text(dialect) if dialect is not None else None)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedFile(
                 f"{path}, line {number}: neither a path nor an object with a source: {error}"
@@ -149,6 +157,12 @@ def _in_list(path: Path, suffix: str) -> Iterator[Item]:
             raise MalformedFile(
                 f"{path}, line {number}: only source, target and dialect are known, not {', '.join(entry)}"
             )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _renamed(path: Path, suffix: str) -> str:
@@ -295,7 +309,7 @@ def _converted(
                 item, process = running.pop(ready)
                 try:
                     result = ready.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     process.join()
                     result = _result(item, options, 1, KILLED, f"its process ended with {process.exitcode}")
                 process.join()

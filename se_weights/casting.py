@@ -62,7 +62,12 @@ def cast_to(name: str) -> Callable[[Checkpoint], Checkpoint]:
 
 def recorded_losses(checkpoint: Checkpoint) -> list[Losses]:
     """The losses that the last cast of these weights recorded."""
-    return [Losses(**loss) for loss in json.loads(checkpoint.metadata.get(CAST, "[]"))]
+    return parse_losses(checkpoint.metadata.get(CAST, "[]"))
+
+
+def parse_losses(text: str) -> list[Losses]:
+    """Raises ValueError or TypeError where the text is no such record."""
+    return [Losses(**loss) for loss in json.loads(text)]
 
 
 def cast_array(array: NDArray, dtype: np.dtype) -> NDArray:

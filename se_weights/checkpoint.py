@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -35,7 +36,8 @@ class Checkpoint:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """The hash of each tensor, counted once: the weights of a checkpoint are not changed, but replaced."""
-        return {name: tensor_sha256(array) for name, array in self.weights.items()}
+        with ThreadPoolExecutor() as threads:  # hashlib lets other threads run
+            return dict(zip(self.weights, threads.map(tensor_sha256, self.weights.values()), strict=True))
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -1,5 +1,7 @@
 """Axes are letters: `relayout(kernel, "OIHW", "HWIO")`. No permutation tuples, no reshape."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ def relayout(array: NDArray, source: str, target: str, *, copy: bool = True) -> 
     return np.array(expanded, order="C", copy=copy or None)
 
 
+@cache
 def relayout_shape(shape: tuple[int, ...], source: str, target: str) -> tuple[int, ...]:
     """The shape that `relayout` gives an array of `shape`."""
     if sorted(source.replace(UNIT, "")) != sorted(target.replace(UNIT, "")):

@@ -7,7 +7,6 @@ manifests tell whether two files hold the same weights. Equal conversions make e
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from se_spec import Architecture, ArchitectureError
 from se_weights.casting import recorded_losses
 from se_weights.checkpoint import Checkpoint
-from se_weights.errors import MalformedFile
+from se_weights.errors import MalformedFile, WeightsError
 from se_weights.files import format_of
 from se_weights.files.documents import NameTwice, parse_object
 from se_weights.files.limits import HEADER
@@ -64,6 +63,8 @@ def fingerprints(checkpoint: Checkpoint) -> dict[str, Fingerprint]:
 
 def write_manifest(checkpoint: Checkpoint, dialect: str, path: Path, *, force: bool = False) -> Path:
     """The manifest of what was written to a path, beside it."""
+    from importlib.metadata import version  # takes long to import, and few conversions need it
+
     told = checkpoint.metadata
     document = {
         "schema": SCHEMA,
@@ -98,10 +99,23 @@ def write_manifest(checkpoint: Checkpoint, dialect: str, path: Path, *, force: b
 
 def read_manifest(path: Path) -> Manifest:
     """Raises MalformedFile where it is none."""
-    if path.stat().st_size > HEADER:
-        raise _none(path, f"{path.stat().st_size:,} bytes are too many")
     try:
-        document = parse_object(path.read_bytes(), "metadata.json")
+        if path.stat().st_size > HEADER:
+            raise refuse("manifest.content", f"{path.stat().st_size:,} bytes are too many")
+        return _manifest(parse_object(path.read_bytes(), "manifest.content"))
+    except NameTwice as error:
+        raise _named(path, refuse("manifest.content", str(error))) from error
+    except MalformedFile as error:
+        raise _named(path, error) from error.__cause__
+
+
+def _named(path: Path, error: WeightsError) -> WeightsError:
+    error.args = (f"{path}: {error}",)
+    return error
+
+
+def _manifest(document: Mapping[str, Any]) -> Manifest:
+    try:
         if document["schema"] != SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, and {SCHEMA} is known here")
         return Manifest(
@@ -110,21 +124,18 @@ def read_manifest(path: Path) -> Manifest:
             _text(document["weights_sha256"]),
             {name: _fingerprint(entry) for name, entry in document["tensors"].items()},
         )
-    except (MalformedFile, NameTwice, KeyError, TypeError, ValueError, AttributeError, ArchitectureError) as error:
-        raise _none(path, f"{type(error).__name__}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArchitectureError) as error:
+        raise refuse("manifest.content", f"{type(error).__name__}: {error}") from error
 
 
 def _fingerprint(entry: Any) -> Fingerprint:
-    return Fingerprint(_text(entry["dtype"]), tuple(int(side) for side in entry["shape"]), _text(entry["sha256"]))
+    shape = entry["shape"]
+    if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
+        raise TypeError(f"{shape!r} is no shape")
+    return Fingerprint(_text(entry["dtype"]), tuple(shape), _text(entry["sha256"]))
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
-
-
-def _none(path: Path, detail: str) -> Exception:
-    error = refuse("manifest.content", detail)
-    error.args = (f"{path}: {error}",)
-    return error

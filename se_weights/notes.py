@@ -26,12 +26,23 @@ def notes(checkpoint: Checkpoint) -> list[str]:
 
 
 def _notes(parameter: Parameter, values: NDArray) -> Iterator[str]:
-    if not np.isfinite(values).all():
+    if not _finite(values):
         yield "values that are not finite"
     elif parameter.role is Role.VARIANCE and values.min() <= 0:
         yield "variances that are not positive"
-    elif parameter.role in KERNELS and values.size > 1 and values.min() == values.max():
+    elif (
+        parameter.role in KERNELS
+        and values.size > 1
+        and values.flat[0] == values.flat[-1]
+        and values.min() == values.max()
+    ):
         yield "the same value everywhere"
+
+
+def _finite(values: NDArray) -> bool:
+    """By the sum, which is quick; only where that is not finite, each value is asked."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _listed(names: list[str]) -> str:

@@ -12,14 +12,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from se_spec import Architecture, ArchitectureError
+from se_weights.casting import CAST, parse_losses
 from se_weights.checkpoint import Checkpoint, expect_floating
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, UnsupportedFormat
+from se_weights.errors import AmbiguousDialect, UnsupportedFormat, escaped
 from se_weights.files import Format, Stored, opened
 from se_weights.files.limits import FACTS
+from se_weights.growth import Shapes
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
-from se_weights.recognise import Reading, recognise, recognise_every_way
+from se_weights.recognise import Reading, nearest_readings, recognise, recognise_every_way
 from se_weights.refusals import refuse
 from se_weights.wrappers import Unwrapped, unwrap
 
@@ -72,9 +74,11 @@ def _read(
     with opened(path) as (file_format, stored):
         recorded = _recorded(path, stored, "architecture", partial(_architecture, stored))
         _recorded(path, stored, "preprocessing", Preprocessing.from_text)
-        unwrapped = unwrap(stored.tensors)
+        _recorded(path, stored, CAST, parse_losses)
+        unwrapped = unwrap(stored)
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
-        readings = recognising(str(path), shapes, _candidates(file_format, dialect), architecture or recorded)
+        told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
+        readings = recognising(str(path), shapes, _candidates(file_format, told), architecture or recorded)
         with ThreadPoolExecutor(1) as hashing:  # beside the reading: hashlib lets other threads run
             sha256 = hashing.submit(file_sha256, path)
             return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
@@ -94,7 +98,7 @@ def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Readi
     told = {
         "preprocessing": preprocessing.text if preprocessing else "",
         **{key: text for key, text in stored.metadata.items() if key in CARRIED},
-        "source": path.name,
+        "source": escaped(path.name),
         "source_sha256": sha256.result(),
         "source_dialect": reading.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
@@ -121,6 +125,17 @@ def known_dialect(name: str) -> Dialect:
     return DIALECTS[name]
 
 
+def _recorded_dialect(
+    stored: Stored, file_format: Format, shapes: Shapes, known: Architecture | str | None
+) -> str | None:
+    """The dialect that the file's metadata name, where the tensors bear it out."""
+    named = DIALECTS.get(stored.metadata.get("dialect", ""))
+    if named is None or named.family not in file_format.families:
+        return None
+    found = nearest_readings(shapes, [named], known)
+    return named.name if found and not found[0].differences else None
+
+
 def _candidates(file_format: Format, dialect: str | None) -> list[Dialect]:
     if dialect:
         return [known_dialect(dialect)]
@@ -139,8 +154,8 @@ def _recorded(path: Path, stored: Stored, key: str, parse: Callable[[str], Any])
 
 
 def _own(array: NDArray) -> NDArray:
-    """Memory that belongs to the array alone, and may be written to."""
-    return array if array.flags.writeable and array.flags.owndata else array.copy()
+    """An array that may be written to; what a file gives as such is nobody else's."""
+    return array if array.flags.writeable else array.copy()
 
 
 def _architecture(stored: Stored, text: str) -> Architecture:

@@ -22,6 +22,9 @@ NAMELESS = getattr(os, "O_TMPFILE", None)
 NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 """What systems answer that know no nameless files."""
 
+SPENT = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""What a full disk answers, or a quota, or a limit of the process; it does not say for which file."""
+
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
@@ -34,10 +37,17 @@ def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Ite
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path.name} cannot be written: nothing may be written to {path.parent}")
     _remove_abandoned(path)
     kind = _folder if folder else _nameless if NAMELESS is not None else _named
-    with kind(path, replace) as temporary:
-        yield temporary
+    try:
+        with kind(path, replace) as temporary:
+            yield temporary
+    except OSError as error:
+        if error.errno in SPENT:
+            raise OSError(error.errno, f"{os.strerror(error.errno)}: {path} was not written") from error
+        raise
 
 
 @contextmanager
@@ -81,10 +91,7 @@ def _folder(path: Path, replace: bool) -> Iterator[Path]:
         yield hidden
         for inner in [*hidden.rglob("*"), hidden]:
             _sync(inner)
-        if replace and path.exists():
-            _exchange(hidden, path)
-        else:
-            _move(hidden, path)
+        _replace_folder(hidden, path) if replace else _move(hidden, path)
         _sync(path.parent)
 
 
@@ -143,6 +150,16 @@ def _move(hidden: Path, path: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise _exists(path) from error
         raise
+
+
+def _replace_folder(hidden: Path, path: Path) -> None:
+    """Another writer may have made the target meanwhile; a link to nothing looks as if there were none."""
+    if path.exists():
+        return _exchange(hidden, path)
+    try:
+        _move(hidden, path)
+    except TargetExists:
+        _exchange(hidden, path)
 
 
 def _exchange(hidden: Path, path: Path) -> None:

@@ -7,7 +7,7 @@ published SE checkpoints.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from se_weights.files import Tensor
+from se_weights.files import Stored, Tensor
 
 HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "weight")
 """Keys under which a training checkpoint keeps its weights; the first that is there is taken."""
@@ -28,10 +28,10 @@ class Unwrapped:
     left: tuple[str, ...]
 
 
-def unwrap(tensors: Mapping[str, Tensor]) -> Unwrapped:
+def unwrap(stored: Stored) -> Unwrapped:
     """The tensors without their wrappers."""
     wrappers: list[str] = []
-    inner = dict(tensors)
+    inner = dict(stored.tensors)
     for holder in HOLDERS:
         held = {name.removeprefix(f"{holder}/"): inner[name] for name in inner if name.startswith(f"{holder}/")}
         if held:
@@ -39,7 +39,9 @@ def unwrap(tensors: Mapping[str, Tensor]) -> Unwrapped:
             wrappers.append(holder)
             break
     left = set()
-    if any("/" not in name for name in inner):  # weights, with an optimiser's tensors on branches beside them
+    if stored.training and any(
+        "/" not in name for name in inner
+    ):  # weights, with an optimiser's tensors on branches beside them
         left |= {name.partition("/")[0] for name in inner if "/" in name}
         inner = {name: tensor for name, tensor in inner.items() if "/" not in name}
     while prefix := _shared_prefix(inner):

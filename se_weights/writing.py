@@ -140,8 +140,9 @@ def _expect_same(found: Stored, meant: Stored, path: Path) -> None:
 
 
 def _same_bits(one: NDArray, other: NDArray) -> bool:
+    bits = np.dtype(f"u{one.dtype.itemsize}")
     return (
         one.dtype == other.dtype
         and one.shape == other.shape
-        and np.array_equal(np.ascontiguousarray(one).view(np.uint8), np.ascontiguousarray(other).view(np.uint8))
+        and np.array_equal(np.ascontiguousarray(one).view(bits), np.ascontiguousarray(other).view(bits))
     )

@@ -12,12 +12,12 @@ class NameTwice(ValueError):
     """The same name stands twice in one object."""
 
 
-def parse_object(content: bytes | str, reason: str) -> dict[str, Any]:
+def parse_object(content: bytes | bytearray | str, reason: str) -> dict[str, Any]:
     """The object in a document. Refuses anything else for the reason given. Raises NameTwice."""
     if len(content) > HEADER:
         raise refuse(reason, f"{len(content):,} bytes are more than the {HEADER:,} that it may have")
     try:
-        text = content.decode() if isinstance(content, bytes) else content
+        text = content.decode() if isinstance(content, bytes | bytearray) else content
         document = json.loads(text, object_pairs_hook=_once)
     except NameTwice:
         raise
@@ -28,7 +28,7 @@ def parse_object(content: bytes | str, reason: str) -> dict[str, Any]:
     return document
 
 
-def parse_metadata(content: bytes | str) -> dict[str, str]:
+def parse_metadata(content: bytes | bytearray | str) -> dict[str, str]:
     """What se-resnet wrote beside the tensors: texts by name."""
     try:
         document = parse_object(content or "{}", "metadata.json")

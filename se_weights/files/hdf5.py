@@ -98,15 +98,17 @@ def _bfloat16(name: str, dtype: np.dtype) -> np.dtype:
 
 def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
     file.seek(offset)
-    content = file.read(tensor.nbytes)
-    if len(content) != tensor.nbytes:
+    values = np.fromfile(file, tensor.dtype, tensor.nbytes // tensor.dtype.itemsize)
+    if values.nbytes != tensor.nbytes:
         raise refuse("hdf5.damaged", f"it ends before {offset + tensor.nbytes}, where values end")
-    return np.frombuffer(content, tensor.dtype)
+    return values
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Stored]:
     with opened(path, listed_apart) as listing:
+        if "layer_names" in listing.names.get("", {}):
+            raise refuse("file.other", "it has the lists of names of Keras 2: its suffix is .h5")
         yield listing.stored
 
 

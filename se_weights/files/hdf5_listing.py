@@ -32,6 +32,10 @@ NAME_LISTS = ("layer_names", "weight_names")
 TENSORS, DEPTH, RANK, TIMES_LARGER = 100_000, 64, 8, 100
 
 
+CHUNK = 64 * 2**20
+"""Bytes that the library unpacks at once."""
+
+
 class Refused(Exception):
     """The file is refused, for a reason of se_weights/refusals.py."""
 
@@ -42,6 +46,7 @@ class Refused(Exception):
 
 def list_file(path: str, unpacked: BinaryIO, metadata: str) -> dict[str, Any]:
     """The tensors of a file by path, its lists of names by group, and its attribute `metadata`. Raises Refused."""
+    where = ""
     try:
         with open(path, "rb") as content, h5py.File(content, "r") as file:  # noqa: PTH123  through Python: the library
             # itself would refuse a file without a name
@@ -49,6 +54,7 @@ def list_file(path: str, unpacked: BinaryIO, metadata: str) -> dict[str, Any]:
             names: dict[str, Any] = {}
             seen = {_address(file)}
             for name, item in _walk(file, "", seen, 0):
+                where = f"at {name or 'its root'}: "
                 if len(tensors) > TENSORS:
                     raise Refused("tensor.count", f"more than {TENSORS:,}")
                 if isinstance(item, h5py.Dataset):
@@ -60,7 +66,7 @@ def list_file(path: str, unpacked: BinaryIO, metadata: str) -> dict[str, Any]:
     except Refused:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeError, SystemError) as error:
-        raise Refused("hdf5.damaged", str(error)) from error
+        raise Refused("hdf5.damaged", f"{where}{error}") from error
 
 
 def _walk(group: Any, prefix: str, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
@@ -94,8 +100,14 @@ def _tensor(name: str, dataset: Any, unpacked: BinaryIO) -> dict[str, Any]:
         raise Refused("hdf5.link", f"the values of {name} lie in other datasets")
     bfloat16 = dataset.attrs.get("dtype") == "bfloat16"
     kinds = (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, *((h5py.h5t.TypeOpaqueID,) if bfloat16 else ()))
-    if not isinstance(dataset.id.get_type(), kinds) or dataset.dtype.itemsize > 8:
+    if not isinstance(dataset.id.get_type(), kinds):
         raise Refused("hdf5.type", f"{name} is of type {dataset.dtype}")
+    if dataset.dtype.itemsize > 8:
+        raise Refused("tensor.type", f"{name} is of type {dataset.dtype}")
+    if dataset.chunks and prod(dataset.chunks) * dataset.dtype.itemsize > CHUNK:
+        raise Refused(
+            "hdf5.limits", f"{name} lies in chunks of {prod(dataset.chunks) * dataset.dtype.itemsize:,} bytes"
+        )
     if dataset.shape is None or len(dataset.shape) > RANK:
         raise Refused("tensor.shape", f"{name} has the shape {dataset.shape}")
     plist = dataset.id.get_create_plist()

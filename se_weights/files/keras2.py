@@ -28,7 +28,8 @@ def open_keras2(path: Path) -> Iterator[Stored]:
         root = MODEL if MODEL in listing.names else ""
         layers = _names(listing, root, "layer_names")
         if len(set(layers)) != len(layers):
-            raise refuse("hdf5.layers", "it names a layer twice")
+            twice = next(layer for layer in layers if layers.count(layer) > 1)
+            raise refuse("hdf5.layers", f"it names the layer {twice} twice")
         yield Stored(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
 
 

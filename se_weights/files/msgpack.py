@@ -41,6 +41,9 @@ TYPES = {
 EXTENSION_HEADER = {0xC7: 3, 0xC8: 4, 0xC9: 6, **dict.fromkeys(range(0xD4, 0xD9), 2)}
 """Bytes that stand before an extension's content, by its first byte; the last of them is its code."""
 
+FIXED_EXTENSION = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
+"""Bytes of an extension whose length is its first byte."""
+
 ARRAY_HEADER = 4096
 """Bytes in which the shape and the dtype of an array must have ended."""
 
@@ -84,7 +87,11 @@ class _Walk:
         return Stored(self.tensors, self.metadata)
 
     def kind(self) -> str | None:
-        return TYPES.get(next(iter(self.bytes_at(self.values.tell(), 1)), -1))
+        """What the next value is."""
+        first = self.bytes_at(self.values.tell(), 1)
+        if not first:
+            raise refuse("msgpack.damaged", f"it ends at {self.size}, where a value is due")
+        return TYPES.get(first[0])
 
     def bytes_at(self, offset: int, count: int) -> bytes:
         """Some of the file, without moving the place that the unpacker reads at."""
@@ -148,6 +155,9 @@ class _Walk:
         end = self.values.tell()
         head = self.bytes_at(begin, ARRAY_HEADER)
         start = EXTENSION_HEADER[head[0]]
+        length = FIXED_EXTENSION.get(head[0], int.from_bytes(head[1 : start - 1], "big"))
+        if end != begin + start + length:  # the unpacker passes over what is cut off as if it were there
+            raise refuse("msgpack.damaged", f"{path} needs {length:,} bytes from {begin + start}, of {self.size:,}")
         if head[start - 1] not in (ARRAY, SCALAR):
             raise refuse("msgpack.extension", f"{path} is the extension {head[start - 1]}")
         parts = msgpack.Unpacker(max_buffer_size=ARRAY_HEADER)

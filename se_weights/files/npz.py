@@ -33,6 +33,8 @@ def open_npz(path: Path) -> Iterator[Stored]:
         tensors: dict[str, Tensor] = {}
         for record in archive.records:
             name = record.removesuffix(".npy")
+            if name == record:
+                raise refuse("file.other", f"it holds {record}, which no npz file does")
             if name in tensors:
                 raise refuse("zip.twice", name)
             tensors[name] = _tensor(archive, record)
@@ -53,7 +55,7 @@ def _tensor(archive: Archive, record: str) -> Tensor:
         raise refuse("npz.object", record)
     if dtype.kind not in "fiub":
         raise refuse("tensor.type", f"{record} is of type {dtype}")
-    if len(shape) > RANK or any(side < 0 for side in shape):
+    if len(shape) > RANK or any(isinstance(side, bool) or side < 0 for side in shape):
         raise refuse("tensor.shape", f"{record} has the shape {shape}")
     begin = stream.tell()
     tensor = Tensor(dtype, shape, lambda: _array(archive.read(record), begin, shape, fortran, dtype))
@@ -63,7 +65,7 @@ def _tensor(archive: Archive, record: str) -> Tensor:
     return tensor
 
 
-def _array(content: bytes, begin: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> NDArray:
+def _array(content: bytes | bytearray, begin: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> NDArray:
     return np.frombuffer(content, dtype, offset=begin).reshape(shape, order="F" if fortran else "C")
 
 

@@ -89,14 +89,14 @@ class _Stack:
             self._recall(argument, where)
         else:
             taken = self._take(opcode.stack_before, where)
-            if made := self._made(name, argument, taken):
-                if made.depth > DEPTH:
-                    raise refuse("pickle.depth", f"{where} is {made.depth} levels deep")
-                if max(made.size, self.given) > NODES:
-                    raise refuse("pickle.size", f"{where} refers to more than {NODES:,} objects")
+            made = self._made(name, argument, taken)
+            if made.depth > DEPTH:
+                raise refuse("pickle.depth", f"{where} is {made.depth} levels deep")
+            if max(made.size, self.given) > NODES:
+                raise refuse("pickle.size", f"{where} refers to more than {NODES:,} objects")
             self.objects += [None if kind is pickletools.markobject else made for kind in opcode.stack_after]
 
-    def _made(self, name: str, argument: Any, taken: list[_Object]) -> _Object | None:
+    def _made(self, name: str, argument: Any, taken: list[_Object]) -> _Object:
         """What an instruction leaves of what it takes, the last of which comes first."""
         if isinstance(argument, str | bytes):
             return _Object(size=1 + min(len(argument), NAME) // LINE, long=len(argument) > NAME)
@@ -124,8 +124,9 @@ class _Stack:
         taken: list[_Object] = []
         for kind in reversed(kinds):
             if kind is pickletools.stackslice:
-                while self.objects and self.objects[-1] is not None:
-                    taken.append(self.objects.pop())
+                while self.objects and (item := self.objects[-1]) is not None:
+                    taken.append(item)
+                    self.objects.pop()
             elif not self.objects or (self.objects[-1] is None) != (kind is pickletools.markobject):
                 raise refuse("pickle.damaged", f"{where} finds too little on the stack")
             else:

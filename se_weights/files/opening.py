@@ -70,7 +70,7 @@ def opened(path: Path) -> Iterator[tuple[Format, Stored]]:
     SourceChanged where somebody writes to it meanwhile.
     """
     file_format, inner = located(path)
-    before = _states(path)
+    before = _states(path, inner)
     try:
         if path.is_dir() and not inner.is_dir():
             expect_inside(path, inner)
@@ -79,9 +79,9 @@ def opened(path: Path) -> Iterator[tuple[Format, Stored]]:
         with file_format.open(inner) as stored:
             _expect_possible(inner, stored)
             yield file_format, stored
-    except WeightsError as error:
+    except (WeightsError, OSError) as error:
         _expect_unchanged(path, inner, before)
-        if error.id in REFUSALS:
+        if isinstance(error, WeightsError) and error.id in REFUSALS:
             _named(path, error)
         raise
     _expect_unchanged(path, inner, before)
@@ -93,20 +93,22 @@ def _named(path: Path, error: WeightsError) -> WeightsError:
     return error
 
 
-def _states(path: Path) -> list[tuple[str, int, int, int]]:
-    """What would show that somebody wrote to a file, or to one of a folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if not path.is_dir() and not path.is_file():
-        raise OSError(f"{path} is not a file: it is a device, a pipe or a socket")
+def _states(path: Path, inner: Path) -> list[tuple[str, int, int, int]]:
+    """What would show that somebody wrote to a file, to one of a folder, or to a shard beside its index."""
+    if not inner.exists():
+        raise FileNotFoundError(f"there is no file {inner}")
+    if not inner.is_dir() and not inner.is_file():
+        raise OSError(f"{inner} is not a file: it is a device, a pipe or a socket")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = ((str(file), file.stat(follow_symlinks=not path.is_dir())) for file in files)
+    if path.name.endswith(SHARDS.suffixes):
+        files += sorted(path.parent.glob("*.safetensors"))
+    states = ((str(file), file.stat(follow_symlinks=file.exists())) for file in files)
     return [(name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
 def _expect_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int, int]]) -> None:
     try:
-        same = _states(inner) == before
+        same = _states(path, inner) == before
     except OSError:
         same = False
     if not same:
@@ -118,7 +120,7 @@ def _expect_possible(path: Path, stored: Stored) -> None:
     if len(stored.tensors) > TENSORS:
         raise refuse("tensor.count", f"{len(stored.tensors):,}")
     for name, tensor in stored.tensors.items():
-        if not name or len(name) > NAME or not name.isprintable():
+        if not name or len(name) > NAME or not name.isprintable() or ".." in name.split("/"):
             raise refuse("tensor.name", name or "an empty one")
         if len(tensor.shape) > RANK:
             raise refuse("tensor.shape", f"{name} has {len(tensor.shape)} axes")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from se_weights.files.documents import parse_metadata
 from se_weights.files.limits import PICKLE
 from se_weights.files.pickling import pickle_state_dict
-from se_weights.files.stored import ALL_FLOATS, Format, Stored
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, bytes_of
 from se_weights.files.unpickling import STORAGES, Storage, StorageType, leaves, state_metadata, unpickle
 from se_weights.files.zipped import Archive, opened
 from se_weights.refusals import refuse
@@ -75,7 +75,7 @@ def _zipped(archive: Archive) -> Stored:
     tensors = leaves(tree)
     record = f"{root}/{METADATA}"
     metadata = parse_metadata(archive.read_document(record)) if record in archive.records else state_metadata(tree)
-    return Stored(tensors, metadata)
+    return Stored(tensors, metadata, training=True)
 
 
 def _root(archive: Archive) -> str:
@@ -124,7 +124,7 @@ def _stacked(file: BinaryIO) -> Stored:
         if end > _size(file):
             raise refuse("torch.storage", f"the storage {key} of {count} values reaches past the end of the file")
         file.seek(end)
-    return Stored(leaves(tree), state_metadata(tree))
+    return Stored(leaves(tree), state_metadata(tree), training=True)
 
 
 def _values(file: BinaryIO, begin: int, dtype: np.dtype, count: int) -> NDArray:
@@ -148,13 +148,13 @@ def write(path: Path, stored: Stored) -> None:
     declared = {name: (names[tensor.dtype], tensor.shape) for name, tensor in stored.tensors.items()}
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
 
-        def record(name: str, content: bytes) -> None:
+        def record(name: str, content: bytes | memoryview) -> None:
             archive.writestr(_aligned(name, file.tell()), content)
 
         record("data.pkl", pickle_state_dict(declared))
         record("byteorder", b"little")
         for key, tensor in enumerate(stored.tensors.values()):
-            record(f"data/{key}", np.ascontiguousarray(tensor.load()).tobytes())
+            record(f"data/{key}", bytes_of(tensor.load()))
         record(METADATA, json.dumps(dict(stored.metadata)).encode())
         record("version", b"3\n")
 

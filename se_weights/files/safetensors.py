@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.documents import NameTwice, expect_texts, parse_object
-from se_weights.files.limits import HEADER, RANK
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.files.limits import HEADER, RANK, TENSORS
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, bytes_of
 from se_weights.refusals import refuse
 
 TYPES: dict[str, np.dtype] = {
@@ -50,6 +50,8 @@ def open_safetensors(path: Path) -> Iterator[Stored]:
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict):
             raise refuse("metadata.json", f"{METADATA} is a {type(metadata).__name__} where an object belongs")
+        if len(header) > TENSORS:
+            raise refuse("tensor.count", f"{len(header):,}")
         size = file.seek(0, 2) - begin
         spans = {name: _span(name, entry) for name, entry in header.items()}
         _expect_filled(spans, size)
@@ -137,7 +139,7 @@ def write(path: Path, stored: Stored) -> None:
     with path.open("wb") as file:
         file.write(LENGTH.pack(len(content)) + content)
         for _, tensor in ordered:
-            file.write(np.ascontiguousarray(tensor.load()).reshape(-1).view(np.uint8).data)
+            file.write(bytes_of(tensor.load()))
 
 
 SAFETENSORS = Format(

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as a file declares it, or as one is to hold it. Its values are read, or made, when asked for."""
+    """A tensor as a file declares it, or as one is to hold it. Its values are read, or made, when asked for.
+
+    What `load` gives of a file is read-only, or nobody else's.
+    """
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -29,10 +32,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Stored:
-    """Tensors by the names they have in the file ("/" joins the levels of a tree), and text metadata."""
+    """Tensors by the names they have in the file, and text metadata.
+
+    "/" joins the levels of a tree. Those of a `training` checkpoint may hold an optimiser's tensors beside the weights.
+    """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    training: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class Format:
     reopen: Callable[[Path], AbstractContextManager[Stored]] | None = None
     signatures: tuple[str, ...] = ()
     folder: bool = False
+
+
+def bytes_of(array: NDArray) -> memoryview:
+    """The bytes of an array in C order, without a copy where they lie so."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 FLOATS = ("float16", "float32", "float64")

@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
             return StorageType(np.dtype(STORAGES[name]))
         if (module == "torch" and name in DTYPES) or module.startswith("omegaconf."):
             return _Note
-        if (module, name) in DENSE_ONLY or module.startswith("torch.distributed."):
+        if (module, name) in DENSE_ONLY or module.startswith(("torch.distributed.", "torch._subclasses.")):
             raise refuse("torch.kind", f"{module}.{name}")
         if (module, name) not in _ALLOWED:
             raise refuse("pickle.global", f"{module}.{name}")
@@ -172,14 +172,22 @@ def _rebuild_tensor(
     steps = [step * storage.dtype.itemsize for step in stride]
 
     def load() -> NDArray:
-        begin = storage.values(count)[offset:]
+        values = storage.values(count)
+        begin = values[offset:]
+        if values is not storage.kept and begin.flags.writeable and steps == _plain_steps(shape, storage.dtype):
+            return begin[:count].reshape(shape)
         return np.lib.stride_tricks.as_strided(begin, shape, steps, writeable=False)
 
     return Tensor(storage.dtype, tuple(shape), load)
 
 
+def _plain_steps(shape: tuple[int, ...], dtype: np.dtype) -> list[int]:
+    """The steps, in bytes, of an array in C order."""
+    return [prod(shape[axis + 1 :]) * dtype.itemsize for axis in range(len(shape))]
+
+
 def _is_size(number: Any) -> bool:
-    return isinstance(number, int) and 0 <= number < SIDE
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < SIDE
 
 
 def _sides(sides: Any) -> tuple[int, ...]:

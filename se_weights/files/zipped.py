@@ -3,6 +3,7 @@
 `zipfile` of Python 3.11 has no check for records that share bytes (CVE-2024-0450), and believes what a directory says.
 """
 
+import stat
 import struct
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from se_weights.files.limits import HEADER, NAME
+from se_weights.files.limits import BOMB, HEADER, NAME
 from se_weights.refusals import refuse
 
 DIRECTORY = 8 * 2**20
@@ -56,12 +57,21 @@ class Archive:
             if record.name in self.records:
                 raise refuse("zip.twice", record.name)
             self.records[record.name] = record
+        size, declared = file.seek(0, 2), sum(record.size for record in self.records.values())
+        if declared > max(BOMB[0] * size, BOMB[1]):
+            raise refuse("file.bomb", f"its records are declared with {declared:,} bytes, and {size:,} are there")
         if reached > begin:
             raise refuse("zip.overlap", f"the last record ends at {reached}, inside the directory at {begin}")
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str) -> bytearray:
         """The whole content of a record, checked."""
-        return b"".join(self.pieces(name))
+        record = self.records[name]
+        if record.deflated:
+            return bytearray().join(self.pieces(name))
+        content = bytearray(record.size)
+        self.file.seek(record.offset)
+        _expect_recorded(record, self.file.readinto(content), zlib.crc32(content))  # type: ignore[attr-defined]
+        return content
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """The content of a record, piece by piece, checked at its end."""
@@ -73,18 +83,17 @@ class Archive:
             if size > record.size:
                 break
             yield piece
-        if size != record.size:
-            raise refuse("zip.header", f"{name} is declared with {record.size:,} bytes, and unpacks to another number")
-        if record.crc not in (NO_CRC, crc):
-            raise refuse("zip.crc", f"{name}, {record.size:,} bytes at {record.offset}")
+        _expect_recorded(record, size, crc)
 
     def _unpacked(self, record: Record) -> Iterator[bytes]:
         self.file.seek(record.offset)
+        left, waiting = record.packed, b""
         if not record.deflated:
-            yield self.file.read(record.packed)
+            while left and (piece := self.file.read(min(left, PIECE))):
+                left -= len(piece)
+                yield piece
             return
         unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
-        left, waiting = record.packed, b""
         try:
             while not unpacking.eof and (waiting or left):
                 packed = waiting or self.file.read(min(left, PIECE))
@@ -96,7 +105,7 @@ class Archive:
         except zlib.error as error:
             raise refuse("zip.crc", f"{record.name} cannot be unpacked: {error}") from error
 
-    def read_document(self, name: str) -> bytes:
+    def read_document(self, name: str) -> bytearray:
         """The content of a record that is no larger than a document may be."""
         if self.records[name].size > HEADER:
             raise refuse("file.bomb", f"{name} is declared with {self.records[name].size:,} bytes")
@@ -157,6 +166,8 @@ def _record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
     name = info.orig_filename
     if not name or len(name) > NAME or not name.isprintable() or _leads_out(name):
         raise refuse("zip.name", name)
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise refuse("file.link", f"{name} is a link")
     if info.flag_bits & ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise refuse("zip.method", f"{name}, method {info.compress_type}, flags {info.flag_bits:#x}")
     file.seek(info.header_offset)
@@ -171,6 +182,13 @@ def _record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
         raise refuse("zip.header", f"{name} is not packed, and yet {info.compress_size} bytes are {info.file_size}")
     offset = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
     return Record(name, offset, info.compress_size, info.file_size, info.CRC, deflated)
+
+
+def _expect_recorded(record: Record, size: int, crc: int) -> None:
+    if size != record.size:
+        raise refuse("zip.header", f"{record.name} is declared with {record.size:,} bytes, and holds another number")
+    if record.crc not in (NO_CRC, crc):
+        raise refuse("zip.crc", f"{record.name}, {record.size:,} bytes at {record.offset}")
 
 
 def _leads_out(name: str) -> bool:

@@ -1,0 +1,200 @@
+"""Cases S1 to S13: files that are well formed, and hold something else than they should, or than one thinks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import se_spec
+from parity_tests.cases import SMALL
+from parity_tests.hostile.case import Case, Good, Make, Weights, accepted, convert, saved
+from parity_tests.hostile.pickles import beside, mapping, views
+from parity_tests.hostile.safetensors import content, recorded
+from se_weights import DIALECTS
+
+Change = Callable[[dict[str, NDArray]], Weights]
+
+
+def told(good: Good) -> dict[str, str]:
+    """What se-resnet writes beside the tensors."""
+    return {"architecture": json.dumps(good.network.architecture.facts)}
+
+
+def file(change: Change, facts: bool = True) -> Make:
+    """safetensors of the good arrays, changed."""
+    return saved("weights.safetensors", lambda good: content(change(good.weights), **(told(good) if facts else {})))
+
+
+def held(number: str, title: str, change: Change) -> Case:
+    """A case whose arrays are converted as they are."""
+    return accepted(number, title, file(change), weights=lambda good: change(good.weights))
+
+
+def named(old: str, new: str) -> Change:
+    return lambda weights: {name.replace(old, new): array for name, array in weights.items()}
+
+
+def under(prefix: str) -> Change:
+    return lambda weights: {prefix + name: array for name, array in weights.items()}
+
+
+def but(**arrays: Callable[[NDArray], NDArray]) -> Change:
+    """The arrays, and some of them changed; `__` stands for a dot."""
+
+    def change(weights: dict[str, NDArray]) -> Weights:
+        found = {name.replace("__", "."): make for name, make in arrays.items()}
+        return {name: found[name](array) if name in found else array for name, array in weights.items()}
+
+    return change
+
+
+def each(make: Callable[[NDArray], NDArray], ending: str = "") -> Change:
+    return lambda weights: {name: make(array) if name.endswith(ending) else array for name, array in weights.items()}
+
+
+def with_bits(array: NDArray) -> NDArray:
+    """NaNs of several payloads, quiet and signalling, infinities, the least number and a negative zero."""
+    words = np.resize(
+        np.array([0x7FC00001, 0x7F800001, 0xFFC0BEEF, 0x7F800000, 0xFF800000, 1, 0x80000000], "u4"), array.size
+    )
+    return words.view("f4").reshape(array.shape)
+
+
+def turned(array: NDArray) -> NDArray:
+    return np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def as_convolutions(weights: dict[str, NDArray]) -> Weights:
+    return {name: array[:, :, None, None] if ".se." in name else array for name, array in weights.items()}
+
+
+def one_convolution(weights: dict[str, NDArray]) -> Weights:
+    return weights | {"layer1.0.se.fc1.weight": weights["layer1.0.se.fc1.weight"][:, :, None, None]}
+
+
+def counted(dtype: str) -> Change:
+    """Counters of batches beside the norms, in a type that torch does not give them."""
+
+    def change(weights: dict[str, NDArray]) -> Weights:
+        norms = [name.removesuffix("running_mean") for name in weights if name.endswith("running_mean")]
+        return weights | {f"{norm}num_batches_tracked": np.full((), 7, dtype) for norm in norms}
+
+    return change
+
+
+def as_float(dtype: str) -> Change:
+    return each(lambda array: array.astype(dtype))
+
+
+def overflowing(array: NDArray) -> NDArray:
+    with np.errstate(over="ignore"):
+        return (array * np.float32(1e6)).astype("f2")
+
+
+def commanded(*options: str) -> Make:
+    def make(folder: Path, good: Good) -> list[str]:
+        path = folder / "weights.safetensors"
+        path.write_bytes(content(good.weights))
+        return convert(path.name, "target.safetensors", *options)
+
+    return make
+
+
+def averaged(good: Good) -> bytes:
+    """A running average of the weights: as they are, but for one norm, whose shift is another's."""
+    found = views(good.weights)
+    found["bn1.bias"] = found["layer1.0.bn1.bias"]
+    return mapping({name: view.pickled for name, view in found.items()})
+
+
+def average(good: Good) -> Weights:
+    return good.weights | {"bn1.bias": good.weights["layer1.0.bn1.bias"]}
+
+
+def raw_and_average(folder: Path, good: Good) -> Path:
+    return beside(state_dict_ema=averaged(good))(folder, good)
+
+
+def of_two_dialects(good: Good) -> bytes:
+    """Names and shapes that pytorchcv's SE-ResNet-50 and 50b share, which stride in different places."""
+    words = DIALECTS["pytorchcv"]
+    known = words.completed(se_spec.architecture("se_resnet50", **SMALL, se_bias=True, reduction=4))
+    return content({name: np.ones(shape, "f4") for name, shape in words.shapes(known).items()})
+
+
+CASES = (
+    Case(
+        "S1a",
+        "a classifier of another name",
+        file(named("fc.bias", "head.bias"), facts=False),
+        3,
+        "weights.mismatch",
+        says="- fc.bias (5,)\n+ head.bias (5,)",
+    ),
+    Case("S1b", "nothing at all", saved("weights.safetensors", content({})), 3, "weights.mismatch"),
+    *(
+        accepted(f"S2{letter}", f"names under {prefix}", file(under(prefix), facts=False))
+        for letter, prefix in zip("abcd", ("module.", "_orig_mod.", "backbone.", "encoder."), strict=True)
+    ),
+    held("S3a", "a square convolution, inputs for outputs, which no shape shows", but(layer1__0__conv2__weight=turned)),
+    Case(
+        "S3b",
+        "a convolution, inputs for outputs",
+        file(but(conv1__weight=turned)),
+        3,
+        "weights.mismatch",
+        says="! conv1",
+    ),
+    accepted("S4a", "gates as convolutions without biases, as timm has them", file(as_convolutions)),
+    Case(
+        "S4b",
+        "a gate as a convolution, and the others as matrices",
+        file(one_convolution),
+        3,
+        "weights.mismatch",
+        says="! layer1.0.se.fc1",
+    ),
+    accepted("S5a", "no counters of batches", file(dict, facts=False)),
+    accepted("S5b", "counters of batches of 32 bits", file(counted("i4"), facts=False)),
+    held("S6a", "NaNs of every kind, infinities, negative zeros", but(conv1__weight=with_bits)),
+    held("S6b", "nothing but NaNs", each(lambda array: np.full_like(array, np.nan))),
+    held("S7a", "negative variances", each(np.negative, "running_var")),
+    held("S7b", "variances of zero", each(np.zeros_like, "running_var")),
+    held("S8a", "nothing but zeros", each(np.zeros_like)),
+    held("S8b", "constants", each(np.ones_like)),
+    accepted("S9", "another epsilon than the architecture's", recorded(bn_epsilon=1e-3)),
+    Case(
+        "S10a",
+        "other classes than its metadata say",
+        recorded(num_classes=7),
+        3,
+        "weights.mismatch",
+        says="! fc.weight",
+    ),
+    Case(
+        "S10b", "other channels than its metadata say", recorded(in_channels=1), 3, "weights.mismatch", says="! conv1"
+    ),
+    Case(
+        "S11a",
+        "another depth than its metadata say",
+        recorded(depths=[1, 3, 1]),
+        3,
+        "weights.mismatch",
+        says="- layer2.2",
+    ),
+    Case("S11b", "another block than was asked for", commanded("--architecture", "se_resnet18"), 3, "weights.mismatch"),
+    Case(
+        "S11c",
+        "names and shapes of two networks",
+        saved("weights.safetensors", of_two_dialects),
+        2,
+        "dialect.ambiguous",
+        says="pytorchcv-b",
+    ),
+    held("S12a", "values of 64 bits, which stay so", as_float("f8")),
+    held("S12b", "values of 16 bits that have overflowed", each(overflowing)),
+    Case("S12c", "weights of eight bits", file(as_float("i1")), 3, "weights.mismatch", says="int8"),
+    accepted("S13", "raw weights beside their running average, which is taken", raw_and_average, weights=average),
+)

@@ -1,0 +1,276 @@
+"""Cases 48 to 58: what a pickle may ask of whoever reads it."""
+
+import pickle as op
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from parity_tests.hostile.archive import MEGABYTE, Record, archive
+from parity_tests.hostile.case import Case, Good, Make, accepted
+from parity_tests.hostile.pickles import (
+    ORDERED,
+    REBUILD,
+    beside,
+    by_torch,
+    call,
+    mapping,
+    name,
+    number,
+    pickled,
+    raw,
+    row,
+    rows,
+    state,
+    text,
+    viewed,
+    views,
+    whole,
+)
+
+RUN = text("touch ran")
+HUGE = 2**31 - 1
+ITSELF = op.EMPTY_DICT + op.BINPUT + b"\0" + text("self") + op.BINGET + b"\0" + op.SETITEM
+ARRAY = call(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), rows([2**40]), text("b"))
+FLOATS = call(name("numpy", "dtype"), text("f4"), op.NEWFALSE, op.NEWTRUE)
+FLOATS += row(number(3), text("<"), op.NONE, op.NONE, op.NONE, number(-1), number(-1), number(0)) + op.BUILD
+TERABYTES = ARRAY + row(number(1), rows([2**40]), FLOATS, op.NEWFALSE, op.SHORT_BINBYTES + b"\4abcd") + op.BUILD
+
+
+def changed(change: Callable[[bytes], bytes]) -> Make:
+    """The good file, with its pickle's bytes changed."""
+    return raw(lambda good: change(whole(mapping(state(good)))))
+
+
+def ends(last: bytes) -> Make:
+    """The good file, with its pickle's last instruction, to stop, replaced."""
+    return changed(lambda content: content.removesuffix(op.STOP) + last)
+
+
+def by_stack(module: str, attribute: str) -> bytes:
+    return text(module) + text(attribute) + op.STACK_GLOBAL
+
+
+def doubled(levels: int) -> bytes:
+    """A dictionary of two branches that are one, and so on down: 2^levels leaves."""
+    tree = op.EMPTY_DICT
+    for level in range(levels):
+        put, get = op.BINPUT + bytes([level]), op.BINGET + bytes([level])
+        tree += put + op.POP + op.EMPTY_DICT + text("a") + get + op.SETITEM + text("b") + get + op.SETITEM
+    return tree
+
+
+def framed(excess: int) -> Make:
+    """A pickle of protocol 4 whose frame is longer than what follows by so much."""
+
+    def frame(good: Good) -> bytes:
+        tree = mapping(state(good)) + op.STOP
+        return op.PROTO + b"\4" + op.FRAME + struct.pack("<Q", len(tree) + excess) + tree
+
+    return raw(frame)
+
+
+def of_holes(folder: Path, good: Good) -> Path:
+    """A pickle of 80 megabytes, which takes no room on the disk."""
+    content = archive([Record("archive/data.pkl", op.PROTO + b"\2" + bytes(80 * MEGABYTE) + op.STOP)])
+    with (folder / "weights.pth").open("wb") as file:
+        for begin in range(0, len(content), MEGABYTE):
+            part = content[begin : begin + MEGABYTE]
+            if part.strip(b"\0"):
+                file.seek(begin)
+                file.write(part)
+    return folder / "weights.pth"
+
+
+def expanded(good: Good) -> bytes:
+    """fc.weight as one column, repeated without being there: what `expand` makes."""
+    found = views(good.weights)
+    found["fc.weight"] = found["fc.bias"].but(shape=(5, 64), stride=(1, 0))
+    return mapping({key: view.pickled for key, view in found.items()})
+
+
+CASES = (
+    Case("48a", "os.system", beside(evil=call(name("os", "system"), RUN)), 4, "pickle.global", says="os.system"),
+    Case("48b", "eval", beside(evil=call(name("builtins", "eval"), RUN)), 4, "pickle.global", says="builtins.eval"),
+    Case(
+        "48c", "Windows' name of it", beside(evil=call(name("nt", "system"), RUN)), 4, "pickle.global", says="nt.system"
+    ),
+    Case(
+        "48d",
+        "Linux' name of it",
+        beside(evil=call(name("posix", "system"), RUN)),
+        4,
+        "pickle.global",
+        says="posix.system",
+    ),
+    Case("49a", "a name with a dot", beside(evil=by_stack("collections", "abc.os")), 4, "pickle.global", says="abc.os"),
+    Case(
+        "49b",
+        "a name that leads through torch to others",
+        beside(evil=call(by_stack("torch", "serialization.os.system"), RUN)),
+        4,
+        "pickle.global",
+        says="serialization.os.system",
+    ),
+    Case("49c", "a name that is a number", beside(evil=number(1) + number(2) + op.STACK_GLOBAL), 3, "pickle.damaged"),
+    Case(
+        "50a",
+        "an ordered dictionary of a number",
+        beside(evil=call(name("collections", "OrderedDict"), number(5))),
+        3,
+        "pickle.damaged",
+    ),
+    Case(
+        "50b",
+        "a tensor whose storage is a text",
+        beside(evil=call(REBUILD, RUN, number(0), rows([5]), rows([1]), op.NEWFALSE, ORDERED)),
+        3,
+        "torch.tensor",
+    ),
+    Case("50c", "a size that is a number", beside(evil=call(name("torch", "Size"), number(5))), 3, "tensor.shape"),
+    Case("50d", "an array of terabytes", beside(evil=TERABYTES), 3, "tensor.size"),
+    Case(
+        "50e",
+        "terabytes of nothing",
+        beside(evil=call(name("builtins", "bytearray"), number(2**40))),
+        4,
+        "pickle.global",
+        says="bytearray",
+    ),
+    Case(
+        "51a",
+        "an item set in a tensor (CVE-2026-24747)",
+        pickled(lambda good: mapping({"fc.bias": state(good)["fc.bias"] + text("a") + number(1) + op.SETITEM})),
+        3,
+        "pickle.damaged",
+    ),
+    Case(
+        "51b",
+        "items set in a list",
+        beside(evil=op.EMPTY_LIST + op.MARK + text("a") + number(1) + op.SETITEMS),
+        3,
+        "pickle.damaged",
+    ),
+    Case(
+        "51c",
+        "attributes of a function changed",
+        beside(evil=REBUILD + mapping({"__defaults__": number(1)}) + op.BUILD),
+        3,
+        "pickle.damaged",
+    ),
+    Case(
+        "51d",
+        "attributes of a class changed",
+        beside(evil=name("collections", "OrderedDict") + mapping({"get": number(1)}) + op.BUILD),
+        3,
+        "pickle.damaged",
+    ),
+    Case(
+        "51e",
+        "an item appended to a dictionary",
+        beside(evil=op.EMPTY_DICT + number(1) + op.APPEND),
+        3,
+        "pickle.damaged",
+    ),
+    Case("52a", "a storage declared one value longer", viewed("fc.bias", count=6), 3, "torch.storage", says="data/89"),
+    Case("52b", "a storage declared in terabytes", viewed("fc.bias", count=2**40), 3, "torch.storage", says="data/89"),
+    Case(
+        "52c",
+        "a storage of another type",
+        viewed("fc.bias", storage="DoubleStorage"),
+        3,
+        "torch.storage",
+        says="data/89",
+    ),
+    Case(
+        "52d",
+        "a storage that is not there",
+        viewed("fc.bias", key="../../fc"),
+        3,
+        "torch.storage",
+        says="data/../../fc",
+    ),
+    Case(
+        "53a",
+        "terabytes from a view without stride of twenty bytes",
+        viewed("fc.bias", shape=(2**40,), stride=(0,)),
+        3,
+        "torch.tensor",
+    ),
+    Case("53b", "the right shape from a view of one column", pickled(expanded), 3, "torch.tensor"),
+    Case("54a", "a negative offset", viewed("fc.bias", offset=-1), 3, "torch.tensor", says="-1"),
+    Case("54b", "an offset that reaches past the end", viewed("fc.bias", offset=1), 3, "torch.tensor"),
+    Case("54c", "a negative stride", viewed("fc.bias", offset=4, stride=(-1,)), 3, "torch.tensor", says="-1"),
+    Case("54d", "a stride that reaches past the end", viewed("fc.bias", stride=(2,)), 3, "torch.tensor"),
+    Case("54e", "fewer strides than axes", viewed("fc.bias", stride=()), 3, "torch.tensor"),
+    Case("54f", "a negative side", viewed("fc.bias", shape=(-5,)), 3, "torch.tensor", says="-5"),
+    Case(
+        "55a", "something recalled that was never remembered", ends(op.BINGET + b"\xc8" + op.STOP), 3, "pickle.damaged"
+    ),
+    Case(
+        "55b", "more taken from the stack than is there", ends(op.POP + op.POP + op.POP + op.STOP), 3, "pickle.damaged"
+    ),
+    Case("55c", "a pickle that does not end", ends(b""), 3, "pickle.damaged"),
+    Case(
+        "55d",
+        "a second pickle behind the first",
+        ends(op.STOP + whole(call(name("os", "system"), RUN))),
+        3,
+        "pickle.damaged",
+    ),
+    Case("55e", "an instruction that is none", ends(b"\xff" + op.STOP), 3, "pickle.damaged"),
+    Case("56a", "a text of terabytes", ends(op.BINUNICODE8 + struct.pack("<Q", 2**42)), 3, "pickle.damaged"),
+    Case("56b", "a number of two gigabytes", ends(op.LONG4 + struct.pack("<i", HUGE)), 3, "pickle.damaged"),
+    Case(
+        "56c",
+        "a place in the memory of billions",
+        ends(op.LONG_BINPUT + struct.pack("<I", HUGE) + op.STOP),
+        3,
+        "pickle.damaged",
+    ),
+    Case("56d", "a number of a million digits", beside(evil=op.INT + b"9" * 10**6 + b"\n"), 3, "pickle.damaged"),
+    Case(
+        "57a",
+        "a storage named in text, of protocol 0",
+        beside(evil=op.PERSID + b"storage\n"),
+        4,
+        "pickle.opcode",
+        says="PERSID",
+    ),
+    *(
+        accepted(
+            f"57{letter}", f"protocol {n}", by_torch(lambda torch, tensors: tensors, pickle_protocol=n), needs="torch"
+        )
+        for letter, n in zip("bcd", (3, 4, 5), strict=True)
+    ),
+    Case("57e", "a frame longer than the pickle", framed(1000), 3, "pickle.damaged"),
+    Case("57f", "a frame of exabytes", framed(2**62), 3, "pickle.damaged"),
+    Case(
+        "57g",
+        "protocol 6, which there is not",
+        changed(lambda content: op.PROTO + b"\6" + content[2:]),
+        3,
+        "pickle.damaged",
+    ),
+    Case("57h", "a registered extension", beside(evil=op.EXT1 + b"\1"), 4, "pickle.opcode", says="EXT1"),
+    Case(
+        "57i", "a class of Python 1", beside(evil=op.MARK + op.INST + b"os\nsystem\n"), 4, "pickle.opcode", says="INST"
+    ),
+    Case("57j", "a buffer beside the pickle", beside(evil=op.NEXT_BUFFER), 4, "pickle.opcode", says="NEXT_BUFFER"),
+    Case(
+        "58a",
+        "lists of 100,000 levels",
+        beside(evil=op.EMPTY_LIST * 10**5 + op.APPEND * (10**5 - 1)),
+        3,
+        "pickle.depth",
+    ),
+    Case("58b", "a dictionary that holds itself", beside(evil=ITSELF), 3, "pickle.depth"),
+    Case("58c", "2^40 branches from forty dictionaries", beside(evil=doubled(40)), 3, "pickle.size"),
+    Case(
+        "58d",
+        "a key of 100,000 levels",
+        pickled(lambda good: op.EMPTY_DICT + number(1) + op.TUPLE1 * 10**5 + number(1) + op.SETITEM),
+        3,
+        "pickle.depth",
+    ),
+    Case("58e", "a pickle of 80 megabytes", of_holes, 3, "pickle.size"),
+)
