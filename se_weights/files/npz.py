@@ -60,8 +60,8 @@ def _tensor(archive: Archive, record: str) -> Tensor:
     begin = stream.tell()
     tensor = Tensor(dtype, shape, lambda: _array(archive.read(record), begin, shape, fortran, dtype))
     if tensor.nbytes != size - begin:
-        raise refuse("tensor.size", f"{record}: the shape {shape} of {dtype} needs {tensor.nbytes} bytes, "
-                     f"and {size - begin} are there")  # fmt: skip
+        needed = f"the shape {shape} of {dtype} needs {tensor.nbytes} bytes"
+        raise refuse("tensor.size", f"{record}: {needed}, and {size - begin} are there")
     return tensor
 
 

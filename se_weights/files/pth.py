@@ -64,8 +64,8 @@ def _zipped(archive: Archive) -> Stored:
         if name not in archive.records:
             raise refuse("torch.storage", f"there is no record {name}")
         if archive.records[name].size != count * kind.dtype.itemsize:
-            raise refuse("torch.storage", f"{name}: {count} values of {kind.dtype} are declared, "
-                         f"and {archive.records[name].size} bytes are there")  # fmt: skip
+            found = f"{archive.records[name].size} bytes are there"
+            raise refuse("torch.storage", f"{name}: {count} values of {kind.dtype} are declared, and {found}")
         return Storage(kind.dtype, count, lambda: np.frombuffer(archive.read(name), kind.dtype))
 
     content = BytesIO(archive.read(f"{root}/data.pkl"))

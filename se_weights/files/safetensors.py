@@ -70,8 +70,8 @@ def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
         raise refuse("safetensors.header", f"{size} bytes are not enough for its length")
     (length,) = LENGTH.unpack(first)
     if length > min(size - LENGTH.size, HEADER):
-        raise refuse("safetensors.header", f"it is declared with {length:,} bytes, in a file of {size:,}, "
-                     f"where {HEADER:,} are allowed")  # fmt: skip
+        where = f"in a file of {size:,}, where {HEADER:,} are allowed"
+        raise refuse("safetensors.header", f"it is declared with {length:,} bytes, {where}")
     content = file.read(length)
     if not content.startswith(b"{"):
         raise refuse("safetensors.header", f"it begins with {content[:1]!r} and not with {{")
@@ -111,8 +111,8 @@ def _tensor(file: BinaryIO, name: str, entry: Mapping[str, Any], offset: int, sp
     if len(shape) > RANK:
         raise refuse("tensor.shape", f"{name} has {len(shape)} axes")
     if prod(shape) * dtype.itemsize != count:
-        raise refuse("tensor.size", f"{name}: the shape {shape} of {entry['dtype']} needs "
-                     f"{prod(shape) * dtype.itemsize} bytes, and {count} are there")  # fmt: skip
+        needed = f"the shape {shape} of {entry['dtype']} needs {prod(shape) * dtype.itemsize} bytes"
+        raise refuse("tensor.size", f"{name}: {needed}, and {count} are there")
     return Tensor(dtype, shape, lambda: _load(file, offset, count, dtype).reshape(shape))
 
 
