@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test sweep faults alone peers fleet xla lint clean
+.PHONY: setup demo test sweep faults alone peers fleet fuzz xla lint clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ peers: setup
 
 fleet: setup
 	$(BIN)/nox --sessions ray
+
+fuzz: setup
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m fuzz.run --seconds 60 --json build/fuzz.json
+	$(BIN)/nox --sessions fuzz -- -max_total_time=10
 
 xla: setup
 	$(BIN)/nox --sessions torch_xla

@@ -68,6 +68,15 @@ def ray(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """The readers in pure Python under atheris, which keeps what reaches new lines of them; 3.1.0 needs Python 3.12."""
+    session.install("--constraint", "constraints.txt", ".")
+    session.install("atheris==3.0.0")
+    for reader in ("safetensors", "pth", "stacked", "npz", "msgpack"):
+        session.run("python", "-m", "fuzz.atheris_reader", reader, *(session.posargs or ["-max_total_time=60"]))
+
+
+@nox.session(python="3.11")
 def torch_xla(session: nox.Session) -> None:
     """PyTorch under XLA, which needs a torch of its own: that mode under the interpreter of this environment."""
     session.install("torch==2.9.1", "torch_xla==2.9.0", "numpy", "safetensors", "ml-dtypes", "h5py", "msgpack")

@@ -9,8 +9,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "refusals.md"
 
 HEAD = """# Why a file is refused
 
-Every refusal has an id that stays the same from release to release: `se-resnet ... --json` has it as `error.id`, a message
-ends with it, and in Python it is `error.id`. Written by `python -m parity_tests.refusals_table` from
+Every refusal has an id that stays the same from release to release: `se-resnet ... --json` has it as `error.id`, its
+message ends with it, and in Python it is `error.id`. Written by `python -m parity_tests.refusals_table` from
 `se_weights/refusals.py`; [hostile_files.md](hostile_files.md) has the files that each was tried on.
 
 | id | status | what it means | what to do |

@@ -30,9 +30,13 @@ class AmbiguousDialect(WeightsError):
 class AmbiguousFolder(WeightsError):
     """The folder holds several checkpoints; the user must name one."""
 
+    id = "folder.ambiguous"
+
 
 class MalformedFile(WeightsError):
     """The file is damaged, or is not what its name says."""
+
+    id = "file.malformed"
 
 
 class WeightMismatch(WeightsError):
@@ -50,6 +54,8 @@ class WeightMismatch(WeightsError):
 
 class UnsafeFile(WeightsError):
     """The file asks for something that weights never need: to run code, to read elsewhere, to fill the memory."""
+
+    id = "file.unsafe"
 
 
 class UnsupportedFormat(WeightsError):

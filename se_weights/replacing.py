@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 
 SPENT = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 """What a full disk answers, or a quota, or a limit of the process; it does not say for which file."""
+
+HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+"""This machine, in the names of what it writes to a disk that others may see."""
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -98,7 +102,7 @@ def _folder(path: Path, replace: bool) -> Iterator[Path]:
 @contextmanager
 def _hidden(path: Path) -> Iterator[Path]:
     """A name beside the target that tells whose it is, and is gone in the end."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    hidden = path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield hidden
     finally:
@@ -106,8 +110,8 @@ def _hidden(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """What writers of this target have left that are no longer alive."""
-    named = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
+    """What writers of this target have left that are no longer alive; of those on other machines nothing is known."""
+    named = re.compile(rf"\.{re.escape(path.name)}\.{HOST}-(\d+)-[0-9a-f]{{8}}\.part")
     for beside in list(path.parent.iterdir()):
         found = named.fullmatch(beside.name)
         if found and not _alive(int(found[1])):

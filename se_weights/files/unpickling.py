@@ -270,6 +270,13 @@ class _Array:
         self.tensor = Tensor(flat.dtype, sides, lambda: flat.reshape(sides, order="F" if fortran else "C"))
 
 
+def _from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *rest: Any) -> _Array:
+    """How numpy pickles an array by protocol 5."""
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
+    return array
+
+
 class _Note:
     """Stands in for what training scripts keep beside the weights: options, scores, devices. Holds and runs nothing."""
 
@@ -314,6 +321,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
     ("torch._utils", "_rebuild_parameter_with_state"): _Function(_rebuild_parameter),
     ("torch._tensor", "_rebuild_from_type_v2"): _Function(_rebuild_of_type),
+    ("numpy.core.numeric", "_frombuffer"): _Function(_from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): _Function(_from_buffer),
     ("torch", "Size"): _Function(_sides),
     ("_codecs", "encode"): _Function(_bytes),
     ("numpy", "dtype"): _Dtype,
