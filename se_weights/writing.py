@@ -104,7 +104,8 @@ def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> di
         if told and told.computes() == checkpoint.architecture.computes():
             return {}
     facts = json.dumps(checkpoint.architecture.facts)
-    told_short = {"architecture": facts, "dialect": words.name, "tool": TOOL}
+    model = words.model_name(checkpoint.architecture)
+    told_short = {"architecture": facts, "dialect": words.name, "model": model, "tool": TOOL}
     return {**checkpoint.metadata, **told_short, "weights_sha256": checkpoint.weights_sha256}
 
 

@@ -236,6 +236,17 @@ def test_a_keras_peers_file_gives_its_logits_everywhere(keras_peers, case, image
     weights.unlink()
 
 
+def test_a_torch_peer_opens_a_folder_that_we_write(torch_peers, images, tmp_path):
+    """timm knows from `config.json` which of its models it is."""
+    first, last = tmp_path / "theirs.pth", tmp_path / "ours.hf"
+    theirs = made(torch_peers, "timm seresnet18", images, first)
+    se_weights.convert(first, last, dialect="timm")
+    outputs = tmp_path / "again.npz"
+    torch_peers.make(folder=str(last), images=str(images), outputs=str(outputs))
+    again = dict(np.load(outputs))
+    assert all(np.array_equal(theirs[name], again[name]) for name in theirs)
+
+
 @pytest.mark.parametrize("case", EXPORTS)
 def test_a_torch_peer_loads_what_we_write_strictly_and_gives_our_logits(torch_peers, case, images, tmp_path):
     """Into Keras's format and back out in the peer's dialect: the peer's load_state_dict takes it with strict=True."""

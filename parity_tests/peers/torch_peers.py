@@ -24,6 +24,13 @@ def timm(name):
     return timm.create_model(name).eval()
 
 
+def folder(path):
+    """As a user of timm opens a folder: by its config.json, and with its weights."""
+    import timm
+
+    return timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+
+
 def cadene(name):
     import pretrainedmodels
 
@@ -144,9 +151,11 @@ def any_size(model):
 
 
 def answer(request):
-    model = any_size(build(request["case"]))
+    model = any_size(folder(request["folder"]) if "folder" in request else build(request["case"]))
     images = [torch.tensor(array) for array in np.load(request["images"]).values()]
-    if "load" in request:
+    if "folder" in request:
+        pass
+    elif "load" in request:
         model.load_state_dict(torch.load(request["load"], weights_only=True), strict=True)
     else:
         batch = images[0][:1].repeat(2, 1, 1, 1)

@@ -54,7 +54,7 @@ class Dialect:
     code base has them for such a network, or None where it has no such network. `has` are the facts that shapes tell
     and that every network of the code base shares. `companion` names a tensor that stands beside a parameter and
     carries no weight. `family` is the framework whose files hold the dialect. A dialect of our own `carries_facts`: it
-    holds every architecture, in files whose metadata say which."""
+    holds every architecture, in files whose metadata say which. `model_name` is what the code base calls a network."""
 
     name: str
     summary: str
@@ -65,6 +65,7 @@ class Dialect:
     companion: Callable[[Parameter, Place], str | None] = lambda parameter, place: None
     preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
     carries_facts: bool = False
+    model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
 
     def completed(self, told: Architecture) -> Architecture | None:
         """The architecture with the facts that its tensors do not tell, or None where the code base has none such."""

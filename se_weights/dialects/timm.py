@@ -51,4 +51,5 @@ TIMM = Dialect(
     {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
     batch_counter,
     imagenet,
+    model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
 )

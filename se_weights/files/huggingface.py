@@ -57,10 +57,17 @@ def _shards(stored: Stored, most: int) -> list[dict[str, Tensor]]:
 
 
 def _config(stored: Stored) -> dict[str, Any]:
-    """What a reader of the folder must know; "architecture" and "num_classes" are where timm looks for them."""
+    """What a reader of the folder must know, under the names that timm gives it (1.0.31, models/_hub.py)."""
     facts = json.loads(stored.metadata.get("architecture", "{}"))
-    name = stored.metadata.get("model", facts.get("name"))
-    return {"architecture": name, "num_classes": facts.get("num_classes"), "se_resnet": facts}
+    known = json.loads(stored.metadata.get("preprocessing", "{}"))
+    shown = {"mean": "mean", "std": "std", "interpolation": "interpolation", "crop": "crop_pct"}
+    pretrained = {theirs: known[ours] for ours, theirs in shown.items() if known.get("maximum") == 1.0}
+    return {
+        "architecture": stored.metadata.get("model"),
+        "num_classes": facts.get("num_classes"),
+        "pretrained_cfg": {"num_classes": facts.get("num_classes"), **pretrained},
+        "se_resnet": facts,
+    }
 
 
 HUGGINGFACE = Format(
