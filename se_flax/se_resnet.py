@@ -156,8 +156,12 @@ def convolution(convolution: se_spec.Convolution, **options: Any) -> nnx.Conv:
     )
 
 
-def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any) -> BatchNorm:
-    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+def batch_norm(
+    convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any
+) -> Callable[[Array], Array]:
+    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    if convolution.folded:
+        return identity
     return BatchNorm(
         convolution.out_channels,
         epsilon=epsilon,

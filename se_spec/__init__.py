@@ -1,7 +1,7 @@
 """What an SE-ResNet is: its architecture, its parameters and its cost. Standard library only."""
 
 from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, facts_that_differ
-from se_spec.block import Block
+from se_spec.block import BATCH_NORM_EPSILON, Block
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
 from se_spec.facts import Shortcut, Squeeze, Stem, squeezed_channels
@@ -12,6 +12,7 @@ from se_spec.named import architecture, list_architectures, named_like
 from se_spec.version import __version__
 
 __all__ = [
+    "BATCH_NORM_EPSILON",
     "BATCH_NORM_MOMENTUM",
     "Architecture",
     "ArchitectureError",

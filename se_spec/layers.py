@@ -16,7 +16,8 @@ last window needs, first window at 0 (Caffe, Cadene). `same`: as TensorFlow pads
 
 @dataclass(frozen=True)
 class Convolution:
-    """A square convolution, padded alike on every side so that stride 1 keeps the size."""
+    """A square convolution, padded alike on every side so that stride 1 keeps the size. A norm follows it, unless that
+    is `folded` into its kernel and bias."""
 
     in_channels: int
     out_channels: int
@@ -24,6 +25,7 @@ class Convolution:
     stride: int = 1
     groups: int = 1
     bias: bool = False
+    folded: bool = False
 
     @property
     def padding(self) -> int:

@@ -149,8 +149,10 @@ def convolution(convolution: se_spec.Convolution) -> nn.Conv2d:
     return layer
 
 
-def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.BatchNorm2d:
-    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.Module:
+    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    if convolution.folded:
+        return nn.Identity()
     layer = nn.BatchNorm2d(convolution.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
     nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
     return layer

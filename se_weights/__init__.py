@@ -14,6 +14,7 @@ from se_weights.errors import (
     WeightsError,
     WriteFailed,
 )
+from se_weights.folding import fold_batchnorm
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading import file_sha256, read, read_every_way, read_settled
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "convert",
     "file_sha256",
+    "fold_batchnorm",
     "read",
     "read_every_way",
     "read_settled",
