@@ -8,7 +8,6 @@ import pytest
 
 import se_weights
 from parity_tests.cases import architecture, named_network, small_network
-from parity_tests.test_models import model_with
 from parity_tests.tolerances import FLOAT64_LOGITS
 from se_parity import Oracle, compare
 from se_spec import Architecture, Role, manifest, multiply_adds, parameter_count
@@ -147,15 +146,3 @@ def test_tensors_alone_tell_that_a_network_is_folded(dialect):
 def test_a_foreign_dialect_refuses_a_folded_network(tmp_path):
     with pytest.raises(UnsupportedFormat, match="timm has no network without norms"):
         se_weights.write(fold_batchnorm(small_network().checkpoint), tmp_path / "folded.pth", dialect="timm")
-
-
-@pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_a_folded_model_gives_the_logits_of_the_one_it_came_from(framework, block):
-    network = small_network(block, se_bias=True)
-    folded = replace(network, **facts_of(fold_batchnorm(network.checkpoint)))
-    model = model_with(framework, folded)
-    assert compare(network.truth, framework.run(model, network.images)).share <= network.limit
-
-
-def facts_of(checkpoint: Checkpoint):
-    return {"architecture": checkpoint.architecture, "weights": checkpoint.weights}
