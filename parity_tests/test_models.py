@@ -17,6 +17,7 @@ from se_weights import WeightMismatch
 EXPORTS = {
     "SELayer", "SEBasicBlock", "SEBottleneck", "SEResNet",
     "create_model", "list_models", "read_weights", "load_weights", "from_file",
+    "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
 
 WRONG_IMAGES = [
