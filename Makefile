@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test sweep faults alone peers xla lint clean
+.PHONY: setup demo test sweep faults alone peers xla bench lint clean
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ peers: setup
 
 xla: setup
 	$(BIN)/nox --sessions torch_xla
+
+bench: setup
+	$(BIN)/nox --sessions bench
 
 lint: setup
 	$(BIN)/ruff check .

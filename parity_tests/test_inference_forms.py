@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity_tests.cases import named_network, small_network
+from parity_tests.cases import small_network
 from parity_tests.test_models import model_with
 from parity_tests.tolerances import BFLOAT16_LOGITS
 from se_parity import compare

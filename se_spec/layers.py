@@ -42,6 +42,16 @@ class Convolution:
         return -(-side // self.stride)
 
 
+NARROW, WIDE = 16, 32
+"""Channels of a group below which XLA is slow on a CPU, and with which it is fast (benchmarks/RESULTS.md)."""
+
+
+def groups_as_one(channels: int, groups: int) -> int:
+    """How many neighbouring groups of so many channels are better computed as one, with zeros between them."""
+    most = min(groups, WIDE // channels) if channels < NARROW else 1
+    return next(number for number in range(most, 0, -1) if groups % number == 0)
+
+
 @dataclass(frozen=True)
 class MaxPool:
     """A 3x3 max-pool of stride 2, padded with minus infinity as its `alignment` (one of POOLS) says."""

@@ -175,6 +175,7 @@ def convolution(convolution: se_spec.Convolution, **kwargs: Any) -> Convolution:
         convolution.out_channels,
         convolution.kernel,
         strides=convolution.stride,
+        padding="same" if convolution.stride == 1 else "valid",
         groups=convolution.groups,
         use_bias=convolution.bias,
         kernel_initializer=keras.initializers.VarianceScaling(2, mode="fan_out", distribution="untruncated_normal"),
