@@ -23,19 +23,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE, help="the folder for results.json, RESULTS.md, results.svg")
     asked = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in asked.python)
-    times, versions = {}, {}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    measured = Measured({}, {}, "" if asked.only else agreement(pythons.get("torch", sys.executable)))
     for workload in asked.workload or WORKLOADS:
         subjects = asked.only.split(";") if asked.only else subjects_of(workload)
-        times[workload], ran = measure(workload, subjects, asked.rounds, pythons, say)
-        versions |= ran
-    measured = Measured(times, versions, "" if asked.only else agreement(pythons.get("torch", sys.executable)))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    facts = {name: {subject: one.facts for subject, one in found.items()} for name, found in times.items()}
-    (asked.out / "results.json").write_text(json.dumps({"versions": versions, "times": facts}, indent=1) + "\n")
-    text = page(measured, (HERE / "notes.md").read_text())
-    (asked.out / "RESULTS.md").write_text(text)
-    plot(measured, asked.out / "results.svg")
-    print(text.partition("## Tried")[0])
+        times, versions = measure(workload, subjects, asked.rounds, pythons, say)
+        measured = measured.with_workload(workload, times, versions)
+        write(measured, asked.out)  # what is measured is kept, whatever becomes of the rest
+
+
+def write(measured: Measured, folder: Path) -> None:
+    (folder / "results.json").write_text(json.dumps(measured.facts, indent=1) + "\n")
+    (folder / "RESULTS.md").write_text(page(measured, (HERE / "notes.md").read_text()))
+    plot(measured, folder / "results.svg")
 
 
 def agreement(python: str) -> str:

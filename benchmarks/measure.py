@@ -21,7 +21,7 @@ WARM_UPS = 2
 DISTURBED = 0.1
 """A step during which others took more than this share of the processors is run again, after a pause,"""
 
-PATIENCE = 3
+PATIENCE = 2
 """but not more often than this: the least disturbed one then counts."""
 
 PAUSE = 0.2

@@ -3,9 +3,10 @@
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.measure import Times
 from benchmarks.targets import TARGETS, Target
@@ -22,6 +23,14 @@ class Measured:
     times: Mapping[str, Mapping[str, Times]]
     versions: Mapping[str, str]
     agreement: str = ""
+
+    def with_workload(self, name: str, times: Mapping[str, Times], versions: Mapping[str, str]) -> "Measured":
+        return replace(self, times={**self.times, name: times}, versions={**self.versions, **versions})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        times = {name: {subject: one.facts for subject, one in found.items()} for name, found in self.times.items()}
+        return {"versions": dict(self.versions), "agreement": self.agreement, "times": times}
 
     @property
     def targets(self) -> list[Target]:
