@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import measure
@@ -24,12 +25,14 @@ def main() -> None:
     asked = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in asked.python)
     asked.out.mkdir(parents=True, exist_ok=True)
-    measured = Measured({}, {}, "" if asked.only else agreement(pythons.get("torch", sys.executable)))
+    measured = Measured({}, {})
     for workload in asked.workload or WORKLOADS:
         subjects = asked.only.split(";") if asked.only else subjects_of(workload)
         times, versions = measure(workload, subjects, asked.rounds, pythons, say)
         measured = measured.with_workload(workload, times, versions)
         write(measured, asked.out)  # what is measured is kept, whatever becomes of the rest
+    if not asked.only:
+        write(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), asked.out)
 
 
 def write(measured: Measured, folder: Path) -> None:

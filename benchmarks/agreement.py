@@ -7,7 +7,7 @@ import se_torch
 from benchmarks.workload import THREADS
 from se_parity import sample_images, trained_like_weights
 
-IMAGES, SIDE = 256, 128
+IMAGES, SIDE = 64, 128
 
 
 def main() -> None:
