@@ -50,7 +50,8 @@ def page(measured: Measured, notes: str) -> str:
     parts = [
         "# Speed, measured",
         "Written by `python -m benchmarks` (`make bench`). Ratios of medians; the subjects of a workload ran in turn, "
-        "one step each, so that what slowed the machine slowed them all. A step during which other processes took more than a tenth of the "
+        "one step each, so that what slowed the machine slowed them all. "
+        "A step during which other processes took more than a tenth of the "
         "processors was run again once, and the less disturbed one counts; the last column says how much they took.",
         _machine(measured),
         "## Targets",
