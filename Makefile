@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test sweep faults alone peers fleet fuzz xla lint clean
+.PHONY: setup demo test sweep faults alone peers fleet fuzz xla bench lint clean
 
 setup: $(READY)
 
@@ -41,6 +41,9 @@ fuzz: setup
 
 xla: setup
 	$(BIN)/nox --sessions torch_xla
+
+bench: setup
+	$(BIN)/nox --sessions bench
 
 lint: setup
 	$(BIN)/ruff check .

@@ -86,6 +86,18 @@ def torch_xla(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "se_cli", *matrix, *python, *session.posargs, external=True)
 
 
+@nox.session(python="3.11")
+def bench(session: nox.Session) -> None:
+    """Speed beside timm and a plain Keras net: torch in an environment with timm, Keras and Flax in nox's own."""
+    session.install("--constraint", "parity_tests/peers/torch_requirements.txt", "timm", *WEIGHTS)
+    python = f"torch={session.bin}/python"
+    session.run(sys.executable, "-m", "benchmarks", "--python", python, *session.posargs, external=True)
+
+
+WEIGHTS = ["numpy", "safetensors", "ml-dtypes", "h5py", "msgpack"]
+"""What se_weights needs."""
+
+
 def _with_peers(session: nox.Session, framework: str) -> None:
     """Our side runs in the environment that nox itself is in, the peers' in the session's."""
     python = f"{session.bin}/python"

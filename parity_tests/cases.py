@@ -39,6 +39,8 @@ ARCHITECTURES = {
     "se_resnext50_32x4d of NVIDIA": {**LITTLE, "groups": 4, "base_width": 16, "squeeze": "constant"},
     "se_resnext26t, little": {**LITTLE, "groups": 4, "base_width": 16},
     "senet154, little": {**LITTLE, "groups": 4, "base_width": 32, "stem": {"width": 24, "inner": (8, 12)}},
+    "se_resnet18 folded": {**LITTLE, "folded": True, "conv_bias": True, "bn_epsilon": 1e-3},
+    "se_resnext50_32x4d folded": {**LITTLE, "folded": True, "groups": 4, "base_width": 16, "se_bias": True},
     "se_resnet50 without a head": {**LITTLE, "num_classes": 0},
 }
 """Every named architecture, and others that set each fact away from its default."""

@@ -146,6 +146,18 @@ FAULTS |= {
         "groups=1",
         f"{FLOAT64}[tf-se_resnext50_32x4d of NVIDIA]",
     ),
+    "a folded shift that leaves the gain out": Fault(
+        "se_weights/folding.py",
+        "- mean) * gain",
+        "* gain - mean)",
+        "test_folding.py::test_a_folded_network_is_the_same_function[se_resnet50 with another epsilon]",
+    ),
+    "groups computed together that mix": Fault(
+        "se_flax/convolve.py",
+        "jnp.eye(together, dtype=kernel.dtype)",
+        "jnp.eye(together, dtype=kernel.dtype)[::-1]",
+        f"{FLOAT64}[flax-se_resnext50_32x4d of NVIDIA]",
+    ),
     "Cadene's networks stride in their 3x3": Fault(
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',

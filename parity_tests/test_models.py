@@ -17,6 +17,7 @@ from se_weights import WeightMismatch
 EXPORTS = {
     "SELayer", "SEBasicBlock", "SEBottleneck", "SEResNet",
     "create_model", "list_models", "read_weights", "load_weights", "from_file",
+    "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
 
 WRONG_IMAGES = [
@@ -117,8 +118,7 @@ def test_a_model_in_training_keeps_torchs_running_statistics(framework):
 
 def test_a_small_batch_shows_the_unbiased_variance(framework):
     """Two values a channel: the unbiased variance is twice the biased one."""
-    after = () if framework.name == "tf" else (Convolution(3, 3, 1),)
-    norm = framework.models.batch_norm(*after, 1e-5, **framework.options())
+    norm = framework.models.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
     x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
     framework.run(norm, x, training=True)
     variance = (

@@ -53,12 +53,12 @@ def attributes(method: ast.FunctionDef) -> list[str]:
     return [name for name in names if name not in KEPT_FOR_CONFIG]
 
 
-@pytest.mark.parametrize("file", ["se_layer.py", "se_resnet.py", "weights.py"])
+@pytest.mark.parametrize("file", ["se_layer.py", "se_resnet.py", "weights.py", "inference.py"])
 def test_the_three_files_have_one_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)
     assert torch == keras
     assert torch == flax
-    assert len(torch) >= 3
+    assert len(torch) >= 2
 
 
 def test_the_three_packages_export_the_same_names():

@@ -45,6 +45,7 @@ class Size(click.ParamType):
     is_flag=True,
     help="SOURCE numbers ILSVRC's classes as the authors' Caffe does: reorder.",
 )
+@click.option("--fold-batchnorm", is_flag=True, help="Fold the batch norms into their convolutions, for inference.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="Round the weights to this type, and say what was lost.")
 @architecture_option
 @click.option("--max-shard-size", "shard_bytes", type=Size(), help="What each file of a .hf folder may hold, as 50MB.")

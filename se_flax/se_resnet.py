@@ -11,6 +11,7 @@ from jax import Array
 
 import se_spec
 from se_flax.batch_norm import BatchNorm
+from se_flax.convolve import convolve
 from se_flax.padding import MaxPool
 from se_flax.se_layer import SELayer, dense
 from se_spec import Architecture, Block, expect_floating, expect_images
@@ -151,13 +152,18 @@ def convolution(convolution: se_spec.Convolution, **options: Any) -> nnx.Conv:
         padding=convolution.padding,
         feature_group_count=convolution.groups,
         use_bias=convolution.bias,
+        conv_general_dilated=convolve,
         kernel_init=nnx.initializers.variance_scaling(2, "fan_out", "normal"),
         **options,
     )
 
 
-def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any) -> BatchNorm:
-    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+def batch_norm(
+    convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any
+) -> Callable[[Array], Array]:
+    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    if convolution.folded:
+        return identity
     return BatchNorm(
         convolution.out_channels,
         epsilon=epsilon,

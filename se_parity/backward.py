@@ -132,6 +132,8 @@ class Backward:
         return d * (self.outputs[path] > 0)
 
     def norm(self, path: str, d: Array) -> Array:
+        if self.architecture.folded:
+            return d
         x, axes = self.inputs[path], (0, 2, 3)
         mean, variance = batch_statistics(path, x)
         deviation = np.sqrt(variance + self.architecture.bn_epsilon)

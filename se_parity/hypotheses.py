@@ -135,7 +135,8 @@ def with_epsilons(known: Sequence[Hypothesis]) -> list[Hypothesis]:
         replace(hypothesis, architecture=hypothesis.architecture.replace(bn_epsilon=epsilon))
         for epsilon in EPSILONS
         for hypothesis in known
-        if abs(epsilon / hypothesis.architecture.bn_epsilon - 1) > INDISTINGUISHABLE
+        if not hypothesis.architecture.folded
+        and abs(epsilon / hypothesis.architecture.bn_epsilon - 1) > INDISTINGUISHABLE
     ]
 
 

@@ -91,6 +91,8 @@ class Oracle:
         return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0), x)
 
     def norm(self, path: str, x: Array) -> Array:
+        if self.architecture.folded:
+            return x
         mean, variance = self.statistics(path, x)
         gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - _channels(mean)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from se_parity.oracle import Array, Oracle
 from se_spec import Architecture, Parameter, Role, manifest
+from se_weights import Checkpoint, fold_batchnorm
 
 VARIANCE_DISTURBANCE = 2.0
 """Running variances are up to this factor from the measured ones, either way."""
@@ -22,7 +23,12 @@ MEAN_DISTURBANCE = 0.05
 def trained_like_weights(
     architecture: Architecture, seed: int = 0, *, batch: int = 4, height: int = 64, width: int = 80
 ) -> dict[str, NDArray[np.float32]]:
-    """Canonical float32 weights; the same seed gives the same weights on every machine."""
+    """Canonical float32 weights; the same seed gives the same weights on every machine. Those of a folded network are
+    folded: drawn by themselves they would not keep the signals in bounds."""
+    if architecture.folded:
+        normed = architecture.replace(folded=False)
+        whole = trained_like_weights(normed, seed, batch=batch, height=height, width=width)
+        return {**fold_batchnorm(Checkpoint(normed, whole)).weights}
     rng = np.random.default_rng(seed)
     last_norms = {f"{block.name}.bn{len(block.convolutions)}" for block in architecture.blocks()}
     weights = {

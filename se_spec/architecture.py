@@ -32,8 +32,9 @@ class Architecture:
     """The facts of one network. Everything else about it follows from them.
 
     A bottleneck's 3x3 has `groups` x `base_width` channels for every 64 of its stage's width, and its first 1x1 has
-    them divided by `reduce_first`; `stride_in` names the convolution that strides. `dropout` is the share of features
-    that training drops before the classifier; without classes the network ends in its pooled features.
+    them divided by `reduce_first`; `stride_in` names the convolution that strides. `folded` networks are for inference:
+    each norm is in the kernel and the bias of its convolution, whatever `conv_bias` says. `dropout` is the share of
+    features that training drops before the classifier; without classes the network ends in its pooled features.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Architecture:
     reduce_first: int = 1
     stride_in: str = "conv2"
     conv_bias: bool = False
+    folded: bool = False
     bn_epsilon: float = BATCH_NORM_EPSILON
     dropout: float = 0.0
     num_classes: int = 1000
@@ -57,7 +59,7 @@ class Architecture:
     def __post_init__(self) -> None:
         expect_kind(str, name=self.name, block=self.block)
         expect_one_of(EXPANSION, block=self.block)
-        expect_kind(bool, se=self.se, conv_bias=self.conv_bias)
+        expect_kind(bool, se=self.se, conv_bias=self.conv_bias, folded=self.folded)
         expect_kind(float, bn_epsilon=self.bn_epsilon, dropout=self.dropout)
         expect(0 < self.bn_epsilon < 1, "bn_epsilon", "between 0 and 1", self.bn_epsilon)
         expect(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
@@ -110,7 +112,7 @@ class Architecture:
         widths = (self.in_channels, *self.stem.inner, self.stem.width or self.widths[0])
         strides = (self.stem.stride, *[1] * len(self.stem.inner))
         return tuple(
-            Convolution(inputs, outputs, self.stem.kernel, stride, bias=self.conv_bias)
+            Convolution(inputs, outputs, self.stem.kernel, stride, bias=self._conv_bias, folded=self.folded)
             for inputs, outputs, stride in zip(widths, widths[1:], strides, strict=False)
         )
 
@@ -151,14 +153,15 @@ class Architecture:
                     first_channels=mid_channels // self.reduce_first,
                     groups=self.groups,
                     stride_in=self.stride_in,
-                    conv_bias=self.conv_bias,
+                    conv_bias=self._conv_bias,
+                    folded=self.folded,
                     always_projects=self.shortcut.where == "blocks" or (self.shortcut.where == "stages" and index == 0),
                     shortcut_kernel=self.shortcut.kernel if stride != 1 else 1,
                     averages=self.shortcut.averages and stride != 1,
                     squeezed_channels=self._squeezed(out_channels),
                     se_bias=self.se and self.squeeze.bias,
                     relu_before_se=self.se and self.squeeze.after_relu,
-                    epsilon=self.bn_epsilon,
+                    epsilon=0.0 if self.folded else self.bn_epsilon,
                     stage=stage,
                     index=index,
                 )
@@ -174,6 +177,10 @@ class Architecture:
     def computes(self) -> tuple[object, ...]:
         """All that the logits depend on: two architectures that compute the same may differ in name and dropout."""
         return self.stem_convolutions, self.max_pool, tuple(self.blocks()), self.num_classes
+
+    @property
+    def _conv_bias(self) -> bool:
+        return self.conv_bias or self.folded
 
     def _mid_channels(self, width: int) -> int:
         return width * self.base_width // 64 * self.groups

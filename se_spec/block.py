@@ -26,6 +26,7 @@ class Block:
     groups: int = 1
     stride_in: str = "conv2"
     conv_bias: bool = False
+    folded: bool = False
     always_projects: bool = False
     shortcut_kernel: int = 1
     averages: bool = False
@@ -53,17 +54,18 @@ class Block:
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
+        how = {"bias": self.conv_bias, "folded": self.folded}
         if self.kind == "basic":
             return (
-                Convolution(self.in_channels, self.mid_channels, 3, self.stride, bias=self.conv_bias),
-                Convolution(self.mid_channels, self.out_channels, 3, bias=self.conv_bias),
+                Convolution(self.in_channels, self.mid_channels, 3, self.stride, **how),
+                Convolution(self.mid_channels, self.out_channels, 3, **how),
             )
         first_channels = self.first_channels or self.mid_channels
         strides = {"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}
         return (
-            Convolution(self.in_channels, first_channels, 1, strides["conv1"], bias=self.conv_bias),
-            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, bias=self.conv_bias),
-            Convolution(self.mid_channels, self.out_channels, 1, bias=self.conv_bias),
+            Convolution(self.in_channels, first_channels, 1, strides["conv1"], **how),
+            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **how),
+            Convolution(self.mid_channels, self.out_channels, 1, **how),
         )
 
     @property
@@ -77,4 +79,5 @@ class Block:
         if not self.projects:
             return None
         stride = 1 if self.averages else self.stride
-        return Convolution(self.in_channels, self.out_channels, self.shortcut_kernel, stride, bias=self.conv_bias)
+        sizes = self.in_channels, self.out_channels, self.shortcut_kernel, stride
+        return Convolution(*sizes, bias=self.conv_bias, folded=self.folded)

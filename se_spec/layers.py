@@ -16,7 +16,8 @@ last window needs, first window at 0 (Caffe, Cadene). `same`: as TensorFlow pads
 
 @dataclass(frozen=True)
 class Convolution:
-    """A square convolution, padded alike on every side so that stride 1 keeps the size."""
+    """A square convolution, padded alike on every side so that stride 1 keeps the size. A norm follows it, unless that
+    is `folded` into its kernel and bias."""
 
     in_channels: int
     out_channels: int
@@ -24,6 +25,7 @@ class Convolution:
     stride: int = 1
     groups: int = 1
     bias: bool = False
+    folded: bool = False
 
     @property
     def padding(self) -> int:
@@ -38,6 +40,16 @@ class Convolution:
     def side(self, side: int) -> int:
         """The side of its output."""
         return -(-side // self.stride)
+
+
+NARROW, WIDE = 16, 32
+"""Channels of a group below which XLA is slow on a CPU, and with which it is fast (benchmarks/RESULTS.md)."""
+
+
+def groups_as_one(channels: int, groups: int) -> int:
+    """How many neighbouring groups of so many channels are better computed as one, with zeros between them."""
+    most = min(groups, WIDE // channels) if channels < NARROW else 1
+    return next(number for number in range(most, 0, -1) if groups % number == 0)
 
 
 @dataclass(frozen=True)

@@ -144,5 +144,5 @@ def _normalised(layer: Layer, norm: Layer, convolution: Convolution, **place: in
     yield Parameter(layer, Role.CONVOLUTION, convolution.shape, **place)
     if convolution.bias:
         yield Parameter(layer, Role.CONVOLUTION_BIAS, (convolution.out_channels,), **place)
-    for role in NORM_ROLES:
+    for role in () if convolution.folded else NORM_ROLES:
         yield Parameter(norm, role, (convolution.out_channels,), **place)

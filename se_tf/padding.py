@@ -14,14 +14,19 @@ Margins = list[tuple[Any, Any]]
 
 @keras.saving.register_keras_serializable("se_tf")
 class Convolution(keras.layers.Conv2D):
-    """A convolution of (N, H, W, C) with half its kernel of zeros on every side."""
+    """A convolution of (N, H, W, C) with half its kernel of zeros on every side: at stride 1 that is `same`."""
 
     @property
     def margins(self) -> Margins:
-        return [(side // 2, side // 2) for side in self.kernel_size]
+        return [(0, 0) if self.padding == "same" else (side // 2, side // 2) for side in self.kernel_size]
 
     def call(self, inputs: KerasTensor) -> KerasTensor:
         return super().call(padded(inputs, self.margins, 0.0))
+
+    def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
+        """Narrow groups are computed together: TensorFlow leaves them to XLA, which is slow at them on a CPU."""
+        together = se_spec.groups_as_one(kernel.shape[2], self.groups)
+        return super().convolution_op(inputs, widened(kernel, self.groups, together))
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         return super().compute_output_shape(padded_shape(shape, self.margins))
@@ -48,6 +53,16 @@ class MaxPool(keras.layers.MaxPooling2D):
     def get_config(self) -> dict[str, Any]:
         config = keras.layers.Layer.get_config(self)
         return {**config, "alignment": self.pool.alignment}
+
+
+def widened(kernel: KerasTensor, groups: int, together: int) -> KerasTensor:
+    """A kernel (H, W, I, O) of groups, as one whose groups are `together` times as wide, with zeros between them."""
+    if together == 1:
+        return kernel
+    height, width, inputs, outputs = kernel.shape
+    apart = ops.reshape(kernel, (height, width, inputs, groups // together, together, outputs // groups))
+    blocks = ops.einsum("hwigmo,nm->hwnigmo", apart, ops.eye(together, dtype=kernel.dtype))
+    return ops.reshape(blocks, (height, width, together * inputs, outputs))
 
 
 def padded(images: KerasTensor, margins: Margins, value: float) -> KerasTensor:

@@ -24,9 +24,9 @@ class SEBasicBlock(ResidualBlock):
         dtype = self.dtype_policy
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
-        self.bn1 = batch_norm(block.epsilon, name="bn1", dtype=dtype)
+        self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(block.epsilon, zero=zero_init_residual, name="bn2", dtype=dtype)
+        self.bn2 = batch_norm(conv2, block.epsilon, zero=zero_init_residual, name="bn2", dtype=dtype)
         self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
@@ -50,11 +50,11 @@ class SEBottleneck(ResidualBlock):
         dtype = self.dtype_policy
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
-        self.bn1 = batch_norm(block.epsilon, name="bn1", dtype=dtype)
+        self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(block.epsilon, name="bn2", dtype=dtype)
+        self.bn2 = batch_norm(conv2, block.epsilon, name="bn2", dtype=dtype)
         self.conv3 = convolution(conv3, name="conv3", dtype=dtype)
-        self.bn3 = batch_norm(block.epsilon, zero=zero_init_residual, name="bn3", dtype=dtype)
+        self.bn3 = batch_norm(conv3, block.epsilon, zero=zero_init_residual, name="bn3", dtype=dtype)
         self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
@@ -94,7 +94,7 @@ class SEResNet(keras.Model):
         stem = {}
         for number, conv in enumerate(architecture.stem_convolutions, start=1):
             stem[f"conv{number}"] = convolution(conv, name=f"conv{number}", dtype=dtype)
-            stem[f"bn{number}"] = batch_norm(architecture.bn_epsilon, name=f"bn{number}", dtype=dtype)
+            stem[f"bn{number}"] = batch_norm(conv, architecture.bn_epsilon, name=f"bn{number}", dtype=dtype)
             stem[f"relu{number}"] = keras.layers.ReLU(name=f"relu{number}", dtype=dtype)
         maxpool = max_pool(architecture.max_pool, name="maxpool", dtype=dtype)
         stages = {}
@@ -175,6 +175,7 @@ def convolution(convolution: se_spec.Convolution, **kwargs: Any) -> Convolution:
         convolution.out_channels,
         convolution.kernel,
         strides=convolution.stride,
+        padding="same" if convolution.stride == 1 else "valid",
         groups=convolution.groups,
         use_bias=convolution.bias,
         kernel_initializer=keras.initializers.VarianceScaling(2, mode="fan_out", distribution="untruncated_normal"),
@@ -183,8 +184,12 @@ def convolution(convolution: se_spec.Convolution, **kwargs: Any) -> Convolution:
     )
 
 
-def batch_norm(epsilon: float, *, zero: bool = False, **kwargs: Any) -> BatchNorm:
-    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+def batch_norm(
+    convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **kwargs: Any
+) -> keras.layers.Layer:
+    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    if convolution.folded:
+        return identity(**kwargs)
     return BatchNorm(
         epsilon=epsilon,
         momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
@@ -227,7 +232,7 @@ def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
         return []
     return [
         convolution(block.projection, name="downsample_0", **kwargs),
-        batch_norm(block.epsilon, name="downsample_1", **kwargs),
+        batch_norm(block.projection, block.epsilon, name="downsample_1", **kwargs),
     ]
 
 

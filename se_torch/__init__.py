@@ -1,5 +1,6 @@
 """SELayer and SE-ResNet in PyTorch."""
 
+from se_torch.inference import fold_batchnorm, optimize_for_inference
 from se_torch.se_layer import SELayer
 from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet, create_model, list_models
 from se_torch.weights import from_file, load_weights, read_weights
@@ -10,8 +11,10 @@ __all__ = [
     "SELayer",
     "SEResNet",
     "create_model",
+    "fold_batchnorm",
     "from_file",
     "list_models",
     "load_weights",
+    "optimize_for_inference",
     "read_weights",
 ]

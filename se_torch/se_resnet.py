@@ -1,4 +1,7 @@
-"""SE-ResNet (arXiv 1709.01507, section 3.3), in PyTorch."""
+"""SE-ResNet (arXiv 1709.01507, section 3.3), in PyTorch.
+
+ReLUs and sums work in place, on what a norm, a convolution or a gate has just made: new memory costs more than they do.
+"""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -29,9 +32,9 @@ class SEBasicBlock(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = torch.relu(self.bn1(self.conv1(x)))
+        residual = torch.relu_(self.bn1(self.conv1(x)))
         residual = self.se(self.act(self.bn2(self.conv2(residual))))
-        return torch.relu(residual + self.downsample(self.pool(x)))
+        return torch.relu_(residual.add_(self.downsample(self.pool(x))))
 
 
 class SEBottleneck(nn.Module):
@@ -52,10 +55,10 @@ class SEBottleneck(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = torch.relu(self.bn1(self.conv1(x)))
-        residual = torch.relu(self.bn2(self.conv2(residual)))
+        residual = torch.relu_(self.bn1(self.conv1(x)))
+        residual = torch.relu_(self.bn2(self.conv2(residual)))
         residual = self.se(self.act(self.bn3(self.conv3(residual))))
-        return torch.relu(residual + self.downsample(self.pool(x)))
+        return torch.relu_(residual.add_(self.downsample(self.pool(x))))
 
 
 BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
@@ -93,7 +96,7 @@ class SEResNet(nn.Module):
         """The features that the first block takes."""
         x = images
         for number, _ in enumerate(self.architecture.stem_convolutions, start=1):
-            x = torch.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+            x = torch.relu_(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
         return self.maxpool(x)
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
@@ -149,8 +152,10 @@ def convolution(convolution: se_spec.Convolution) -> nn.Conv2d:
     return layer
 
 
-def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.BatchNorm2d:
-    """Batch normalisation after a convolution; `zero` starts its gain at zero instead of one."""
+def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.Module:
+    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    if convolution.folded:
+        return nn.Identity()
     layer = nn.BatchNorm2d(convolution.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
     nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
     return layer

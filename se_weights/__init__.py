@@ -17,6 +17,7 @@ from se_weights.errors import (
     WeightsError,
     WriteFailed,
 )
+from se_weights.folding import fold_batchnorm
 from se_weights.layouts import relayout
 from se_weights.manifests import Manifest, fingerprints, read_manifest
 from se_weights.notes import notes
@@ -46,6 +47,7 @@ __all__ = [
     "convert",
     "file_sha256",
     "fingerprints",
+    "fold_batchnorm",
     "notes",
     "read",
     "read_every_way",

@@ -22,6 +22,7 @@ from se_weights.checkpoint import Checkpoint
 from se_weights.convert import convert
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
 from se_weights.files import FORMATS, format_of, located
+from se_weights.folding import fold_batchnorm
 from se_weights.manifests import beside
 from se_weights.reading import file_sha256
 from se_weights.reorder import rgb_input, standard_classes
@@ -45,6 +46,7 @@ class Options:
     dtype: str | None = None
     rgb_input: bool = False
     standard_classes: bool = False
+    fold_batchnorm: bool = False
     manifest: bool = False
     force: bool = False
 
@@ -53,6 +55,7 @@ class Options:
         asked: list[tuple[bool, Change]] = [
             (self.rgb_input, rgb_input),
             (self.standard_classes, standard_classes),
+            (self.fold_batchnorm, fold_batchnorm),
         ]
         return [change for wanted, change in asked if wanted] + ([cast_to(self.dtype)] if self.dtype else [])
 

@@ -62,7 +62,9 @@ class _Growth:
                 return
         except ArchitectureError:
             return
-        told = {"shortcut": self.shortcut(), "conv_bias": self.has(Layer.STEM_CONVOLUTION, Role.CONVOLUTION_BIAS)}
+        biased = self.has(Layer.STEM_CONVOLUTION, Role.CONVOLUTION_BIAS)
+        folded = biased and not any(self.has(Layer.STEM_NORM, role) for role in NORM_ROLES)
+        told = {"shortcut": self.shortcut(), "conv_bias": biased and not folded, "folded": folded}
         for squeeze, num_classes in product(self.squeezes(), classes):
             try:
                 yield self.known.replace(**told, **squeeze, num_classes=num_classes)
@@ -91,7 +93,7 @@ class _Growth:
         numbers = range(1, self.last + 1)
         widths = [self.width(Layer.NORM, Layer.CONVOLUTION, **place, number=number) for number in numbers]
         width = widths[-1] // EXPANSION[self.known.block]
-        another = self.known.block == "basic" and self.has(Layer.NORM, Role.GAMMA, **place, number=3)
+        another = self.known.block == "basic" and self.width(Layer.NORM, Layer.CONVOLUTION, **place, number=3)
         if another or not all(widths) or not width:
             return False
         self.known = self.known.replace(widths=(width,))

@@ -25,7 +25,17 @@ from se_weights.recognise import Reading, nearest_readings, recognise, recognise
 from se_weights.refusals import refuse
 from se_weights.wrappers import Unwrapped, unwrap
 
-CARRIED = ("architecture", "dialect", "preprocessing", "reordered", "identified", "cast", "tool", "weights_sha256")
+CARRIED = (
+    "architecture",
+    "dialect",
+    "preprocessing",
+    "reordered",
+    "folded",
+    "identified",
+    "cast",
+    "tool",
+    "weights_sha256",
+)
 """What is taken over of the metadata that a file has; another tool's words are not ours to pass on."""
 
 

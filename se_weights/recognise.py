@@ -96,7 +96,7 @@ def _candidates(shapes: Shapes, dialect: Dialect, known: Architecture | str | No
 
 def _free(candidate: Architecture) -> dict[str, object]:
     """The facts that tensors tell even where the user names the architecture."""
-    free = ("stem", "squeeze", "conv_bias", "num_classes", "in_channels")
+    free = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
     where = {"where": candidate.shortcut.where}
     return {**{fact: getattr(candidate, fact) for fact in free}, "shortcut": where}
 

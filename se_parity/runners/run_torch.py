@@ -100,7 +100,7 @@ def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
         outputs: dict[str, NDArray] = {}
 
         def keep(path: str) -> Callable[..., None]:
-            return lambda module, inputs, output: outputs.update({path: array(output)})
+            return lambda module, inputs, output: outputs.update({path: array(output.clone())})  # it works in place
 
         hooks = [module.register_forward_hook(keep(path)) for path, module in _parts(model, paths).items()]
         try:

@@ -69,13 +69,15 @@ class Dialect:
 
     def completed(self, told: Architecture) -> Architecture | None:
         """The architecture with the facts that its tensors do not tell, or None where the code base has none such."""
-        hidden = self.hidden(told)
+        hidden = self.hidden(told) if self.carries_facts or not told.folded else None
         return None if hidden is None else told.replace(**hidden)
 
     def refuses(self, architecture: Architecture) -> str | None:
         """Why the code base could not run an architecture's weights as they are meant, where it could not."""
         if self.carries_facts:
             return None
+        if architecture.folded:
+            return f"its norms are folded into its convolutions, and {self.name} has no network without norms"
         completed = self.completed(architecture)
         if not completed:
             return f"{self.name} has no such network"

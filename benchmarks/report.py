@@ -1,0 +1,127 @@
+"""What was measured, as a page and as a plot."""
+
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import Times
+from benchmarks.targets import TARGETS, Target
+from benchmarks.workload import THREADS, WORKLOADS
+
+MATMUL = 2 * 2048**3
+"""Operations of the product that shows what the machine can do."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The times of each subject of each workload, and what ran."""
+
+    times: Mapping[str, Mapping[str, Times]]
+    versions: Mapping[str, str]
+    agreement: str = ""
+
+    def with_workload(self, name: str, times: Mapping[str, Times], versions: Mapping[str, str]) -> "Measured":
+        return replace(self, times={**self.times, name: times}, versions={**self.versions, **versions})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        times = {name: {subject: one.facts for subject, one in found.items()} for name, found in self.times.items()}
+        return {"versions": dict(self.versions), "agreement": self.agreement, "times": times}
+
+    @property
+    def targets(self) -> list[Target]:
+        """Those whose subjects were all measured."""
+        return [
+            target
+            for target in TARGETS
+            if target.workload in self.times and {target.subject, *target.peers} <= set(self.times[target.workload])
+        ]
+
+    def ratio(self, target: Target) -> float:
+        return target.ratio(self.times[target.workload])
+
+
+def page(measured: Measured, notes: str) -> str:
+    """RESULTS.md."""
+    parts = [
+        "# Speed, measured",
+        "Written by `python -m benchmarks` (`make bench`). Ratios of medians; the subjects of a workload ran in turn, "
+        "one step each, so that what slowed the machine slowed them all. "
+        "A step during which other processes took more than a tenth of the "
+        "processors was run again once, and the less disturbed one counts; the last column says how much they took.",
+        _machine(measured),
+        "## Targets",
+        "![ratios and targets](results.svg)",
+        _table(["workload", "", "beside", "ratio", "target", ""], [_target(measured, one) for one in measured.targets]),
+        measured.agreement,
+        "## Times",
+        *(_times(name, times) for name, times in measured.times.items()),
+        notes,
+    ]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _machine(measured: Measured) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(measured.versions.items()))
+    ceilings = [MATMUL / times["matmul"].median / 1e9 for times in measured.times.values() if "matmul" in times]
+    ceiling = f"; a float32 product of 2048 x 2048 ran at {median(ceilings):.0f} GFLOP/s" if ceilings else ""
+    return f"{_processor()}, {THREADS} threads{ceiling}. {versions}."
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", file.read_text()) if file.exists() else None
+    return found[1] if found else platform.processor()
+
+
+def _target(measured: Measured, target: Target) -> list[str]:
+    ratio = measured.ratio(target)
+    peer = min(target.peers, key=lambda peer: measured.times[target.workload][peer].median)
+    verdict = "met" if ratio <= target.limit else "**not met**"
+    return [target.workload, target.subject, peer, f"{ratio:.2f}", f"{target.limit:.2f}", verdict]
+
+
+def _times(name: str, times: Mapping[str, Times]) -> str:
+    workload = WORKLOADS[name]
+    rows = [
+        [
+            subject,
+            f"{one.median * 1e3:.0f} ms",
+            f"{one.spread:.0%}",
+            f"{min(one.steps) * 1e3:.0f} ms",
+            f"{one.first:.1f} s",
+            f"{median(one.others):.0%}",
+        ]
+        for subject, one in times.items()
+    ]
+    head = ["", "median", "spread", "least", "first step", "others"]
+    return f"**{name}**: {workload.network}, {workload.images}\n\n{_table(head, rows)}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plot(measured: Measured, path: Path) -> None:
+    """A bar a target, as long as the ratio, with the target as a mark on it."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    targets = measured.targets[::-1]
+    labels = [f"{target.workload}: {target.subject}" for target in targets]
+    ratios, limits = [measured.ratio(target) for target in targets], [target.limit for target in targets]
+    colours = ["#4a7" if ratio <= limit else "#c64" for ratio, limit in zip(ratios, limits, strict=True)]
+    figure, axes = pyplot.subplots(figsize=(9, 0.27 * len(targets) + 1))
+    axes.barh(labels, ratios, color=colours, height=0.7)
+    axes.plot(limits, labels, "k|", markersize=10, label="target")
+    axes.set_xlabel("time, as a share of the peer's")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
