@@ -26,6 +26,9 @@ from se_weights.refusals import refuse
 from se_weights.wrappers import Unwrapped, unwrap
 
 CARRIED = (
+    *("architecture", "dialect", "preprocessing", "tool"),
+    *("reordered", "folded", "identified", "cast", "weights_sha256"),
+)
     "architecture",
     "dialect",
     "preprocessing",
