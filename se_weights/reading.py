@@ -29,16 +29,6 @@ CARRIED = (
     *("architecture", "dialect", "preprocessing", "tool"),
     *("reordered", "folded", "identified", "cast", "weights_sha256"),
 )
-    "architecture",
-    "dialect",
-    "preprocessing",
-    "reordered",
-    "folded",
-    "identified",
-    "cast",
-    "tool",
-    "weights_sha256",
-)
 """What is taken over of the metadata that a file has; another tool's words are not ours to pass on."""
 
 
