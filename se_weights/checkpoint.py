@@ -54,20 +54,18 @@ class Checkpoint:
 def check(what: str, architecture: Architecture, weights: Weights) -> None:
     """Raise WeightMismatch, with the whole list, unless these are the architecture's weights, all floating-point."""
     differences = TORCH.differences(architecture, {name: np.shape(array) for name, array in weights.items()})
+    differences += not_floating({name: array.dtype for name, array in weights.items()})
     if differences:
         raise WeightMismatch(f"{what} does not hold the weights of {architecture.name}", differences)
-    expect_floating(what, {name: array.dtype for name, array in weights.items()})
 
 
-def expect_floating(what: str, dtypes: Mapping[str, np.dtype]) -> None:
-    """Raise WeightMismatch, with the whole list, unless all types are floating-point."""
-    differences = [
+def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:
+    """A line for each type that is not floating-point."""
+    return [
         f"! {name} expected a floating-point type, found {dtype}"
         for name, dtype in dtypes.items()
         if not (np.issubdtype(dtype, np.floating) or dtype == ml_dtypes.bfloat16)
     ]
-    if differences:
-        raise WeightMismatch(f"{what} does not hold weights", differences)
 
 
 def tensor_sha256(array: NDArray) -> str:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from se_spec import Architecture, ArchitectureError
 from se_weights.casting import CAST, parse_losses
-from se_weights.checkpoint import Checkpoint, expect_floating
+from se_weights.checkpoint import Checkpoint, not_floating
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, UnsupportedFormat, escaped
+from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
 from se_weights.files import Format, Stored, opened
 from se_weights.files.limits import FACTS
 from se_weights.growth import Shapes
@@ -90,9 +90,9 @@ def _read(
 def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Future[str]) -> Checkpoint:
     """What a reading makes of a file, with what is known of it."""
     places = reading.dialect.places(reading.architecture)
-    expect_floating(
-        str(path), {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
-    )
+    types = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
+    if differences := not_floating(types):
+        raise WeightMismatch(f"{path} does not hold weights", differences)
     weights = {
         parameter.name: _own(relayout(_native(place.join(unwrapped.tensors)), place.axes, parameter.axes, copy=False))
         for parameter, place in places.items()
