@@ -32,10 +32,8 @@ SWEEP = pytest.mark.sweep
 FRAMED = list(product(CASES, [".npz", ".hf", ".keras"]))
 """What `.keras`, which only Keras writes, is made of; test_files.py has it in every run."""
 
-FRAMES = pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case == "deep stem" else SWEEP) for case in CASES]
-)
-"""Where models are slow to make: test_files.py has the basic and the bottleneck one, the deep stem's is grouped too."""
+FRAMES = pytest.mark.parametrize("case", [pytest.param(case, marks=SWEEP) for case in CASES])
+"""Where models are slow to make: test_files.py has the basic and the bottleneck one in every run."""
 
 
 @cache

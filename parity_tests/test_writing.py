@@ -25,12 +25,12 @@ SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 SWEEP = pytest.mark.sweep
 
 WALKS = [Case(".npz", earlier=True, force=True), Case(".hf", earlier=True, force=True)]
-"""Taken by every run at each line, when it is first run and last; the sweep takes them every time that it is run."""
+"""Taken by every run at each line, when it is first run and last; the sweep takes one every time that it is run."""
 
 EVERY_WALK = [
     Case(suffix, earlier, earlier or force, nameless)
     for suffix in SUFFIXES
-    for earlier, force in ((False, False), (False, True), (True, True))
+    for earlier, force in ((False, False), (True, True))
     for nameless in (True, False)
     if nameless or suffix == ".npz"
 ]
@@ -40,7 +40,7 @@ EVERY_WALK = [
 @pytest.mark.parametrize(
     ("case", "whole"),
     [(case, False) for case in WALKS]
-    + [pytest.param(case, True, marks=SWEEP) for case in WALKS]
+    + [pytest.param(WALKS[0], True, marks=SWEEP)]
     + [pytest.param(case, False, marks=SWEEP) for case in EVERY_WALK if case not in WALKS],
     ids=lambda value: ("all" if value else "first and last") if isinstance(value, bool) else str(value),
 )
@@ -187,7 +187,7 @@ def _write(seed: int, target: Path, force: bool) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("suffix", [".npz", ".hf"])
-@pytest.mark.parametrize("rounds", [12, pytest.param(300, marks=SWEEP)])
+@pytest.mark.parametrize("rounds", [12, pytest.param(60, marks=SWEEP)])
 def test_of_two_writers_at_once_one_wins_or_with_force_both_succeed(tmp_path, suffix, force, rounds):
     whole = {weights_sha256(tiny(seed).weights) for seed in (1, 2)}
     for codes, left, held in apart(race, tmp_path, suffix, force, rounds):

@@ -86,6 +86,8 @@ def run() -> None:
         click.echo("se-resnet: " + "\n".join(lines), err=True)
         _say_as_json(error, message, reason, status)
         sys.exit(status)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is over, and only Python itself has still to end
 
 
 def _say_as_json(error: Exception, message: str, reason: str, status: int) -> None:

@@ -6,10 +6,12 @@ journal becomes `results.jsonl`, a line an item in the order of the sources: the
 interrupted.
 """
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -331,7 +333,8 @@ def _convert(
     describe: Callable[[Exception], tuple[int, str]],
     answer: Connection,
 ) -> None:
-    """One item, in its own process."""
+    """One item, in its own process. An interrupt is the parent's affair, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     target = Path(out, item.target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -353,11 +356,11 @@ def _convert(
             "target_sha256": file_sha256(target),
             **({"manifest_sha256": file_sha256(beside(target))} if options.manifest else {}),
         }
-        answer.send(_result(item, options, 0, "ok", "converted", **facts))
-    except KeyboardInterrupt:
-        return
+        result = _result(item, options, 0, "ok", "converted", **facts)
     except Exception as error:
-        answer.send(_result(item, options, *describe(error), str(error)))
+        result = _result(item, options, *describe(error), str(error))
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
+        answer.send(result)
 
 
 def _result(item: Item, options: Options, status: int, reason: str, message: str, **facts: Any) -> Result:

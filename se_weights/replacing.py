@@ -126,6 +126,8 @@ def _alive(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
+    with contextlib.suppress(OSError):  # one that was killed has its number until it is waited for
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 

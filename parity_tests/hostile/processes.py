@@ -40,10 +40,14 @@ def reads(number):
     except OSError:
         return False
     return any(link.endswith("weights.safetensors") for link in links)
-process = begin()
-while process.poll() is None and not reads(process.pid):
-    time.sleep(0.001)
-process.send_signal(signal.SIGINT)
+while True:
+    process = begin()
+    while process.poll() is None and not reads(process.pid):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    if process.wait():
+        break
+    pathlib.Path("target.safetensors").unlink()  # it had ended before
 end(process)
 """
 
