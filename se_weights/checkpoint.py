@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from se_spec import Architecture
 from se_weights.dialects import TORCH
 from se_weights.errors import WeightMismatch
+from se_weights.layouts import in_order
 from se_weights.preprocessing import Preprocessing
+from se_weights.threads import for_each
 
 Weights = Mapping[str, NDArray]
 """Arrays by canonical name, on canonical axes."""
@@ -36,8 +37,7 @@ class Checkpoint:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """The hash of each tensor, counted once: the weights of a checkpoint are not changed, but replaced."""
-        with ThreadPoolExecutor() as threads:  # hashlib lets other threads run
-            return dict(zip(self.weights, threads.map(tensor_sha256, self.weights.values()), strict=True))
+        return dict(zip(self.weights, for_each(tensor_sha256, self.weights.values()), strict=True))
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -70,7 +70,7 @@ def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:
 
 def tensor_sha256(array: NDArray) -> str:
     """The hash of an array's type, shape and little-endian bytes in C order, whatever file it lay in."""
-    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    little = in_order(array.astype(array.dtype.newbyteorder("<"), copy=False))
     digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
     digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

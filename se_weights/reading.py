@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -23,6 +22,7 @@ from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.recognise import Reading, nearest_readings, recognise, recognise_every_way
 from se_weights.refusals import refuse
+from se_weights.threads import beside
 from se_weights.wrappers import Unwrapped, unwrap
 
 CARRIED = (
@@ -82,12 +82,13 @@ def _read(
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
         told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
         readings = recognising(str(path), shapes, _candidates(file_format, told), architecture or recorded)
-        with ThreadPoolExecutor(1) as hashing:  # beside the reading: hashlib lets other threads run
-            sha256 = hashing.submit(file_sha256, path)
+        with beside(partial(file_sha256, path)) as sha256:
             return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
 
 
-def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Future[str]) -> Checkpoint:
+def _checkpoint(
+    path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Callable[[], str]
+) -> Checkpoint:
     """What a reading makes of a file, with what is known of it."""
     places = reading.dialect.places(reading.architecture)
     types = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
@@ -102,7 +103,7 @@ def _checkpoint(path: Path, stored: Stored, unwrapped: Unwrapped, reading: Readi
         "preprocessing": preprocessing.text if preprocessing else "",
         **{key: text for key, text in stored.metadata.items() if key in CARRIED},
         "source": escaped(path.name),
-        "source_sha256": sha256.result(),
+        "source_sha256": sha256(),
         "source_dialect": reading.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
         "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.left))),

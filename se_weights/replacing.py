@@ -71,7 +71,7 @@ def _nameless(path: Path, replace: bool) -> Iterator[Path]:
             _link(whole, hidden if replace else path)
             if replace:
                 hidden.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         os.close(handle)
 
@@ -81,12 +81,12 @@ def _named(path: Path, replace: bool) -> Iterator[Path]:
     with _hidden(path) as hidden:
         hidden.touch(exist_ok=False)
         yield hidden
-        _sync(hidden)
+        sync(hidden)
         if replace:
             hidden.replace(path)
         else:
             _link(hidden, path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -94,9 +94,9 @@ def _folder(path: Path, replace: bool) -> Iterator[Path]:
     with _hidden(path) as hidden:
         yield hidden
         for inner in [*hidden.rglob("*"), hidden]:
-            _sync(inner)
+            sync(inner)
         _replace_folder(hidden, path) if replace else _move(hidden, path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -182,7 +182,8 @@ def _exists(path: Path) -> TargetExists:
     return TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -15,10 +15,11 @@ from se_weights.checkpoint import Checkpoint, check
 from se_weights.dialects import DIALECTS, Dialect, Place
 from se_weights.errors import AmbiguousDialect, TargetExists, UnsupportedFormat, WeightMismatch, WriteFailed
 from se_weights.files import Format, Stored, Tensor, format_of, huggingface
-from se_weights.layouts import relayout, relayout_shape
+from se_weights.layouts import in_order, relayout, relayout_shape
 from se_weights.reading import known_dialect
 from se_weights.recognise import recognise
-from se_weights.replacing import appearing
+from se_weights.replacing import appearing, sync
+from se_weights.threads import beside
 
 TOOL = f"se-resnet {__version__}"
 
@@ -51,7 +52,7 @@ def write(
     with appearing(path, folder=file_format.folder, replace=force) as temporary:
         assert file_format.write
         file_format.write(temporary, stored)
-        with (file_format.reopen or file_format.open)(temporary) as found:
+        with beside(partial(sync, temporary)), (file_format.reopen or file_format.open)(temporary) as found:
             _expect_same(found, stored, path)
 
 
@@ -91,7 +92,7 @@ def _shape(parameter: Parameter, place: Place) -> tuple[int, ...]:
 
 
 def _laid_out(array: NDArray, parameter: Parameter, place: Place, number: int) -> NDArray:
-    return np.ascontiguousarray(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
+    return in_order(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
 
 
 def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
@@ -145,5 +146,5 @@ def _same_bits(one: NDArray, other: NDArray) -> bool:
     return (
         one.dtype == other.dtype
         and one.shape == other.shape
-        and np.array_equal(np.ascontiguousarray(one).view(bits), np.ascontiguousarray(other).view(bits))
+        and np.array_equal(in_order(one).view(bits), in_order(other).view(bits))
     )

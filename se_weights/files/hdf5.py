@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
@@ -97,8 +98,7 @@ def _bfloat16(name: str, dtype: np.dtype) -> np.dtype:
 
 
 def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
-    file.seek(offset)
-    values = np.fromfile(file, tensor.dtype, tensor.nbytes // tensor.dtype.itemsize)
+    values = values_at(file, offset, tensor.dtype, prod(tensor.shape))
     if values.nbytes != tensor.nbytes:
         raise refuse("hdf5.damaged", f"it ends before {offset + tensor.nbytes}, where values end")
     return values

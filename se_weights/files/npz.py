@@ -65,8 +65,8 @@ def _tensor(archive: Archive, record: str) -> Tensor:
     return tensor
 
 
-def _array(content: bytes | bytearray, begin: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> NDArray:
-    return np.frombuffer(content, dtype, offset=begin).reshape(shape, order="F" if fortran else "C")
+def _array(content: NDArray, begin: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> NDArray:
+    return content[begin:].view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def write(path: Path, stored: Stored) -> None:

@@ -10,6 +10,7 @@ import pickletools
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from se_weights.errors import WeightsError
 from se_weights.files.limits import DEPTH, NAME, NODES
 from se_weights.refusals import refuse
 
@@ -44,18 +45,19 @@ def globals_of(file: BinaryIO) -> list[str]:
     names = []
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):
-            where = f"{opcode.name} at offset {(position or begin) - begin}"
+            name = opcode.name
+            stack.where = name, (position or begin) - begin
             if count > NODES:
-                raise refuse("pickle.size", f"{where} comes after {NODES:,} others")
-            if opcode.name not in DATA:
-                raise refuse("pickle.opcode", where)
-            if isinstance(argument, int) and argument.bit_length() > LONGEST_INTEGER:
-                raise refuse("pickle.damaged", f"{where} has a number of {argument.bit_length():,} bits")
-            if opcode.name in PUT and int(argument or 0) > count:
-                raise refuse("pickle.damaged", f"{where} remembers number {argument:,} of fewer")
-            if opcode.name == "GLOBAL":
+                raise stack.refuse("pickle.size", f"comes after {NODES:,} others")
+            if name not in DATA:
+                raise stack.refuse("pickle.opcode")
+            if type(argument) is int and argument.bit_length() > LONGEST_INTEGER:
+                raise stack.refuse("pickle.damaged", f"has a number of {argument.bit_length():,} bits")
+            if name in PUT and int(argument or 0) > count:
+                raise stack.refuse("pickle.damaged", f"remembers number {argument:,} of fewer")
+            if name == "GLOBAL":
                 names.append(str(argument))
-            stack.step(opcode, argument, where)
+            stack.step(opcode, argument)
     except (ValueError, OverflowError, UnicodeError, MemoryError) as error:
         raise refuse("pickle.damaged", str(error)) from error
     return names
@@ -70,6 +72,10 @@ class _Object:
     long: bool = False
 
 
+LEAF = _Object()
+"""A number, a name or a short text, of which most of a pickle consists."""
+
+
 class _Stack:
     """What the unpickler has on its stack, where None is a mark, and in its memo."""
 
@@ -78,22 +84,29 @@ class _Stack:
         self.memo: dict[int, _Object] = {}
         self.given = 0
         """Objects that calls were given, each of which may copy them."""
+        self.where = "", 0
+        """The instruction, and the byte that it stands at."""
 
-    def step(self, opcode: Any, argument: Any, where: str) -> None:
+    def refuse(self, reason: str, detail: str = "") -> WeightsError:
+        return refuse(reason, f"{self.where[0]} at offset {self.where[1]} {detail}".strip())
+
+    def step(self, opcode: Any, argument: Any) -> None:
         name = opcode.name
         if name == "MEMOIZE":
-            self.memo[len(self.memo)] = self._top(where)
+            self.memo[len(self.memo)] = self._top()
         elif name in PUT:
-            self.memo[argument] = self._top(where)
+            self.memo[argument] = self._top()
         elif name in GET:
-            self._recall(argument, where)
+            self._recall(argument)
+        elif not opcode.stack_before and _is_small(argument):
+            self.objects.append(LEAF)
         else:
-            taken = self._take(opcode.stack_before, where)
+            taken = self._take(opcode.stack_before)
             made = self._made(name, argument, taken)
             if made.depth > DEPTH:
-                raise refuse("pickle.depth", f"{where} is {made.depth} levels deep")
+                raise self.refuse("pickle.depth", f"is {made.depth} levels deep")
             if max(made.size, self.given) > NODES:
-                raise refuse("pickle.size", f"{where} refers to more than {NODES:,} objects")
+                raise self.refuse("pickle.size", f"refers to more than {NODES:,} objects")
             self.objects += [None if kind is pickletools.markobject else made for kind in opcode.stack_after]
 
     def _made(self, name: str, argument: Any, taken: list[_Object]) -> _Object:
@@ -107,19 +120,19 @@ class _Stack:
         self.given += size if name in CALL else 0
         return made
 
-    def _recall(self, number: int, where: str) -> None:
+    def _recall(self, number: int) -> None:
         if number not in self.memo:
-            raise refuse("pickle.damaged", f"{where} recalls number {number:,}, which it never remembered")
+            raise self.refuse("pickle.damaged", f"recalls number {number:,}, which it never remembered")
         if self.memo[number].long:
-            raise refuse("pickle.size", f"{where} refers again to a text of more than {NAME:,} letters")
+            raise self.refuse("pickle.size", f"refers again to a text of more than {NAME:,} letters")
         self.objects.append(self.memo[number])
 
-    def _top(self, where: str) -> _Object:
+    def _top(self) -> _Object:
         if not self.objects or self.objects[-1] is None:
-            raise refuse("pickle.damaged", f"{where} finds nothing to remember")
+            raise self.refuse("pickle.damaged", "finds nothing to remember")
         return self.objects[-1]
 
-    def _take(self, kinds: list[Any], where: str) -> list[_Object]:
+    def _take(self, kinds: list[Any]) -> list[_Object]:
         """What an instruction takes from the stack, the last first."""
         taken: list[_Object] = []
         for kind in reversed(kinds):
@@ -128,7 +141,11 @@ class _Stack:
                     taken.append(item)
                     self.objects.pop()
             elif not self.objects or (self.objects[-1] is None) != (kind is pickletools.markobject):
-                raise refuse("pickle.damaged", f"{where} finds too little on the stack")
+                raise self.refuse("pickle.damaged", "finds too little on the stack")
             else:
                 taken += [item] if (item := self.objects.pop()) is not None else []
         return taken
+
+
+def _is_small(argument: Any) -> bool:
+    return isinstance(argument, int | float) or (isinstance(argument, str | bytes) and len(argument) < LINE)

@@ -7,21 +7,29 @@ Layouts: torch 2.13, torch/serialization.py and torch/_utils.py.
 import json
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
 from se_weights.files.limits import PICKLE
 from se_weights.files.pickling import pickle_state_dict
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, bytes_of
-from se_weights.files.unpickling import STORAGES, Storage, StorageType, leaves, state_metadata, unpickle
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, bytes_of, values_at
+from se_weights.files.unpickling import (
+    STORAGES,
+    Storage,
+    Storages,
+    StorageType,
+    leaves,
+    state_metadata,
+    unpickle,
+    unpickle_our_own,
+)
 from se_weights.files.zipped import Archive, opened
 from se_weights.refusals import refuse
 
@@ -53,7 +61,13 @@ def open_pth(path: Path) -> Iterator[Stored]:
             yield _stacked(file)
 
 
-def _zipped(archive: Archive) -> Stored:
+@contextmanager
+def reopen_pth(path: Path) -> Iterator[Stored]:
+    with opened(path) as archive:
+        yield _zipped(archive, unpickle_our_own)
+
+
+def _zipped(archive: Archive, unpickling: Callable[[BinaryIO, Storages], Any] = unpickle) -> Stored:
     root = _root(archive)
     if archive.records[f"{root}/data.pkl"].size > PICKLE:
         raise refuse("pickle.size", f"it is declared with {archive.records[f'{root}/data.pkl'].size:,} bytes")
@@ -66,10 +80,10 @@ def _zipped(archive: Archive) -> Stored:
         if archive.records[name].size != count * kind.dtype.itemsize:
             found = f"{archive.records[name].size} bytes are there"
             raise refuse("torch.storage", f"{name}: {count} values of {kind.dtype} are declared, and {found}")
-        return Storage(kind.dtype, count, lambda: np.frombuffer(archive.read(name), kind.dtype))
+        return Storage(kind.dtype, count, lambda: archive.read(name).view(kind.dtype))
 
-    content = BytesIO(archive.read(f"{root}/data.pkl"))
-    tree = unpickle(content, storage)
+    content = BytesIO(archive.read(f"{root}/data.pkl").data)
+    tree = unpickling(content, storage)
     if rest := content.read():
         raise refuse("pickle.damaged", f"{len(rest)} bytes follow its end")
     tensors = leaves(tree)
@@ -108,7 +122,7 @@ def _stacked(file: BinaryIO) -> Stored:
     def storage(kind: StorageType, key: str, count: int) -> Storage:
         if declared.setdefault(key, (kind, count)) != (kind, count):
             raise refuse("torch.storage", f"the storage {key} is declared twice, in two ways")
-        return Storage(kind.dtype, count, lambda: _values(file, begins[key], kind.dtype, count))
+        return Storage(kind.dtype, count, lambda: values_at(file, begins[key], kind.dtype, count))
 
     tree = unpickle(file, storage)
     keys = unpickle(file, _no_storage)
@@ -125,11 +139,6 @@ def _stacked(file: BinaryIO) -> Stored:
             raise refuse("torch.storage", f"the storage {key} of {count} values reaches past the end of the file")
         file.seek(end)
     return Stored(leaves(tree), state_metadata(tree), training=True)
-
-
-def _values(file: BinaryIO, begin: int, dtype: np.dtype, count: int) -> NDArray:
-    file.seek(begin)
-    return np.fromfile(file, dtype, count)
 
 
 def _size(file: BinaryIO) -> int:
@@ -174,5 +183,6 @@ PTH = Format(
     ALL_FLOATS,
     open_pth,
     write,
+    reopen=reopen_pth,
     signatures=("zip", "pickle"),
 )

@@ -15,11 +15,10 @@ from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from se_weights.files.documents import NameTwice, expect_texts, parse_object
 from se_weights.files.limits import HEADER, RANK, TENSORS
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, bytes_of
+from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, bytes_of, values_at
 from se_weights.refusals import refuse
 
 TYPES: dict[str, np.dtype] = {
@@ -113,12 +112,7 @@ def _tensor(file: BinaryIO, name: str, entry: Mapping[str, Any], offset: int, sp
     if prod(shape) * dtype.itemsize != count:
         needed = f"the shape {shape} of {entry['dtype']} needs {prod(shape) * dtype.itemsize} bytes"
         raise refuse("tensor.size", f"{name}: {needed}, and {count} are there")
-    return Tensor(dtype, shape, lambda: _load(file, offset, count, dtype).reshape(shape))
-
-
-def _load(file: BinaryIO, offset: int, count: int, dtype: np.dtype) -> NDArray:
-    file.seek(offset)
-    return np.fromfile(file, dtype, count // dtype.itemsize)
+    return Tensor(dtype, shape, lambda: values_at(file, offset, dtype, prod(shape)).reshape(shape))
 
 
 def write(path: Path, stored: Stored) -> None:

@@ -4,17 +4,21 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import prod
+from os import preadv
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from se_weights.layouts import in_order
 
 
 @dataclass(frozen=True)
 class Tensor:
     """A tensor as a file declares it, or as one is to hold it. Its values are read, or made, when asked for.
 
-    What `load` gives of a file is read-only, or nobody else's.
+    What `load` gives of a file is read-only, or nobody else's. Several threads may load at once.
     """
 
     dtype: np.dtype
@@ -66,7 +70,19 @@ class Format:
 
 def bytes_of(array: NDArray) -> memoryview:
     """The bytes of an array in C order, without a copy where they lie so."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return in_order(array).reshape(-1).view(np.uint8).data
+
+
+def values_at(file: BinaryIO, offset: int, dtype: np.dtype, count: int) -> NDArray:
+    """So many values from a place in an open file, whose own position does not move: several threads may ask at once.
+
+    Where the file ends before, they are fewer.
+    """
+    values = np.empty(count, dtype)
+    rest = bytes_of(values)
+    while rest and (length := preadv(file.fileno(), [rest], offset)):
+        offset, rest = offset + length, rest[length:]
+    return values[: count - -(-len(rest) // dtype.itemsize)]
 
 
 FLOATS = ("float16", "float32", "float64")

@@ -67,14 +67,19 @@ def unpickle(file: BinaryIO, storages: Storages) -> Any:
         raise refuse("pickle.module", "it names classes of torch.nn.modules")
     end = file.tell()
     file.seek(begin)
+    tree = unpickle_our_own(file, storages)
+    file.seek(end)
+    return tree
+
+
+def unpickle_our_own(file: BinaryIO, storages: Storages) -> Any:
+    """The tree in a pickle that this process wrote, without a look at it before."""
     try:
-        tree = _Unpickler(file, storages).load()
+        return _Unpickler(file, storages).load()
     except WeightsError:
         raise
     except Exception as error:  # whatever a call with hostile arguments may raise
         raise refuse("pickle.damaged", f"{type(error).__name__}: {error}") from error
-    file.seek(end)
-    return tree
 
 
 class _Unpickler(pickle.Unpickler):

@@ -3,6 +3,7 @@
 `zipfile` of Python 3.11 has no check for records that share bytes (CVE-2024-0450), and believes what a directory says.
 """
 
+import os
 import stat
 import struct
 import zipfile
@@ -13,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from se_weights.files.limits import BOMB, HEADER, NAME
+from se_weights.files.stored import values_at
 from se_weights.refusals import refuse
 
 DIRECTORY = 8 * 2**20
@@ -63,14 +68,13 @@ class Archive:
         if reached > begin:
             raise refuse("zip.overlap", f"the last record ends at {reached}, inside the directory at {begin}")
 
-    def read(self, name: str) -> bytearray:
-        """The whole content of a record, checked."""
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """The whole content of a record, checked. Several threads may read at once."""
         record = self.records[name]
         if record.deflated:
-            return bytearray().join(self.pieces(name))
-        content = bytearray(record.size)
-        self.file.seek(record.offset)
-        _expect_recorded(record, self.file.readinto(content), zlib.crc32(content))  # type: ignore[attr-defined]
+            return np.frombuffer(bytearray().join(self.pieces(name)), np.uint8)
+        content = values_at(self.file, record.offset, np.dtype(np.uint8), record.size)
+        _expect_recorded(record, content.size, zlib.crc32(content.data))
         return content
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -86,38 +90,39 @@ class Archive:
         _expect_recorded(record, size, crc)
 
     def _unpacked(self, record: Record) -> Iterator[bytes]:
-        self.file.seek(record.offset)
-        left, waiting = record.packed, b""
         if not record.deflated:
-            while left and (piece := self.file.read(min(left, PIECE))):
-                left -= len(piece)
-                yield piece
+            yield from self._packed(record)
             return
         unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            while not unpacking.eof and (waiting or left):
-                packed = waiting or self.file.read(min(left, PIECE))
-                left -= 0 if waiting else len(packed)
-                yield unpacking.decompress(packed, PIECE)
-                waiting = unpacking.unconsumed_tail
-                if not packed:
-                    break
+            for packed in self._packed(record):
+                while packed and not unpacking.eof:
+                    yield unpacking.decompress(packed, PIECE)
+                    packed = unpacking.unconsumed_tail
+            while not unpacking.eof and (piece := unpacking.decompress(b"", PIECE)):
+                yield piece
         except zlib.error as error:
             raise refuse("zip.crc", f"{record.name} cannot be unpacked: {error}") from error
 
-    def read_document(self, name: str) -> bytearray:
+    def _packed(self, record: Record) -> Iterator[bytes]:
+        """What lies in the file, piece by piece; less, where that ends before."""
+        reached, end = record.offset, record.offset + record.packed
+        while reached < end and (piece := os.pread(self.file.fileno(), min(end - reached, PIECE), reached)):
+            reached += len(piece)
+            yield piece
+
+    def read_document(self, name: str) -> bytes:
         """The content of a record that is no larger than a document may be."""
         if self.records[name].size > HEADER:
             raise refuse("file.bomb", f"{name} is declared with {self.records[name].size:,} bytes")
-        return self.read(name)
+        return self.read(name).tobytes()
 
     def begin(self, name: str, count: int) -> bytes:
         """At most so many bytes from the beginning of a record, unchecked."""
         record = self.records[name]
         if record.deflated:
             return next(self._unpacked(record), b"")[:count]
-        self.file.seek(record.offset)
-        return self.file.read(min(record.packed, count))
+        return os.pread(self.file.fileno(), min(record.packed, count), record.offset)
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""Work on one file in several threads: reading, hashing, copying and comparing all let other threads run.
+
+A batch converts as many files at a time as there are processors, and each of them alone: there `ONE_THREAD` is set.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+ONE_THREAD: ContextVar[bool] = ContextVar("ONE_THREAD", default=False)
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results for all items, in their order, made in as many threads as there are processors.
+
+    A thread takes every n-th item: one that is given item by item waits longer than it works.
+    """
+    count = 1 if ONE_THREAD.get() else processors()
+    items = list(items)
+    results: list[Any] = [None] * len(items)
+
+    def work(first: int) -> None:
+        for number in range(first, len(items), count):
+            results[number] = function(items[number])
+
+    if count == 1:
+        work(0)
+    else:
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(work, range(count)))
+    return results
+
+
+@contextmanager
+def beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """Begin something beside what follows; what this gives waits for it."""
+    if ONE_THREAD.get():
+        yield function
+        return
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(function)
+        yield future.result
