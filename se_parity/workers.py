@@ -36,6 +36,9 @@ ON_GPU = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
 
 FRAMEWORKS = tuple(ENVIRONMENTS)
 
+NAMES = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
+"""What a person calls them."""
+
 
 class WorkerFailed(Exception):
     """A worker could not do what it was asked; `kind` is the name of the error on its side."""
