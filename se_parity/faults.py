@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-import ml_dtypes  # noqa: F401  lets numpy know bfloat16 by name
+import ml_dtypes
 import numpy as np
+from numpy.typing import DTypeLike
 
 from se_parity.operation import Operation
 from se_parity.oracle import Array
@@ -81,7 +82,7 @@ def kept_bits(bits: int, array: Array) -> Array:
     return np.ldexp(np.round(mantissa * 2.0 ** (bits + 1)) / 2.0 ** (bits + 1), exponent)
 
 
-def stored(dtype: str, operation: Operation) -> Array | None:
+def stored(dtype: DTypeLike, operation: Operation) -> Array | None:
     return operation.redone({word: array.astype(dtype).astype(np.float64) for word, array in operation.weights.items()})
 
 
@@ -157,8 +158,8 @@ FAULTS = (
     Fault("kernel missing", CONVOLUTION, partial(reset, {"weight": 0.0})),
     Fault("a square matrix not transposed", DENSE, _transposed((1, 0))),
     Fault("bias missing", (*CONVOLUTION, *DENSE), partial(reset, {"bias": 0.0})),
-    Fault("weights kept in float16", (*NORM, *CONVOLUTION, *DENSE), partial(stored, "float16")),
-    Fault("weights kept in bfloat16", (*NORM, *CONVOLUTION, *DENSE), partial(stored, "bfloat16")),
+    Fault("weights kept in float16", (*NORM, *CONVOLUTION, *DENSE), partial(stored, np.float16)),
+    Fault("weights kept in bfloat16", (*NORM, *CONVOLUTION, *DENSE), partial(stored, ml_dtypes.bfloat16)),
     Fault("TF32", (*CONVOLUTION, *DENSE), partial(rounded_operands, 10)),
     Fault("bfloat16 products", (*CONVOLUTION, *DENSE), partial(rounded_operands, 7)),
     Fault("no ReLU in the excitation", ("relu",), input_itself, r".*\.se\.relu"),
