@@ -12,10 +12,10 @@ from parity_tests.training_mutants import TRAINING_MUTANTS
 from se_parity import Case, Worker, compare, sample_images, trained_like_weights
 from se_parity.case import Truth, truth
 from se_parity.explain import explain
+from se_parity.explain_training import explain_training
 from se_parity.localise import judge
 from se_parity.recipe import Recipe
 from se_parity.training import TrainingTruth, check_training, training_truth
-from se_parity.training_faults import explain_training
 
 PLANTED = "parity_tests.planted_worker"
 

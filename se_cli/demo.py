@@ -8,7 +8,8 @@ from rich.table import Table
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_demo.run import FRAMEWORKS, STEPS, Demo, facts, run
+from se_demo.run import STEPS, Demo, facts, run
+from se_parity.workers import NAMES
 
 
 @click.command("demo")
@@ -39,7 +40,7 @@ def _lines(demo: Demo, page: Path) -> list[str | Table]:
         rows.append(
             (
                 evaluation.file,
-                FRAMEWORKS[evaluation.framework],
+                NAMES[evaluation.framework],
                 f"{evaluation.accuracy:.2%}",
                 str(evaluation.labels_that_differ),
                 f"{evaluation.float32.largest:.1e}",

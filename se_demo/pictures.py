@@ -1,30 +1,18 @@
 """The pictures of the demo's report, as SVG text."""
 
-from io import StringIO
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from se_demo.run import FRAMEWORKS, READERS, Demo
-
-COLOURS = {"torch": "#d1495b", "tf": "#edae49", "flax": "#00798c"}
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "se-resnet",
-}
+from se_demo.run import READERS, Demo
+from se_parity.drawing import COLOURS, drawn
+from se_parity.workers import NAMES
 
 
 def pictures(demo: Demo) -> dict[str, str]:
     """Every picture by the name that the page calls it by."""
-    drawn = {"samples": samples, "curve": curve, "differences": differences, "gates": gates}
-    with matplotlib.rc_context(STYLE):
-        return {name: _svg(draw(demo)) for name, draw in drawn.items()}
+    return drawn({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
 
 
 def samples(demo: Demo) -> Figure:
@@ -73,7 +61,7 @@ def differences(demo: Demo) -> Figure:
             histtype="step",
             color=COLOURS[framework],
             linewidth=1.4,
-            label=FRAMEWORKS[framework],
+            label=NAMES[framework],
         )
     axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
     axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")
@@ -99,9 +87,3 @@ def gates(demo: Demo) -> Figure:
     columns[-1].set_xlabel("channel")
     columns[0].legend(frameon=False, ncols=10, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="digit")
     return figure
-
-
-def _svg(figure: Figure) -> str:
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().partition("<svg")[2].join(["<svg", ""])

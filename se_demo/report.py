@@ -6,7 +6,8 @@ from pathlib import Path
 import jinja2
 
 from se_demo.pictures import pictures
-from se_demo.run import FRAMEWORKS, Demo, facts
+from se_demo.run import Demo, facts
+from se_parity.workers import NAMES
 from se_spec import __version__
 
 
@@ -21,7 +22,7 @@ def write_report(demo: Demo, folder: Path) -> Path:
             demo=demo,
             pictures=pictures(demo),
             conversions={conversion.file: conversion for conversion in demo.conversions},
-            frameworks=FRAMEWORKS,
+            frameworks=NAMES,
             version=__version__,
         )
     )

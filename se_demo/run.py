@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 import se_weights
 from se_demo.digits import Digits, load_digits
-from se_parity import Difference, Oracle, Worker, compare
+from se_parity import Difference, Worker, compare
+from se_parity.gates import logits_and_gates
 from se_parity.oracle import Array
+from se_parity.workers import NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
 NEEDED = {
@@ -32,8 +34,6 @@ CHECKPOINT = "digits.pth"
 
 READERS = {"digits.pth": "torch", "digits.safetensors": "torch", "digits.weights.h5": "tf", "digits.msgpack": "flax"}
 """The files in the order of the table, and the framework that each is loaded into."""
-
-FRAMEWORKS = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Demo:
         )
 
 
-STEPS = 1 + (len(READERS) - 1) + 1 + len(FRAMEWORKS)
+STEPS = 1 + (len(READERS) - 1) + 1 + len(NAMES)
 """How many times `run` calls `on_step`."""
 
 
@@ -103,10 +103,11 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
     _, test = load_digits()
     checkpoints = {file: se_weights.read(folder / file) for file in READERS}
     on_step("the float64 oracle")
-    truth, gates = _truth(checkpoints[CHECKPOINT], test)
+    trained = checkpoints[CHECKPOINT]
+    truth, gates = logits_and_gates(trained.architecture, trained.weights, test.images)
     evaluations, logits = [], {}
-    for framework in FRAMEWORKS:
-        on_step(f"evaluating in {FRAMEWORKS[framework]}")
+    for framework, name in NAMES.items():
+        on_step(f"evaluating in {name}")
         with Worker(framework) as worker:
             for file in (file for file, reader in READERS.items() if reader == framework):
                 outputs = _outputs(worker, checkpoints[file], test)
@@ -146,18 +147,6 @@ def _call(command: list[str]) -> str:
         reason = process.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise WeightsError(f"{' '.join(command[1:4])} failed: {reason[0]}")
     return process.stdout
-
-
-def _truth(checkpoint: Checkpoint, test: Digits) -> tuple[Array, dict[str, Array]]:
-    """The oracle's logits, and the gates (N, C) of every SE layer by block."""
-    gates: dict[str, Array] = {}
-
-    def observe(path: str, output: Array, given: Array) -> Array:
-        if path.endswith(".se.gate"):
-            gates[path.removesuffix(".se.gate")] = output
-        return output
-
-    return Oracle(checkpoint.architecture, checkpoint.weights, observe=observe).logits(test.images), gates
 
 
 def _outputs(worker: Worker, checkpoint: Checkpoint, test: Digits) -> dict[str, NDArray]:

@@ -13,13 +13,13 @@ from se_parity.case import Case
 from se_parity.diagnosis import SHOWN, Diagnosis, diagnose
 from se_parity.difference import Difference, compare
 from se_parity.explain import Explanation, planting
+from se_parity.explain_training import explain_training
 from se_parity.faults import FAULTS
 from se_parity.golden import Comparison, against, read_golden
 from se_parity.oracle import Oracle
 from se_parity.parity import DTYPES, Report, check_parity, count_steps
 from se_parity.recipe import Recipe
 from se_parity.training import Training, check_training, training_truth
-from se_parity.training_faults import explain_training
 from se_parity.workers import FRAMEWORKS, Worker
 
 RECIPES = (Recipe(), Recipe("adamw", learning_rates=(1e-4, 3e-5) * 5, weight_decay=1e-2))

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from se_parity.block_faults import BLOCK_FAULTS
 from se_parity.case import Case
 from se_parity.difference import logit_range
-from se_parity.faults import BLOCK_FAULTS, FAULTS, WHOLE_FAULTS, Fault, Operation, operations
+from se_parity.faults import FAULTS, Fault
 from se_parity.limits import FLOAT64_SHARE
 from se_parity.localise import Localisation, Record, Step, record
+from se_parity.operation import Operation, operations
 from se_parity.oracle import Array, Observer, Oracle
+from se_parity.whole_faults import WHOLE_FAULTS
 
 EVERYWHERE = "the whole network"
 

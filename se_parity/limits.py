@@ -10,13 +10,13 @@ whose terms cancel is as far off as one whose terms do not. Frameworks add in bl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ml_dtypes  # noqa: F401  lets numpy know bfloat16 by name
 import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.difference import logit_range
 from se_parity.oracle import Array, Oracle
 from se_spec import Architecture
+from se_weights.casting import DTYPES
 
 FLOAT64_SHARE = 1e-11
 """Of the logits' range: what the project promises in float64 (DESIGN, section 5); rounding is far below it."""
@@ -100,7 +100,7 @@ def _expand(sizes: Array, ndim: int) -> Array:
 
 def stored_as(dtype: str, weights: Mapping[str, NDArray]) -> dict[str, NDArray]:
     """What is left of the weights, or of images, once they are stored so; float32 loses nothing of float32."""
-    return {name: np.asarray(array).astype(dtype) for name, array in weights.items()}
+    return {name: np.asarray(array).astype(DTYPES[dtype]) for name, array in weights.items()}
 
 
 def movements(

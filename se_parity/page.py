@@ -2,30 +2,18 @@
 
 import shlex
 import sys
-from io import StringIO
 from pathlib import Path
 
 import jinja2
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from se_parity.case import Case
+from se_parity.drawing import COLOURS, drawn
 from se_parity.examination import Examination
-from se_parity.oracle import Oracle
+from se_parity.gates import logits_and_gates
 from se_parity.training import KEPT, KINDS
+from se_parity.workers import NAMES
 from se_spec import __version__
-
-COLOURS = {"torch": "#d1495b", "tf": "#b8860b", "flax": "#00798c"}
-NAMES = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "se-resnet",
-}
 
 SMALLEST = 1e-18
 """Differences below are drawn here: a logarithm has no zero."""
@@ -34,9 +22,6 @@ SMALLEST = 1e-18
 def write_page(examined: Examination, path: Path) -> None:
     loader = jinja2.PackageLoader("se_parity", "")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
-    drawn = {"depth": depth, "differences": differences, "gates": gates}
-    with matplotlib.rc_context(STYLE):
-        pictures = {name: _svg(draw(examined)) for name, draw in drawn.items()}
     path.write_text(
         environment.get_template("page.html.j2").render(
             examined=examined,
@@ -44,7 +29,7 @@ def write_page(examined: Examination, path: Path) -> None:
             kept=KEPT,
             kinds=KINDS,
             names=NAMES,
-            pictures=pictures,
+            pictures=drawn({"depth": depth, "differences": differences, "gates": gates}, examined),
             command=shlex.join(["se-resnet", *sys.argv[1:]]),
             version=__version__,
         )
@@ -104,7 +89,7 @@ def differences(examined: Examination) -> Figure:
 def gates(examined: Examination) -> Figure:
     """The gates of the first image in every block: the oracle's, and what each framework's are away from them."""
     case = examined.case
-    truth = oracle_gates(case)
+    _, truth = logits_and_gates(case.architecture, case.weights, case.images)
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     found = {diagnosis.framework: diagnosis.found[-1].gates for diagnosis in examined.diagnoses}
     columns = figure.subplots(1, 1 + len(found))
@@ -125,21 +110,3 @@ def gates(examined: Examination) -> Figure:
         axes.tick_params(labelsize=6)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
-
-
-def oracle_gates(case: Case) -> dict[str, np.ndarray]:
-    kept: dict[str, np.ndarray] = {}
-
-    def observe(path: str, output: np.ndarray, given: np.ndarray) -> np.ndarray:
-        if path.endswith(".se.gate"):
-            kept[path.removesuffix(".se.gate")] = output
-        return output
-
-    Oracle(case.architecture, case.weights, observe=observe).logits(case.images)
-    return kept
-
-
-def _svg(figure: Figure) -> str:
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -11,17 +11,16 @@ import re
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  lets numpy know bfloat16 by name
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
+from se_parity.arrays import load_arrays, save_arrays
 from se_parity.numerics import probe
 from se_parity.recipe import Recipe
 from se_parity.runners import RUNNERS
@@ -70,24 +69,24 @@ class _Desk:
 
     def load(self, facts: dict[str, Any], weights: str, dtype: str) -> None:
         self.runs.clear()
-        self.model = self.runner.load(Architecture.from_facts(facts), load_file(weights), dtype)
+        self.model = self.runner.load(Architecture.from_facts(facts), load_arrays(weights), dtype)
 
     def logits(self, mode: str, images: str, outputs: str) -> None:
         if mode not in self.runs:
             self.runs[mode] = self.runner.RUNS[mode](self.model)
-        _save({"logits": self.runs[mode](load_file(images)["images"])}, outputs)
+        save_arrays({"logits": self.runs[mode](load_arrays(images)["images"])}, outputs)
 
     def trace(self, paths: list[str], images: str, outputs: str) -> None:
-        _save(self.runner.trace(self.model, paths)(load_file(images)["images"]), outputs)
+        save_arrays(self.runner.trace(self.model, paths)(load_arrays(images)["images"]), outputs)
 
     def feed(self, inputs: str, outputs: str) -> None:
-        given = load_file(inputs)
+        given = load_arrays(inputs)
         modules = self.runner.modules(self.model, list(given))
-        _save({path: module(given[path]) for path, module in modules.items()}, outputs)
+        save_arrays({path: module(given[path]) for path, module in modules.items()}, outputs)
 
     def train(self, recipe: dict[str, Any], kept: list[int], batches: str, outputs: str) -> None:
         """Keeps what the steps of those numbers, counted from 1, came to."""
-        arrays = load_file(batches)
+        arrays = load_arrays(batches)
         known = Recipe.from_facts(recipe)
         pairs = [(arrays[f"images.{step}"], arrays[f"labels.{step}"]) for step in range(1, known.steps + 1)]
         results: dict[str, NDArray] = {}
@@ -97,19 +96,14 @@ class _Desk:
                 results |= {f"{step}/gradient/{name}": array for name, array in trained.gradients.items()}
                 results |= {f"{step}/weight/{name}": array for name, array in trained.weights.items()}
         self.runs.clear()
-        _save(results, outputs)
+        save_arrays(results, outputs)
 
 
 def _peak_kibibytes() -> int:
     """Linux's own count where there is one: what getrusage gives begins with that of the process it was forked from."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _save(arrays: Mapping[str, NDArray], path: str) -> None:
-    save_file({name: np.array(array, order="C", copy=True) for name, array in arrays.items()}, path)
+    counted = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(counted[1]) if counted else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

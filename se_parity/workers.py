@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
+from se_parity.arrays import load_arrays, save_arrays
 from se_parity.numerics import Probe
 from se_parity.recipe import Recipe
 from se_spec import Architecture
@@ -35,6 +34,9 @@ ON_GPU = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
 """XLA chooses its kernels by timing them, unless it may only use those that repeat (openxla PR 12520)."""
 
 FRAMEWORKS = tuple(ENVIRONMENTS)
+
+NAMES = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
+"""What a person calls them."""
 
 
 class WorkerFailed(Exception):
@@ -115,19 +117,19 @@ class Worker:
         """Images (N, C, H, W) to logits (N, num_classes)."""
         path = self._path("logits")
         self._ask("logits", mode=mode, images=self._put("images", {"images": images}), outputs=path)
-        return load_file(path)["logits"]
+        return load_arrays(path)["logits"]
 
     def trace(self, images: NDArray, paths: Sequence[str]) -> dict[str, NDArray]:
         """The outputs (N, C, H, W) or (N, C) of those parts of the model that the canonical paths name, as it runs."""
         path = self._path("outputs")
         self._ask("trace", paths=list(paths), images=self._put("images", {"images": images}), outputs=path)
-        return load_file(path)
+        return load_arrays(path)
 
     def feed(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """The outputs of the parts of the model by canonical path, each given its own input and nothing else."""
         path = self._path("outputs")
         self._ask("feed", inputs=self._put("inputs", inputs), outputs=path)
-        return load_file(path)
+        return load_arrays(path)
 
     def train(
         self, recipe: Recipe, batches: Sequence[tuple[NDArray, NDArray]], kept: Sequence[int]
@@ -142,7 +144,7 @@ class Worker:
         arrays |= {f"labels.{step}": labels for step, (_, labels) in numbered}
         path = self._path("outputs")
         self._ask("train", recipe=recipe.facts, kept=list(kept), batches=self._put("batches", arrays), outputs=path)
-        return load_file(path)
+        return load_arrays(path)
 
     def peak_bytes(self) -> int:
         """The largest resident memory of the process so far."""
@@ -152,7 +154,7 @@ class Worker:
         return str(Path(self.folder.name, f"{name}.safetensors"))
 
     def _put(self, name: str, arrays: Mapping[str, NDArray]) -> str:
-        save_file({key: np.array(array, order="C", copy=True) for key, array in arrays.items()}, self._path(name))
+        save_arrays(arrays, self._path(name))
         return self._path(name)
 
     def _ask(self, call: str, **arguments: Any) -> Any:

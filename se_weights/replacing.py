@@ -20,8 +20,6 @@ from pathlib import Path
 from se_weights.errors import TargetExists, WriteFailed
 
 NAMELESS = getattr(os, "O_TMPFILE", None)
-NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
-"""What systems answer that know no nameless files."""
 
 SPENT = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 """What a full disk answers, or a quota, or a limit of the process; it does not say for which file."""
@@ -44,7 +42,7 @@ def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Ite
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path.name} cannot be written: nothing may be written to {path.parent}")
     _remove_abandoned(path)
-    kind = _folder if folder else _nameless if NAMELESS is not None else _named
+    kind = _folder if folder else _nameless
     try:
         with kind(path, replace) as temporary:
             yield temporary
@@ -57,8 +55,9 @@ def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Ite
 @contextmanager
 def _nameless(path: Path, replace: bool) -> Iterator[Path]:
     handle = None
-    with contextlib.suppress(OSError):
-        handle = os.open(path.parent, NAMELESS | os.O_RDWR, 0o666)  # type: ignore[operator]
+    if NAMELESS is not None:
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent, NAMELESS | os.O_RDWR, 0o666)
     if handle is None or not Path(f"/proc/self/fd/{handle}").exists():
         with _named(path, replace) as temporary:
             yield temporary

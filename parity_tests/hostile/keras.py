@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -134,6 +135,9 @@ def of(suffix: str, name: str) -> Make:
     return spoilt(suffix, bytes, name)
 
 
+archived = partial(Case, needs="keras")
+"""A case of an archive, which Keras itself writes."""
+
 CASES = (
     Case("87a", "no list of layers", old(without_names), 3, "hdf5.layers"),
     Case("87b", "a number for the list of layers", old(names(7)), 3, "hdf5.layers"),
@@ -146,45 +150,30 @@ CASES = (
     Case("87i", "a link to another file in a layer", old(linked), 4, "hdf5.link", says="dense_7"),
     Case("88a", "weights of Keras 2 named .weights.h5", old(name="weights.weights.h5"), 3, "file.other"),
     Case("88b", "weights of Keras 3 named .h5", of(".weights.h5", "weights.h5"), 3, "hdf5.layers"),
-    Case(
-        "88c", "a Keras archive named .weights.h5", of(".keras", "weights.weights.h5"), 3, "file.other", needs="keras"
-    ),
+    archived("88c", "a Keras archive named .weights.h5", of(".keras", "weights.weights.h5"), 3, "file.other"),
     Case("88d", "weights of Keras 3 named .keras", of(".weights.h5", "weights.keras"), 3, "file.other"),
     Case("88e", "an npz file named .keras", of(".npz", "weights.keras"), 3, "keras.archive"),
     accepted("89a", "a configuration with a Lambda, which is not looked at", with_layer(LAMBDA), needs="keras"),
     accepted("89b", "a configuration that names os.system", with_layer(FOREIGN), needs="keras"),
-    Case("90a", "a record that leads up", with_record("../evil.py"), 3, "zip.name", says="../evil.py", needs="keras"),
-    Case("90b", "a record that leads up by Windows' way", with_record(r"..\evil.py"), 3, "zip.name", needs="keras"),
-    Case(
-        "90c", "a record of a whole path", with_record("/tmp/evil.py"), 3, "zip.name", says="/tmp/evil", needs="keras"
-    ),
-    Case(
+    archived("90a", "a record that leads up", with_record("../evil.py"), 3, "zip.name", says="../evil.py"),
+    archived("90b", "a record that leads up by Windows' way", with_record(r"..\evil.py"), 3, "zip.name"),
+    archived("90c", "a record of a whole path", with_record("/tmp/evil.py"), 3, "zip.name", says="/tmp/evil"),
+    archived(
         "90d",
         "a record that is a symbolic link",
         with_record("assets/more", b"/etc/passwd", mode=LINK),
         4,
         "file.link",
         says="assets/more",
-        needs="keras",
     ),
-    Case(
-        "90e",
-        "600 megabytes of zeros beside the weights",
-        with_record("assets/more", **bomb(600)),
-        4,
-        "file.bomb",
-        needs="keras",
+    archived(
+        "90e", "600 megabytes of zeros beside the weights", with_record("assets/more", **bomb(600)), 4, "file.bomb"
     ),
-    Case(
-        "90f",
-        "600 megabytes of zeros for the weights",
-        with_record("model.weights.h5", **bomb(600)),
-        4,
-        "file.bomb",
-        needs="keras",
+    archived(
+        "90f", "600 megabytes of zeros for the weights", with_record("model.weights.h5", **bomb(600)), 4, "file.bomb"
     ),
-    Case("90g", "an archive without weights", rezipped(without_weights), 3, "keras.archive", needs="keras"),
-    Case("91a", "weights in shards, of which one leads out", rezipped(in_shards), 5, "keras.sharded", needs="keras"),
+    archived("90g", "an archive without weights", rezipped(without_weights), 3, "keras.archive"),
+    archived("91a", "weights in shards, of which one leads out", rezipped(in_shards), 5, "keras.sharded"),
     Case(
         "91b",
         "the list of such shards",

@@ -1,6 +1,7 @@
 """Cases 99 to 106: trees of Flax."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack as library
@@ -72,6 +73,9 @@ FIVE = {"0": 5}
 A = library.packb("a")
 SPARE = library.packb(packed((5,), "float32", bytes(20)))
 
+of_bias = partial(Case, says="fc/bias")
+"""A case of which the message names the bias of the classifier."""
+
 CASES = (
     Case("99", "bytes behind the tree", spoilt(".msgpack", lambda content: content + b"\xc0"), 3, "msgpack.damaged"),
     Case("100a", "maps of 100,000 levels", with_item(A + nested(10**5)), 3, "msgpack.depth"),
@@ -87,74 +91,50 @@ CASES = (
         "msgpack.extension",
     ),
     Case("101b", "a date", bias(lambda values: library.Timestamp(0)), 3, "msgpack.extension"),
-    Case("102a", "a side of -1, which numpy would work out", declared((-1,)), 3, "tensor.shape", says="fc/bias"),
-    Case("102b", "a side that is a text", declared(("5",)), 3, "tensor.shape", says="fc/bias"),
-    Case("102c", "a shape of 33 axes", declared((5, *[1] * 32)), 3, "tensor.shape", says="fc/bias"),
-    Case(
-        "103a",
-        "an array of objects",
-        bias(lambda values: packed((5,), "object", bytes(40))),
-        5,
-        "tensor.type",
-        says="fc/bias",
-    ),
-    Case("103b", "an array of bytes without a meaning", declared((5,), "V4"), 5, "tensor.type", says="fc/bias"),
-    Case("103c", "a type that is none", declared((5,), "float31"), 5, "tensor.type", says="fc/bias"),
-    Case("103d", "a type that is a number", declared((5,), 4), 5, "tensor.type", says="fc/bias"),
-    Case(
+    of_bias("102a", "a side of -1, which numpy would work out", declared((-1,)), 3, "tensor.shape"),
+    of_bias("102b", "a side that is a text", declared(("5",)), 3, "tensor.shape"),
+    of_bias("102c", "a shape of 33 axes", declared((5, *[1] * 32)), 3, "tensor.shape"),
+    of_bias("103a", "an array of objects", bias(lambda values: packed((5,), "object", bytes(40))), 5, "tensor.type"),
+    of_bias("103b", "an array of bytes without a meaning", declared((5,), "V4"), 5, "tensor.type"),
+    of_bias("103c", "a type that is none", declared((5,), "float31"), 5, "tensor.type"),
+    of_bias("103d", "a type that is a number", declared((5,), 4), 5, "tensor.type"),
+    of_bias(
         "103e",
         "an array of two parts",
         bias(lambda values: library.ExtType(ARRAY, library.packb([[5], "float32"]))),
         3,
         "msgpack.array",
-        says="fc/bias",
     ),
-    Case(
-        "103f",
-        "an array that is no msgpack",
-        bias(lambda values: library.ExtType(ARRAY, b"\xc1")),
-        3,
-        "msgpack.array",
-        says="fc/bias",
+    of_bias(
+        "103f", "an array that is no msgpack", bias(lambda values: library.ExtType(ARRAY, b"\xc1")), 3, "msgpack.array"
     ),
-    Case(
+    of_bias(
         "104a",
         "fewer bytes than the shape needs",
         bias(lambda values: packed((5,), "float32", bytes(16))),
         3,
         "tensor.size",
-        says="fc/bias",
     ),
-    Case("104b", "terabytes declared over 20 bytes", declared((2**40,)), 3, "tensor.size", says="fc/bias"),
+    of_bias("104b", "terabytes declared over 20 bytes", declared((2**40,)), 3, "tensor.size"),
     accepted("105a", "chunks in another order", chunked(FIVE, c1=SECOND, c0=FIRST)),
-    Case("105b", "a chunk that is missing", chunked(FIVE, c0=FIRST), 3, "msgpack.chunks", says="fc/bias"),
-    Case(
-        "105c", "a chunk too many", chunked(FIVE, c0=FIRST, c1=SECOND, c2=SECOND), 3, "msgpack.chunks", says="fc/bias"
+    of_bias("105b", "a chunk that is missing", chunked(FIVE, c0=FIRST), 3, "msgpack.chunks"),
+    of_bias("105c", "a chunk too many", chunked(FIVE, c0=FIRST, c1=SECOND, c2=SECOND), 3, "msgpack.chunks"),
+    of_bias("105d", "chunks numbered 0 and 2", chunked(FIVE, c0=FIRST, c2=SECOND), 3, "msgpack.chunks"),
+    of_bias(
+        "105e", "chunks of a shape with a side of -1", chunked({"0": -1}, c0=FIRST, c1=SECOND), 3, "msgpack.chunks"
     ),
-    Case("105d", "chunks numbered 0 and 2", chunked(FIVE, c0=FIRST, c2=SECOND), 3, "msgpack.chunks", says="fc/bias"),
-    Case(
-        "105e",
-        "chunks of a shape with a side of -1",
-        chunked({"0": -1}, c0=FIRST, c1=SECOND),
-        3,
-        "msgpack.chunks",
-        says="fc/bias",
-    ),
-    Case(
-        "105f", "chunks of terabytes", chunked({"0": 2**40}, c0=FIRST, c1=SECOND), 3, "msgpack.chunks", says="fc/bias"
-    ),
-    Case(
+    of_bias("105f", "chunks of terabytes", chunked({"0": 2**40}, c0=FIRST, c1=SECOND), 3, "msgpack.chunks"),
+    of_bias(
         "105g",
         "chunks that are a number",
         bias(lambda values: {"__msgpack_chunked_array__": True, "shape": FIVE, "chunks": 2}),
         3,
         "msgpack.chunks",
-        says="fc/bias",
     ),
     Case(
         "106a", "a key twice", with_item(library.packb("fc") + library.packb({"bias": 1})), 3, "msgpack.key", says="fc"
     ),
     Case("106b", "a number for a key", with_item(library.packb(7) + SPARE), 3, "msgpack.key", says="offset"),
     Case("106c", "bytes for a key", with_item(library.packb(b"\xff") + SPARE), 3, "msgpack.key"),
-    Case("106d", "a text where an array belongs", bias(lambda values: "five"), 3, "msgpack.array", says="fc/bias"),
+    of_bias("106d", "a text where an array belongs", bias(lambda values: "five"), 3, "msgpack.array"),
 )

@@ -88,20 +88,17 @@ def expanded(good: Good) -> bytes:
     return mapping({key: view.pickled for key, view in found.items()})
 
 
+def called(number: str, title: str, module: str, function: str) -> Case:
+    """A function that is called beside the weights."""
+    evil = call(name(module, function), RUN)
+    return Case(number, title, beside(evil=evil), 4, "pickle.global", says=f"{module}.{function}")
+
+
 CASES = (
-    Case("48a", "os.system", beside(evil=call(name("os", "system"), RUN)), 4, "pickle.global", says="os.system"),
-    Case("48b", "eval", beside(evil=call(name("builtins", "eval"), RUN)), 4, "pickle.global", says="builtins.eval"),
-    Case(
-        "48c", "Windows' name of it", beside(evil=call(name("nt", "system"), RUN)), 4, "pickle.global", says="nt.system"
-    ),
-    Case(
-        "48d",
-        "Linux' name of it",
-        beside(evil=call(name("posix", "system"), RUN)),
-        4,
-        "pickle.global",
-        says="posix.system",
-    ),
+    called("48a", "os.system", "os", "system"),
+    called("48b", "eval", "builtins", "eval"),
+    called("48c", "Windows' name of it", "nt", "system"),
+    called("48d", "Linux' name of it", "posix", "system"),
     Case("49a", "a name with a dot", beside(evil=by_stack("collections", "abc.os")), 4, "pickle.global", says="abc.os"),
     Case(
         "49b",

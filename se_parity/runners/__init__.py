@@ -9,6 +9,7 @@ batches)` yields what each step of training came to, with the model as the step 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -42,10 +43,10 @@ class ModeMissing(Exception):
 
 def part(model: object, path: str) -> Callable[..., object] | None:
     """The part of a model that a canonical path names: an attribute a word, an element a number; None without one."""
-    found = model
+    found: Any = model
     for word in path.split("."):
         try:
-            found = found[int(word)] if word.isdigit() else getattr(found, word)  # type: ignore[index]
+            found = found[int(word)] if word.isdigit() else getattr(found, word)
         except (AttributeError, IndexError, TypeError):
             return None
     return found if callable(found) else None

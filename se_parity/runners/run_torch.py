@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -140,12 +141,12 @@ def _parts(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, torch.nn.M
 
 def tensor(images: NDArray) -> torch.Tensor:
     """torch takes no bfloat16 from numpy; float32 holds each of its values."""
-    native = np.float32 if images.dtype.name == "bfloat16" else images.dtype
+    native = np.float32 if images.dtype == ml_dtypes.bfloat16 else images.dtype
     return torch.tensor(images.astype(native), device=numerics.device(), dtype=getattr(torch, images.dtype.name))
 
 
 def array(tensor: torch.Tensor) -> NDArray:
     """numpy takes no bfloat16 from torch either."""
     if tensor.dtype == torch.bfloat16:
-        return tensor.float().numpy(force=True).astype("bfloat16")
+        return tensor.float().numpy(force=True).astype(ml_dtypes.bfloat16)
     return tensor.numpy(force=True)

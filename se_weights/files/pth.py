@@ -18,18 +18,11 @@ import numpy as np
 
 from se_weights.files.documents import parse_metadata
 from se_weights.files.limits import PICKLE
+from se_weights.files.pickled_tree import leaves, state_metadata
 from se_weights.files.pickling import pickle_state_dict
+from se_weights.files.stand_ins import STORAGES, Storage, StorageType
 from se_weights.files.stored import ALL_FLOATS, Format, Stored, bytes_of, values_at
-from se_weights.files.unpickling import (
-    STORAGES,
-    Storage,
-    Storages,
-    StorageType,
-    leaves,
-    state_metadata,
-    unpickle,
-    unpickle_our_own,
-)
+from se_weights.files.unpickling import Storages, unpickle, unpickle_our_own
 from se_weights.files.zipped import Archive, opened
 from se_weights.refusals import refuse
 
