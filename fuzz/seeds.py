@@ -26,7 +26,7 @@ import se_weights
 from se_spec import Architecture, manifest
 from se_weights import Checkpoint
 from se_weights.files import Stored, Tensor, safetensors
-from se_weights.files.shards import INDEX, PLACES
+from se_weights.files.pieces import PLACES
 
 LITTLE: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}
@@ -233,7 +233,7 @@ def strange_npz() -> Sample:
 def indexed() -> Sample:
     """Shards that are opened by their index."""
     folder = written(".hf", "basic", shard_bytes=4000)
-    return Sample(f"model.hf/model{INDEX}", folder.files)
+    return Sample("model.hf/model.safetensors.index.json", folder.files)
 
 
 def pieces() -> Sample:

@@ -16,8 +16,7 @@ import se_weights
 from parity_tests.cases import needs, small_network
 from se_weights import DIALECTS, MissingExtra, WeightsError, WriteFailed, relayout, weights_sha256
 from se_weights.files import orbax, orbax_folder
-from se_weights.files.orbax import is_orbax, open_orbax
-from se_weights.files.orbax_folder import COMMITTED, DATABASE, STEP, TREE
+from se_weights.files.orbax_folder import COMMITTED, DATABASE, STEP, TREE, is_orbax
 from se_weights.files.stored import Stored, Tensor
 
 pytestmark = needs("flax")
@@ -39,7 +38,7 @@ def written(path, arrays, metadata=METADATA):
 
 
 def read(path):
-    with open_orbax(path) as stored:
+    with orbax.open_stored(path) as stored:
         return {name: tensor.load() for name, tensor in stored.tensors.items()}, dict(stored.metadata)
 
 
@@ -417,7 +416,7 @@ def test_shapes_are_known_before_any_value_is_read(layouts, monkeypatch):
     monkeypatch.setattr(orbax, "_ask", lambda task, *more: asked.append(task) or ask(task, *more))
     for layout, tasks in {"zarr": ["read"], "ocdbt": ["describe", "read"]}.items():
         asked.clear()
-        with open_orbax(layouts[layout]) as stored:
+        with orbax.open_stored(layouts[layout]) as stored:
             assert {name: (tensor.dtype.name, tensor.shape) for name, tensor in stored.tensors.items()} == {
                 "conv1/kernel": ("float32", (50, 100)),
                 "bn1/scale": ("float32", (500,)),
@@ -442,7 +441,7 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(layouts["ocdbt"].parent.rglob("*"))
     read(layouts["ocdbt"])
-    with open_orbax(layouts["zarr"]) as stored:
+    with orbax.open_stored(layouts["zarr"]) as stored:
         stored.tensors["conv1/kernel"].load()
         assert list(tmp_path.iterdir()) != []
     assert list(tmp_path.iterdir()) == []
@@ -454,7 +453,7 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
 def test_without_orbax_the_extra_is_named_and_what_is_declared_is_read_all_the_same(spoil, tmp_path, monkeypatch):
     monkeypatch.setattr(orbax, "find_spec", lambda name: None)
     path = spoil("zarr")
-    with open_orbax(path) as stored:
+    with orbax.open_stored(path) as stored:
         assert stored.tensors["conv1/kernel"].shape == (50, 100)
         with pytest.raises(MissingExtra, match=r"se-resnet\[flax\]"):
             stored.tensors["conv1/kernel"].load()

@@ -97,7 +97,7 @@ def command(
 
 def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int | None, output: Output) -> None:
     began = time.perf_counter()
-    with output.progress_console.status(f"converting {source.name} to {target.name}"):
+    with output.working(f"converting {source.name} to {target.name}"):
         checkpoint = se_weights.convert(
             source,
             target,

@@ -15,7 +15,7 @@ from se_parity.hypotheses import FACTS
 from se_parity.identify import TOLERANCE, Finding, Identification, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import opened
-from se_weights.files.npz import NPZ
+from se_weights.files.formats import NPZ
 
 SHOWN = 12
 
@@ -61,9 +61,9 @@ def command(
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_every_way(file, dialect=dialect)
     images, logits, labels = _read_inputs(inputs, checkpoints[0])
-    with output.progress_console.status("reading") as status:
+    with output.working("reading") as on_step:
         identification = identify(
-            checkpoints, images, logits=logits, labels=labels, tolerance=tolerance, on_step=status.update
+            checkpoints, images, logits=logits, labels=labels, tolerance=tolerance, on_step=on_step
         )
     identified = identification.identified
     facts = {

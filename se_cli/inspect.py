@@ -10,7 +10,7 @@ import click
 import se_spec
 import se_weights
 from se_cli.options import PATH, architecture_option, output_options
-from se_cli.output import Output, size_of, table
+from se_cli.output import Output, definitions, listing, size_of, table
 from se_weights import AmbiguousDialect
 from se_weights.files import located
 
@@ -66,10 +66,8 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
         "tensors": tensors,
     }
     expected = _said(asdict(preprocessing)) if preprocessing else "not known"
-    summary = table(
-        "",
-        "",
-        rows=[
+    summary = definitions(
+        [
             ("format", f"{facts['format']}, {facts['bytes']:,} bytes, sha256 {facts['sha256']}"),
             ("dialect", f"{checkpoint.dialect}: {se_weights.DIALECTS[checkpoint.dialect].summary}"),
             *(
@@ -84,8 +82,11 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
             ("weights", f"sha256 {facts['weights_sha256']}, the same in every format and dialect"),
         ],
     )
-    listed = [(str(t["name"]), str(tuple(t["shape"])), str(t["dtype"]), str(t["sha256"])[:16]) for t in tensors]
-    output.result(facts, summary, "", table("tensor", "shape", "dtype", "sha256", rows=listed))
+    listed = [
+        (name, str(array.shape), array.dtype.name, checkpoint.hashes[name][:16])
+        for name, array in checkpoint.weights.items()
+    ]
+    output.result(facts, summary, "", listing("tensor", "shape", "dtype", "sha256", rows=listed))
 
 
 def _said(facts: Mapping[str, Any], prefix: str = "") -> str:

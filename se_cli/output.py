@@ -1,18 +1,23 @@
-"""What a command says: one JSON object on standard output, or tables for a person; progress on standard error."""
+"""What a command says: one JSON object on standard output, or tables for a person; progress on standard error.
+
+rich draws tables and progress. It is imported where there is something to draw: quick commands do without.
+"""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from se_weights.errors import escaped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 SCHEMA = 1
 
@@ -26,32 +31,48 @@ class Output:
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
-        if not self.console.is_terminal:
-            self.console.width = FILE_WIDTH
-        self.progress_console = Console(stderr=True, quiet=quiet)
+
+    @contextmanager
+    def working(self, step: str) -> Iterator[Callable[[str], None]]:
+        """Shows that something goes on; what it gives is called with the name of each further step."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda step: None
+            return
+        with _console(stderr=True).status(step) as status:
+            yield status.update
 
     @contextmanager
     def steps(self, total: int) -> Iterator[Callable[[str], None]]:
         """A progress bar of so many steps; what it gives is called with the name of each step as it begins."""
+        from rich import progress
+
         columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.description}"),
         )
-        with Progress(*columns, console=self.progress_console) as bar:
+        with progress.Progress(*columns, console=_console(stderr=True, quiet=self.quiet)) as bar:
             task = bar.add_task("", total=total)
             yield lambda step: bar.update(task, description=step, advance=1)
 
-    def result(self, facts: dict[str, Any], *lines: str | Table) -> None:
+    def result(self, facts: dict[str, Any], *lines: "str | Table") -> None:
         """Say the result: the facts to a machine, or the lines to a person."""
         if self.as_json:
             click.echo(json.dumps({"schema": SCHEMA, **_finite(facts)}, allow_nan=False))
         elif not self.quiet:
             for line in lines:
-                self.console.print(_shown(line) if isinstance(line, str) else line)
+                click.echo(_shown(line)) if isinstance(line, str) else _console().print(line)
+
+
+def _console(*, stderr: bool = False, quiet: bool = False) -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, stderr=stderr, quiet=quiet)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    return console
 
 
 def _finite(facts: Any) -> Any:
@@ -63,14 +84,30 @@ def _finite(facts: Any) -> Any:
     return None if isinstance(facts, float) and not isfinite(facts) else facts
 
 
-def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> Table:
-    """A table whose columns named in `right` hold numbers."""
+def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> "Table":
+    """A table whose columns named in `right` hold numbers, folded to the width of the terminal."""
+    from rich.table import Table
+
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     return drawn
+
+
+def listing(*columns: str, rows: Sequence[Sequence[str]]) -> str:
+    """Hundreds of rows, which rich would take half a second for, in columns as wide as they must be."""
+    lines = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def definitions(rows: Sequence[tuple[str, str]]) -> str:
+    """Words, each with what is said of it beside it."""
+    formatter = click.HelpFormatter(width=click.HelpFormatter().width if sys.stdout.isatty() else FILE_WIDTH)
+    formatter.write_dl(rows)
+    return formatter.getvalue().rstrip("\n")
 
 
 def _shown(text: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +34,13 @@ class Checkpoint:
         """With other weights, and what is to be said of them; the hash that a file recorded is theirs no longer."""
         kept = {key: text for key, text in self.metadata.items() if key != "weights_sha256"}
         return replace(self, weights=weights, metadata={**kept, **metadata})
+
+    @classmethod
+    def hashed(cls, hashes: Mapping[str, str], *facts: Any) -> "Checkpoint":
+        """One whose tensors' hashes were counted as they were read."""
+        checkpoint = cls(*facts)
+        checkpoint.__dict__["hashes"] = hashes  # where cached_property keeps them, and `replace` does not take them
+        return checkpoint
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from se_spec import Architecture
 from se_weights.checkpoint import Checkpoint
 from se_weights.errors import TargetExists
 from se_weights.files import format_of
-from se_weights.files.shards import INDEX, SHARD
+from se_weights.files.formats import SAFETENSORS, SHARDS
 from se_weights.manifests import beside, write_manifest
 from se_weights.reading import known_dialect, read, read_settled
 from se_weights.writing import dialect_to_write, write
@@ -61,5 +61,6 @@ def _expect_apart(source: Path, target: Path) -> None:
         raise TargetExists(f"{target} is the source itself: a conversion never writes in place")
     if other.is_relative_to(one) or one.is_relative_to(other):
         raise TargetExists(f"{target} and {source} lie one in the other: a conversion never writes into its source")
-    if source.name.endswith(INDEX) and one.parent == other.parent and other.suffix == SHARD and target.exists():
+    shard = source.name.endswith(SHARDS.suffixes) and other.name.endswith(SAFETENSORS.suffixes)
+    if shard and one.parent == other.parent and target.exists():
         raise TargetExists(f"{target} lies among the shards of the source: choose another folder")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from se_spec import Parameter, Role, manifest
 from se_weights.checkpoint import Checkpoint
+from se_weights.threads import for_each
 
 KERNELS = (Role.CONVOLUTION, Role.GATE, Role.CLASSIFIER)
 SHOWN = 3
@@ -15,8 +16,10 @@ SHOWN = 3
 def notes(checkpoint: Checkpoint) -> list[str]:
     """A sentence for each thing that no trained network has."""
     found: dict[str, list[str]] = {}
-    for parameter in manifest(checkpoint.architecture):
-        for words in _notes(parameter, checkpoint.weights[parameter.name]):
+    parameters = manifest(checkpoint.architecture)
+    noted = for_each(lambda parameter: list(_notes(parameter, checkpoint.weights[parameter.name])), parameters)
+    for parameter, told in zip(parameters, noted, strict=True):
+        for words in told:
             found.setdefault(words, []).append(parameter.name)
     sentences = [f"{words} in {_listed(names)}" for words, names in found.items()]
     recorded = checkpoint.metadata.get("weights_sha256")

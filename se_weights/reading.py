@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from se_spec import Architecture, ArchitectureError
 from se_weights.casting import CAST, parse_losses
-from se_weights.checkpoint import Checkpoint, not_floating
+from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
 from se_weights.files import Format, Stored, opened
@@ -22,7 +22,7 @@ from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.recognise import Reading, nearest_readings, recognise, recognise_every_way
 from se_weights.refusals import refuse
-from se_weights.threads import beside
+from se_weights.threads import beside, following
 from se_weights.wrappers import Unwrapped, unwrap
 
 CARRIED = (
@@ -94,10 +94,12 @@ def _checkpoint(
     types = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
     if differences := not_floating(types):
         raise WeightMismatch(f"{path} does not hold weights", differences)
-    weights = {
-        parameter.name: _own(relayout(_native(place.join(unwrapped.tensors)), place.axes, parameter.axes, copy=False))
-        for parameter, place in places.items()
-    }
+    weights, hashes = {}, {}
+    with following(tensor_sha256) as hashed:
+        for parameter, place in places.items():
+            found = _native(place.join(unwrapped.tensors))
+            weights[parameter.name] = _own(relayout(found, place.axes, parameter.axes, copy=False))
+            hashes[parameter.name] = hashed(weights[parameter.name])
     preprocessing = reading.dialect.preprocessing(reading.architecture)
     told = {
         "preprocessing": preprocessing.text if preprocessing else "",
@@ -109,7 +111,8 @@ def _checkpoint(
         "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.left))),
     }
     metadata = {key: text for key, text in told.items() if text}
-    return Checkpoint(reading.architecture, weights, reading.dialect.name, metadata)
+    counted = {name: sha256() for name, sha256 in hashes.items()}
+    return Checkpoint.hashed(counted, reading.architecture, weights, reading.dialect.name, metadata)
 
 
 def file_sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -40,6 +41,16 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
         with ThreadPoolExecutor(count) as threads:
             list(threads.map(work, range(count)))
     return results
+
+
+@contextmanager
+def following(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Callable[[], Result]]]:
+    """A thread that works through what it is handed, in order; what handing over gives waits for the result."""
+    if ONE_THREAD.get():
+        yield lambda item: partial(function, item)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda item: thread.submit(function, item).result
 
 
 @contextmanager

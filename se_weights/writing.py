@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -14,7 +13,8 @@ from se_spec import Parameter, __version__
 from se_weights.checkpoint import Checkpoint, check
 from se_weights.dialects import DIALECTS, Dialect, Place
 from se_weights.errors import AmbiguousDialect, TargetExists, UnsupportedFormat, WeightMismatch, WriteFailed
-from se_weights.files import Format, Stored, Tensor, format_of, huggingface
+from se_weights.files import Format, Stored, Tensor, format_of
+from se_weights.files.formats import HUGGINGFACE
 from se_weights.layouts import in_order, relayout, relayout_shape
 from se_weights.reading import known_dialect
 from se_weights.recognise import recognise
@@ -39,7 +39,10 @@ def write(
     hold the dialect or a dtype, and WriteFailed where the file reads back otherwise.
     """
     path = Path(path)
-    file_format = _format_to_write(path, shard_bytes)
+    file_format = _format_to_write(path)
+    if shard_bytes and file_format is not HUGGINGFACE:
+        raise UnsupportedFormat(f"{path}: only a .hf folder holds several shards, and this is {file_format.name}")
+    options = {"shard_bytes": shard_bytes} if shard_bytes else {}
     words = dialect_to_write(file_format, dialect, path)
     check("the checkpoint", checkpoint.architecture, checkpoint.weights)
     if reason := words.refuses(checkpoint.architecture):
@@ -50,22 +53,17 @@ def write(
     _expect_free(path, file_format, force)
     stored = Stored(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
     with appearing(path, folder=file_format.folder, replace=force) as temporary:
-        assert file_format.write
-        file_format.write(temporary, stored)
-        with beside(partial(sync, temporary)), (file_format.reopen or file_format.open)(temporary) as found:
+        file_format.write(temporary, stored, **options)
+        with beside(partial(sync, temporary)), file_format.reopen(temporary) as found:
             _expect_same(found, stored, path)
 
 
-def _format_to_write(path: Path, shard_bytes: int | None) -> Format:
+def _format_to_write(path: Path) -> Format:
     file_format = format_of(path)
-    if not file_format.write:
+    if file_format.read_only:
         instead = "for Keras write .weights.h5 or .keras, for shards a folder .hf"
         raise UnsupportedFormat(f"{path}: {file_format.name} files are read only; {instead}")
-    if shard_bytes is None:
-        return file_format
-    if file_format is not huggingface.HUGGINGFACE:
-        raise UnsupportedFormat(f"{path}: only a .hf folder holds several shards, and this is {file_format.name}")
-    return replace(file_format, write=partial(huggingface.write, shard_bytes=shard_bytes))
+    return file_format
 
 
 def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:

@@ -49,5 +49,5 @@ class Options:
 
 def expect_writable(suffix: str) -> None:
     """Raise UnsupportedFormat where no format of this suffix can be written."""
-    if not format_of(Path(f"x{suffix}")).write:
+    if format_of(Path(f"x{suffix}")).read_only:
         raise UnsupportedFormat(f"{suffix} files are read only")

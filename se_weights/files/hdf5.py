@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, values_at
+from se_weights.files.stored import Stored, Tensor, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
@@ -105,7 +105,7 @@ def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with opened(path, listed_apart) as listing:
         if "layer_names" in listing.names.get("", {}):
             raise refuse("file.other", "it has the lists of names of Keras 2: its suffix is .h5")
@@ -113,7 +113,7 @@ def open_hdf5(path: Path) -> Iterator[Stored]:
 
 
 @contextmanager
-def reopen_hdf5(path: Path) -> Iterator[Stored]:
+def reopen_stored(path: Path) -> Iterator[Stored]:
     with opened(path, listed_here) as listing:
         yield listing.stored
 
@@ -158,15 +158,3 @@ def _fill(file: Any, stored: Stored) -> None:
         dataset = file.create_dataset(name, data=tensor.load())
         if tensor.dtype == ml_dtypes.bfloat16:
             dataset.attrs["dtype"] = "bfloat16"
-
-
-HDF5 = Format(
-    "Keras weights",
-    (".weights.h5",),
-    ("keras",),
-    ALL_FLOATS,
-    open_hdf5,
-    write,
-    reopen=reopen_hdf5,
-    signatures=("HDF5",),
-)

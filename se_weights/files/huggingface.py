@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from se_weights.files import safetensors
-from se_weights.files.shards import index_document, open_index
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.files import safetensors, shards
+from se_weights.files.stored import Stored, Tensor
 
 ONE, SHARD, INDEX = "model.safetensors", "model-{number:05d}-of-{count:05d}.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
@@ -21,39 +20,39 @@ SHARD_BYTES = 5 * 10**9
 
 
 @contextmanager
-def open_folder(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     """A folder that `write` made."""
     one = path / ONE
-    with safetensors.open_safetensors(one) if one.is_file() else open_index(path / INDEX) as stored:
+    with safetensors.open_stored(one) if one.is_file() else shards.open_stored(path / INDEX) as stored:
         yield stored
 
 
 def write(path: Path, stored: Stored, shard_bytes: int = SHARD_BYTES) -> None:
     path.mkdir()
-    shards = _shards(stored, shard_bytes)
-    if len(shards) == 1:
+    parts = _parts(stored, shard_bytes)
+    if len(parts) == 1:
         safetensors.write(path / ONE, stored)
     else:
-        names = [SHARD.format(number=number, count=len(shards)) for number in range(1, len(shards) + 1)]
-        for name, shard in zip(names, shards, strict=True):
-            safetensors.write(path / name, Stored(shard, stored.metadata))
-        places = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        names = [SHARD.format(number=number, count=len(parts)) for number in range(1, len(parts) + 1)]
+        for name, part in zip(names, parts, strict=True):
+            safetensors.write(path / name, Stored(part, stored.metadata))
+        places = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
         total = sum(tensor.nbytes for tensor in stored.tensors.values())
-        (path / INDEX).write_bytes(index_document(places, total))
+        (path / INDEX).write_bytes(shards.index_document(places, total))
     (path / CONFIG).write_text(json.dumps(_config(stored), indent=2) + "\n")
 
 
-def _shards(stored: Stored, most: int) -> list[dict[str, Tensor]]:
+def _parts(stored: Stored, most: int) -> list[dict[str, Tensor]]:
     """The tensors in their order, cut where a shard would grow too large."""
-    shards: list[dict[str, Tensor]] = [{}]
+    parts: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in stored.tensors.items():
-        if shards[-1] and size + tensor.nbytes > most:
-            shards.append({})
+        if parts[-1] and size + tensor.nbytes > most:
+            parts.append({})
             size = 0
-        shards[-1][name] = tensor
+        parts[-1][name] = tensor
         size += tensor.nbytes
-    return shards
+    return parts
 
 
 def _config(stored: Stored) -> dict[str, Any]:
@@ -68,14 +67,3 @@ def _config(stored: Stored) -> dict[str, Any]:
         "pretrained_cfg": {"num_classes": facts.get("num_classes"), **pretrained},
         "se_resnet": facts,
     }
-
-
-HUGGINGFACE = Format(
-    "Hugging Face folder",
-    (".hf",),
-    ("torch", "keras", "keras2", "flax"),
-    ALL_FLOATS,
-    open_folder,
-    write,
-    folder=True,
-)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from se_weights.files.hdf5 import Listing, listed_apart, opened
-from se_weights.files.stored import FLOATS, Format, Stored, Tensor
+from se_weights.files.stored import Stored, Tensor
 from se_weights.refusals import refuse
 
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
@@ -23,7 +23,7 @@ MODEL = "model_weights"
 
 
 @contextmanager
-def open_keras2(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with opened(path, listed_apart) as listing:
         root = MODEL if MODEL in listing.names else ""
         layers = _names(listing, root, "layer_names")
@@ -70,6 +70,3 @@ def _names(listing: Listing, group: str, word: str) -> list[str]:
     if found is None:
         raise refuse("hdf5.layers", f"{group or 'it'} has no {word}")
     return found
-
-
-KERAS2 = Format("Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, open_keras2, None, signatures=("HDF5",))

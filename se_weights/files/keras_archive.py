@@ -18,7 +18,7 @@ from pathlib import Path
 from se_weights.errors import MissingExtra, WriteFailed
 from se_weights.files import hdf5, safetensors, zipped
 from se_weights.files.documents import NameTwice, parse_metadata, parse_object
-from se_weights.files.stored import ALL_FLOATS, Format, Stored
+from se_weights.files.stored import Stored
 from se_weights.refusals import refuse
 
 WEIGHTS, SHARDED = "model.weights.h5", "model.weights.json"
@@ -30,7 +30,7 @@ DATE = {"date_saved": "1980-01-01@00:00:00"}
 
 
 @contextmanager
-def open_archive(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterator[Stored]:
+def open_stored(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterator[Stored]:
     with zipped.opened(path) as archive, tempfile.TemporaryDirectory() as folder:
         if WEIGHTS not in archive.records:
             reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"
@@ -45,8 +45,8 @@ def open_archive(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterato
 
 
 @contextmanager
-def reopen_archive(path: Path) -> Iterator[Stored]:
-    with open_archive(path, hdf5.listed_here) as stored:
+def reopen_stored(path: Path) -> Iterator[Stored]:
+    with open_stored(path, hdf5.listed_here) as stored:
         yield stored
 
 
@@ -85,15 +85,3 @@ def write(path: Path, stored: Stored) -> None:
 
 def _undated(about: bytes) -> bytes:
     return json.dumps({**json.loads(about), **DATE}).encode()
-
-
-KERAS_ARCHIVE = Format(
-    "Keras archive",
-    (".keras",),
-    ("keras",),
-    ALL_FLOATS,
-    open_archive,
-    write,
-    reopen=reopen_archive,
-    signatures=("zip",),
-)

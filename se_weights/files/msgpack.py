@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from se_weights.files.msgpack_heads import ARRAY, BYTES, EXTENSION, MAP, head_of
 from se_weights.files.msgpack_tree import CHUNKS, METADATA, NDARRAY, Walk
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, bytes_of
+from se_weights.files.stored import Stored, Tensor, bytes_of
 
 CHUNK_BYTES = 2**30
 
 
 @contextmanager
-def open_msgpack(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with path.open("rb") as file:
         yield Walk(file).stored()
 
@@ -65,6 +65,3 @@ def _write_array(file: BinaryIO, array: NDArray) -> None:
     pieces = [Tensor.of(flat[start : start + length]) for start in range(0, flat.size, length)]
     shape = {str(axis): size for axis, size in enumerate(array.shape)}
     _write_tree(file, {CHUNKS: True, "shape": shape, "chunks": {str(n): piece for n, piece in enumerate(pieces)}})
-
-
-MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, open_msgpack, write, "when needed")

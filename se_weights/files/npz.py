@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
 from se_weights.files.limits import RANK
-from se_weights.files.stored import FLOATS, Format, Stored, Tensor
+from se_weights.files.stored import Stored, Tensor
 from se_weights.files.zipped import Archive, opened
 from se_weights.refusals import refuse
 
@@ -28,7 +28,7 @@ HEADER_ERRORS = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, M
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with opened(path) as archive:
         tensors: dict[str, Tensor] = {}
         for record in archive.records:
@@ -76,6 +76,3 @@ def write(path: Path, stored: Stored) -> None:
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as record:
                 npy.write_array(record, tensor.load(), allow_pickle=False)
         archive.comment = json.dumps(dict(stored.metadata)).encode()
-
-
-NPZ = Format("npz", (".npz",), ("torch", "keras", "keras2", "flax"), FLOATS, open_npz, write, signatures=("zip",))

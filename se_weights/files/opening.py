@@ -7,22 +7,12 @@ from pathlib import Path
 
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
 from se_weights.files.folders import expect_inside
-from se_weights.files.hdf5 import HDF5
-from se_weights.files.huggingface import HUGGINGFACE
-from se_weights.files.keras2 import KERAS2
-from se_weights.files.keras_archive import KERAS_ARCHIVE
+from se_weights.files.formats import FORMATS, HDF5, ORBAX, PIECES, PTH, SAFETENSORS, SHARDS, Format
 from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
-from se_weights.files.msgpack import MSGPACK
-from se_weights.files.npz import NPZ
-from se_weights.files.orbax import ORBAX, is_orbax
-from se_weights.files.pth import PTH
-from se_weights.files.safetensors import SAFETENSORS
-from se_weights.files.shards import PIECES, SHARDS
+from se_weights.files.orbax_folder import is_orbax
 from se_weights.files.signatures import expect_signature
-from se_weights.files.stored import Format, Stored
+from se_weights.files.stored import Stored
 from se_weights.refusals import REFUSALS, refuse
-
-FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
 
 IN_FOLDERS = (
     ("model.safetensors", SAFETENSORS),
@@ -36,7 +26,7 @@ IN_FOLDERS = (
 def format_of(path: Path) -> Format:
     """The format that the path's suffix names."""
     for known in FORMATS:
-        if path.name.lower().endswith(known.suffixes):
+        if known.suffixes and path.name.lower().endswith(known.suffixes):
             return known
     suffixes = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")

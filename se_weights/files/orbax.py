@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from se_weights.errors import MissingExtra, WriteFailed
 from se_weights.files import safetensors, zarr
-from se_weights.files.orbax_folder import descend, expect_plain, is_orbax, own_metadata, text
+from se_weights.files.orbax_folder import descend, expect_plain, own_metadata, text
 from se_weights.files.orbax_tree import LEVEL, Tree, read_tree
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor
+from se_weights.files.stored import Stored, Tensor
 from se_weights.refusals import refuse
 
 PROGRAM = Path(__file__).parents[2] / "se_flax" / "orbax.py"
@@ -39,7 +39,7 @@ RANDOM = np.dtype(np.uint32)
 
 
 @contextmanager
-def open_orbax(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     """What is no part of a network is left, and named in the metadata."""
     expect_plain(path)
     folders = descend(path)
@@ -53,7 +53,7 @@ def open_orbax(path: Path) -> Iterator[Stored]:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory()), "values.safetensors")
             size = sum(tensor.nbytes for tensor in tensors.values())
             _ask("read", {**_request(tree, tensors), "bytes": size}, target)
-            return stack.enter_context(safetensors.open_safetensors(target)).tensors
+            return stack.enter_context(safetensors.open_stored(target)).tensors
 
         def load(name: str) -> NDArray:
             found, meant = values()[name], tensors[name]
@@ -135,8 +135,3 @@ def _ask(task: str, request: Mapping[str, Any], *paths: Path) -> dict[str, Any]:
     if "reason" in answer:
         raise refuse(answer["reason"], answer["detail"])
     return answer
-
-
-ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, open_orbax, write, folder=True)
-
-__all__ = ["ORBAX", "is_orbax"]

@@ -21,7 +21,7 @@ from se_weights.files.limits import PICKLE
 from se_weights.files.pickled_tree import leaves, state_metadata
 from se_weights.files.pickling import pickle_state_dict
 from se_weights.files.stand_ins import STORAGES, Storage, StorageType
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, bytes_of, values_at
+from se_weights.files.stored import Stored, bytes_of, values_at
 from se_weights.files.unpickling import Storages, unpickle, unpickle_our_own
 from se_weights.files.zipped import Archive, opened
 from se_weights.refusals import refuse
@@ -41,7 +41,7 @@ ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
 
 
 @contextmanager
-def open_pth(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with path.open("rb") as file:
         first = file.read(8)
         file.seek(0)
@@ -55,7 +55,7 @@ def open_pth(path: Path) -> Iterator[Stored]:
 
 
 @contextmanager
-def reopen_pth(path: Path) -> Iterator[Stored]:
+def reopen_stored(path: Path) -> Iterator[Stored]:
     with opened(path) as archive:
         yield _zipped(archive, unpickle_our_own)
 
@@ -167,15 +167,3 @@ def _aligned(name: str, offset: int) -> zipfile.ZipInfo:
     padding = -(offset + ZIP_HEADER + len(info.filename) + EXTRA_HEADER) % ALIGNMENT
     info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
     return info
-
-
-PTH = Format(
-    "torch",
-    (".pth", ".pt", ".pkl", ".pth.tar", ".bin"),
-    ("torch",),
-    ALL_FLOATS,
-    open_pth,
-    write,
-    reopen=reopen_pth,
-    signatures=("zip", "pickle"),
-)

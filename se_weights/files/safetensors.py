@@ -18,7 +18,7 @@ import numpy as np
 
 from se_weights.files.documents import NameTwice, expect_texts, parse_object
 from se_weights.files.limits import HEADER, RANK, TENSORS
-from se_weights.files.stored import ALL_FLOATS, Format, Stored, Tensor, bytes_of, values_at
+from se_weights.files.stored import Stored, Tensor, bytes_of, values_at
 from se_weights.refusals import refuse
 
 TYPES: dict[str, np.dtype] = {
@@ -43,7 +43,7 @@ ALIGNMENT = 8
 
 
 @contextmanager
-def open_safetensors(path: Path) -> Iterator[Stored]:
+def open_stored(path: Path) -> Iterator[Stored]:
     with path.open("rb") as file:
         header, begin = _header(file)
         metadata = header.pop(METADATA, {})
@@ -134,14 +134,3 @@ def write(path: Path, stored: Stored) -> None:
         file.write(LENGTH.pack(len(content)) + content)
         for _, tensor in ordered:
             file.write(bytes_of(tensor.load()))
-
-
-SAFETENSORS = Format(
-    "safetensors",
-    (".safetensors",),
-    ("torch", "keras", "keras2", "flax"),
-    ALL_FLOATS,
-    open_safetensors,
-    write,
-    signatures=("safetensors",),
-)

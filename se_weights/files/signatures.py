@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from se_weights.files.formats import Format
 from se_weights.files.limits import HEADER
-from se_weights.files.stored import Format
 from se_weights.refusals import refuse
 
 BEGINNING = 512

@@ -1,11 +1,9 @@
 """What a file holds, whatever its format: tensors by name, and metadata."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import prod
 from os import preadv
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -46,28 +44,6 @@ class Stored:
     training: bool = False
 
 
-@dataclass(frozen=True)
-class Format:
-    """A file format: its suffixes, the families of dialects it can hold (the first dialect of the first is written
-    unless another is asked for), the dtypes it can hold, and how it is opened and written (None: it is read only).
-
-    What is opened declares its tensors; their values can be loaded until it is closed. `reopen` is a quicker way for
-    what this process has just written. `signatures` are what the content may begin with, where that is known. A format
-    that is a `folder` is written as one. `metadata` is written always, or only when needed, where the format's own
-    readers may stumble over it."""
-
-    name: str
-    suffixes: tuple[str, ...]
-    families: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    open: Callable[[Path], AbstractContextManager[Stored]]
-    write: Callable[[Path, Stored], None] | None
-    metadata: str = "always"
-    reopen: Callable[[Path], AbstractContextManager[Stored]] | None = None
-    signatures: tuple[str, ...] = ()
-    folder: bool = False
-
-
 def bytes_of(array: NDArray) -> memoryview:
     """The bytes of an array in C order, without a copy where they lie so."""
     return in_order(array).reshape(-1).view(np.uint8).data
@@ -83,7 +59,3 @@ def values_at(file: BinaryIO, offset: int, dtype: np.dtype, count: int) -> NDArr
     while rest and (length := preadv(file.fileno(), [rest], offset)):
         offset, rest = offset + length, rest[length:]
     return values[: count - -(-len(rest) // dtype.itemsize)]
-
-
-FLOATS = ("float16", "float32", "float64")
-ALL_FLOATS = (*FLOATS, "bfloat16")
