@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
-from se_weights.files.stored import Stored, Tensor, values_at
+from se_weights.files.stored import Stored, Tensor, bytes_of, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
@@ -119,14 +119,21 @@ def reopen_stored(path: Path) -> Iterator[Stored]:
 
 
 def write(path: Path, stored: Stored) -> None:
-    """The room is taken before: where a disk is full, h5py itself would leave open handles that complain for ever."""
+    """The HDF5 library writes what stands around the values, and says where they belong; they are put there after it.
+
+    The room is taken before: where a disk is full, h5py itself would leave open handles that complain for ever.
+    """
     import h5py  # takes a quarter of a second
 
     room = sum(tensor.nbytes + ENTRY for tensor in stored.tensors.values()) + HEADERS
     with path.open("w+b") as content:
         os.posix_fallocate(content.fileno(), 0, room)
         with h5py.File(_Prepared(content), "w") as file:
-            _fill(file, stored)
+            file.attrs[METADATA] = json.dumps(dict(stored.metadata))
+            offsets = {name: _place(file.id, name, tensor) for name, tensor in stored.tensors.items()}
+        for name, tensor in stored.tensors.items():
+            content.seek(offsets[name])
+            content.write(bytes_of(tensor.load()))
 
 
 class _Prepared:
@@ -152,9 +159,18 @@ class _Prepared:
         return self.file.truncate(length)
 
 
-def _fill(file: Any, stored: Stored) -> None:
-    file.attrs[METADATA] = json.dumps(dict(stored.metadata))
-    for name, tensor in stored.tensors.items():
-        dataset = file.create_dataset(name, data=tensor.load())
-        if tensor.dtype == ml_dtypes.bfloat16:
-            dataset.attrs["dtype"] = "bfloat16"
+def _place(file: Any, name: str, tensor: Tensor) -> int:
+    """Where the values of a new dataset belong."""
+    from h5py import Dataset, h5d, h5p, h5s, h5t
+
+    groups = h5p.create(h5p.LINK_CREATE)
+    groups.set_create_intermediate_group(True)
+    layout = h5p.create(h5p.DATASET_CREATE)
+    layout.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)
+    kind, space = h5t.py_create(tensor.dtype, logical=True), h5s.create_simple(tensor.shape)
+    dataset = h5d.create(file, name.encode(), kind, space, layout, groups)
+    if tensor.dtype == ml_dtypes.bfloat16:
+        Dataset(dataset).attrs["dtype"] = "bfloat16"
+    return dataset.get_offset() or 0
