@@ -8,20 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from se_parity.backward import Backward
 from se_parity.case import Case
 from se_parity.limits import ARITHMETIC, DEVIATIONS, Rounding
 from se_parity.oracle import Array, Oracle
 from se_parity.recipe import OPTIMISERS, Recipe, State, results_of
+from se_parity.runners import Batch
 from se_parity.trained_like import sample_images
 
 LEAST_BATCH = 4
 """Images a step, at least: with fewer, the norms of a network's last stage divide by the deviation of a handful of
 values, and training is chaos in any framework."""
-
-Batch = tuple[NDArray, NDArray]
 
 
 class Noise:
