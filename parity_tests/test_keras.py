@@ -11,6 +11,7 @@ from parity_tests.cases import named_network, needs, small_network
 from parity_tests.frameworks import FRAMEWORKS
 from parity_tests.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
+from se_parity.record import record
 
 pytestmark = needs("tf")
 
@@ -86,15 +87,7 @@ def test_summary_tells_every_block_with_its_shape(model):
 def test_features_at_any_block(model, network):
     import keras
 
-    from se_parity import Oracle
-
-    seen = {}
-
-    def observe(path, output, given):
-        seen[path] = output
-        return output
-
-    Oracle(network.architecture, network.weights, observe=observe).logits(network.images)
+    seen = record(network.case).outputs
     features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
     truth = np.moveaxis(seen["layer2.1"], 1, -1)
     assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit

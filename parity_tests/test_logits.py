@@ -9,6 +9,7 @@ from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
 from se_parity.modes import modes_of
 from se_parity.parity import installed_frameworks
+from se_parity.record import record
 
 
 def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> float:
@@ -63,13 +64,7 @@ def test_square_matrices_are_laid_out_right(worker):
 @pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])
 def test_every_blocks_output_is_the_same(worker, case):
     known = named_network(case)
-    truth = {}
-
-    def observe(path, output, given):
-        truth[path] = output
-        return output
-
-    Oracle(known.architecture, known.weights, observe=observe).logits(known.images)
+    truth = record(known.case).outputs
     worker.load(known.architecture, known.weights, "float32")
     features = worker.trace(known.images, [block.name for block in known.architecture.blocks()])
     assert set(features) == {block.name for block in known.architecture.blocks()}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from parity_tests.cases import small_network
-from se_parity import Oracle, sample_images, trained_like_weights
+from se_parity import sample_images, trained_like_weights
 from se_parity.oracle import convolve, max_pool
+from se_parity.record import record
 from se_spec import MaxPool
 
 RNG = np.random.default_rng(0)
@@ -32,13 +33,7 @@ def test_a_max_pool_ignores_what_lies_outside_a_negative_map():
 
 def test_a_gate_scales_its_channel_everywhere_alike():
     network = small_network("basic", se_bias=True)
-    seen = {}
-
-    def observe(path, output, given):
-        seen[path] = output
-        return output
-
-    Oracle(network.architecture, network.weights, observe=observe).logits(network.images)
+    seen = record(network.case).outputs
     block = "layer2.0"
     weights = {
         name: network.weights[f"{block}.se.{name}"].astype(float)

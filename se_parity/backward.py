@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.case import Case
-from se_parity.oracle import Array, Observer, Oracle
+from se_parity.oracle import Array, Observer, Oracle, channels
 from se_spec import BATCH_NORM_MOMENTUM, AveragePool, Block, Convolution, MaxPool
 
 Disturb = Callable[[Array, int], Array]
@@ -137,12 +137,12 @@ class Backward:
         x, axes = self.inputs[path], (0, 2, 3)
         mean, variance = batch_statistics(path, x)
         deviation = np.sqrt(variance + self.architecture.bn_epsilon)
-        normal = (x - _channels(mean)) / _channels(deviation)
+        normal = (x - channels(mean)) / channels(deviation)
         count = x.size // x.shape[1]
         self.keep(f"{path}.weight", (d * normal).sum(axis=axes), count)
         self.keep(f"{path}.bias", d.sum(axis=axes), count)
-        centred = d - _channels(d.mean(axis=axes)) - normal * _channels((d * normal).mean(axis=axes))
-        return self.disturb(centred * _channels(self.weights[f"{path}.weight"] / deviation), count)
+        centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
+        return self.disturb(centred * channels(self.weights[f"{path}.weight"] / deviation), count)
 
     def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
@@ -197,7 +197,3 @@ def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
             window = gradient[:, :, top : top + pool.kernel, left : left + pool.kernel]
             window += d[:, :, row, column, None, None] / (window.shape[2] * window.shape[3])
     return gradient
-
-
-def _channels(vector: Array) -> Array:
-    return vector[:, None, None]

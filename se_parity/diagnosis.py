@@ -78,8 +78,7 @@ def _where(ill: Localisation) -> list[str]:
 def _why(explanation: Explanation) -> str:
     places = ", ".join(explanation.places[:SHOWN])
     others = f" and {len(explanation.places) - SHOWN} more" if len(explanation.places) > SHOWN else ""
-    says = "it is" if explanation.reproduces else "no known fault gives the same; the nearest is"
     return (
-        f"{says} {explanation.fault!r}, in {places}{others}: planted in the oracle it comes within "
+        f"{explanation.says}, in {places}{others}: planted in the oracle it comes within "
         f"{explanation.error:.1e} of the range, {explanation.nearness}"
     )

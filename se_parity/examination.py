@@ -156,9 +156,7 @@ def _trained(trainings: Sequence[tuple[Training, Sequence[Explanation]]]) -> lis
             f"{training.framework} in {training.dtype}, {training.recipe.steps} steps of {training.recipe.optimiser}: "
             f"{first.kind} {first.name} of step {first.step} is {first.share:.1e} off; the limit is {first.limit:.1e}"
         )
-        for explanation in explanations[:1]:
-            says = "it is" if explanation.reproduces else "no known fault gives the same; the nearest is"
-            told.append(f"{says} {explanation.fault!r}, within {explanation.error:.1e}")
+        told += [f"{explanation.says}, within {explanation.error:.1e}" for explanation in explanations[:1]]
     if told:
         return told
     optimisers = " and ".join(dict.fromkeys(training.recipe.optimiser for training, _ in trainings))

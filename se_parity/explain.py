@@ -18,9 +18,10 @@ from se_parity.case import Case
 from se_parity.difference import logit_range
 from se_parity.faults import FAULTS, Fault
 from se_parity.limits import FLOAT64_SHARE
-from se_parity.localise import Localisation, Record, Step, record
+from se_parity.localise import Localisation, Step
 from se_parity.operation import Operation, operations
 from se_parity.oracle import Array, Observer, Oracle
+from se_parity.record import Record, record
 from se_parity.whole_faults import WHOLE_FAULTS
 
 EVERYWHERE = "the whole network"
@@ -43,6 +44,12 @@ class Explanation:
     @property
     def reproduces(self) -> bool:
         return self.error <= self.limit
+
+    @property
+    def says(self) -> str:
+        """For a person: whether it is this fault."""
+        known = "it is" if self.reproduces else "no known fault gives the same; the nearest is"
+        return f"{known} {self.fault!r}"
 
     @property
     def nearness(self) -> str:

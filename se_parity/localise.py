@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from se_parity.case import Case
 from se_parity.difference import logit_range
 from se_parity.limits import ARITHMETIC, FLOAT64_SHARE, Rounding, movements
-from se_parity.oracle import Array, Oracle, sigmoid
+from se_parity.oracle import Array, sigmoid
+from se_parity.record import record
 from se_parity.workers import Worker
 from se_spec import Architecture, Role, manifest
 
@@ -88,30 +89,6 @@ class Localisation:
             "faulty": [asdict(step) | {"jump": step.jump} for step in self.faulty],
             "steps": [asdict(step) for step in self.steps],
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What the oracle saw of a case: the input and the output of every part, by path, in the order they were made."""
-
-    inputs: dict[str, Array]
-    outputs: dict[str, Array]
-
-
-def record(case: Case) -> Record:
-    """The oracle's own run. The input of a block is what the part before it gave."""
-    inputs, outputs = {}, {}
-
-    def observe(path: str, output: Array, given: Array) -> Array:
-        inputs[path], outputs[path] = given, output
-        return output
-
-    Oracle(case.architecture, case.weights, observe=observe).logits(case.images)
-    before = "maxpool" if case.architecture.max_pool else f"relu{len(case.architecture.stem_convolutions)}"
-    for block in case.architecture.blocks():
-        inputs[block.name] = outputs[before]
-        before = block.name
-    return Record(inputs, outputs)
 
 
 def localise(worker: Worker, case: Case, dtype: str = "float64") -> Localisation:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from se_parity.case import Case
-from se_parity.oracle import Array, Margins, convolve
+from se_parity.oracle import Array, Margins, channels, convolve
 from se_spec import Architecture, Convolution
 
 Weights = Mapping[str, Array]
@@ -29,7 +29,7 @@ class Operation:
     def convolved(self, x: Array, kernel: Array, margins: Margins | None = None) -> Array:
         assert self.convolution
         y = convolve(x, kernel, self.convolution.stride, self.convolution.groups, margins)
-        return y + _channels(self.weights["bias"]) if "bias" in self.weights else y
+        return y + channels(self.weights["bias"]) if "bias" in self.weights else y
 
     def redone(self, weights: Weights) -> Array | None:
         """The same operation with other weights; None where they do not fit."""
@@ -44,7 +44,7 @@ class Operation:
 
     def normalised(self, epsilon: float, mean: Array, variance: Array) -> Array:
         gain = self.weights["weight"] / np.sqrt(np.abs(variance) + epsilon)
-        return (self.given - _channels(mean)) * _channels(gain) + _channels(self.weights["bias"])
+        return (self.given - channels(mean)) * channels(gain) + channels(self.weights["bias"])
 
 
 def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
@@ -84,7 +84,3 @@ def _convolutions(architecture: Architecture) -> Iterator[tuple[str, Convolution
             yield f"{block.name}.conv{number}", convolution
         if block.projection:
             yield f"{block.name}.downsample.0", block.projection
-
-
-def _channels(vector: Array) -> Array:
-    return vector[:, None, None]

@@ -84,7 +84,7 @@ class Oracle:
 
     def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
         y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
-        return self.observe(path, y + _channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
+        return self.observe(path, y + channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
 
     def dense(self, path: str, x: Array) -> Array:
         product = x @ self.weights[f"{path}.weight"].T
@@ -95,8 +95,8 @@ class Oracle:
             return x
         mean, variance = self.statistics(path, x)
         gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
-        centred = x - _channels(mean)
-        return self.observe(path, centred * _channels(gain) + _channels(self.weights[f"{path}.bias"]), x)
+        centred = x - channels(mean)
+        return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
 
     def running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
         return self.weights[f"{path}.running_mean"], self.weights[f"{path}.running_var"]
@@ -144,5 +144,6 @@ def average_pool(x: Array, pool: AveragePool) -> Array:
     return np.moveaxis(np.array(means), (0, 1), (2, 3))
 
 
-def _channels(vector: Array) -> Array:
+def channels(vector: Array) -> Array:
+    """A number a channel (C), to go with (N, C, H, W)."""
     return vector[:, None, None]

@@ -8,20 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from se_parity.backward import Backward
 from se_parity.case import Case
 from se_parity.limits import ARITHMETIC, DEVIATIONS, Rounding
 from se_parity.oracle import Array, Oracle
-from se_parity.recipe import OPTIMISERS, Recipe, State
+from se_parity.recipe import OPTIMISERS, Recipe, State, results_of
+from se_parity.runners import Batch
 from se_parity.trained_like import sample_images
 
 LEAST_BATCH = 4
 """Images a step, at least: with fewer, the norms of a network's last stage divide by the deviation of a handful of
 values, and training is chaos in any framework."""
-
-Batch = tuple[NDArray, NDArray]
 
 
 class Noise:
@@ -86,9 +84,6 @@ def oracle_training(
         weights = {**weights, **moved, **found.statistics}
         if rounding:
             weights = rounding.stored(weights)
-        results[f"{step + 1}/loss"] = np.array(found.loss)
-        if step + 1 in kept:
-            results |= {f"{step + 1}/gradient/{name}": array for name, array in found.gradients.items()}
-            results |= {f"{step + 1}/weight/{name}": array for name, array in weights.items()}
+        results |= results_of(step + 1, found.loss, found.gradients, weights, kept=step + 1 in kept)
     results[f"{recipe.steps}/logits"] = Oracle(case.architecture, weights).logits(case.images)
     return results

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from se_parity.drawing import COLOURS, drawn
 from se_parity.examination import Examination
-from se_parity.gates import logits_and_gates
+from se_parity.record import logits_and_gates
 from se_parity.training import KEPT, KINDS
 from se_parity.workers import NAMES
 from se_spec import __version__

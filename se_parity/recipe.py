@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from se_parity.oracle import Array
 
@@ -39,6 +40,17 @@ class Recipe:
             key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
         }
         return cls(**known)
+
+
+def results_of(
+    step: int, loss: float, gradients: Mapping[str, NDArray], weights: Mapping[str, NDArray], *, kept: bool
+) -> dict[str, NDArray]:
+    """What a step, counted from 1, came to, by the names under which it is compared; unless kept, its loss alone."""
+    results = {f"{step}/loss": np.array(loss)}
+    if kept:
+        results |= {f"{step}/gradient/{name}": array for name, array in gradients.items()}
+        results |= {f"{step}/weight/{name}": array for name, array in weights.items()}
+    return results
 
 
 Update = Callable[[Recipe, int, Array, Array, dict[str, Array]], Array]

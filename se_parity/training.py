@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from se_parity.case import Case
 from se_parity.limits import DEVIATIONS
 from se_parity.oracle import Array
-from se_parity.oracle_training import Batch, Noise, oracle_training, training_batches, without_dropout
+from se_parity.oracle_training import Noise, oracle_training, training_batches, without_dropout
 from se_parity.recipe import Recipe
+from se_parity.runners import Batch
 from se_parity.workers import Worker
 
 KEPT = (1, 2, 10)

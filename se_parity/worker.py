@@ -17,12 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.arrays import load_arrays, save_arrays
 from se_parity.numerics import probe
-from se_parity.recipe import Recipe
+from se_parity.recipe import Recipe, results_of
 from se_parity.runners import RUNNERS
 from se_spec import Architecture
 
@@ -91,10 +90,7 @@ class _Desk:
         pairs = [(arrays[f"images.{step}"], arrays[f"labels.{step}"]) for step in range(1, known.steps + 1)]
         results: dict[str, NDArray] = {}
         for step, trained in enumerate(self.runner.train(self.model, known, pairs), start=1):
-            results[f"{step}/loss"] = np.array(trained.loss)
-            if step in kept:
-                results |= {f"{step}/gradient/{name}": array for name, array in trained.gradients.items()}
-                results |= {f"{step}/weight/{name}": array for name, array in trained.weights.items()}
+            results |= results_of(step, trained.loss, trained.gradients, trained.weights, kept=step in kept)
         self.runs.clear()
         save_arrays(results, outputs)
 

@@ -7,11 +7,13 @@ to its output; `trace(model, paths)` is a function from images to the output of 
 batches)` yields what each step of training came to, with the model as the step left it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+
+Part = TypeVar("Part")
 
 Run = Callable[[NDArray], NDArray]
 
@@ -50,3 +52,9 @@ def part(model: object, path: str) -> Callable[..., object] | None:
         except (AttributeError, IndexError, TypeError):
             return None
     return found if callable(found) else None
+
+
+def parts_of(model: object, paths: Sequence[str], kind: type[Part]) -> dict[str, Part]:
+    """Those parts of the model that canonical paths name, as far as they are of that kind."""
+    found = {path: part(model, path) for path in paths}
+    return {path: one for path, one in found.items() if isinstance(one, kind)}

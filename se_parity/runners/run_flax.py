@@ -17,7 +17,7 @@ from se_flax import optimizers
 from se_flax.weights import empty_model, read_gradients
 from se_parity.numerics import flax as numerics
 from se_parity.recipe import Recipe
-from se_parity.runners import Batch, Run, Trace, Trained, part
+from se_parity.runners import Batch, Run, Trace, Trained, parts_of
 from se_spec import Architecture
 from se_weights import relayout
 from se_weights.dialects import LINEN
@@ -81,12 +81,12 @@ RUNS = {"eager": eager, "jit": jit, "linen": linen}
 
 
 def modules(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, Run]:
-    return {path: eager(module) for path, module in _parts(model, paths).items()}
+    return {path: eager(module) for path, module in parts_of(model, paths, nnx.Module).items()}
 
 
 def trace(model: se_flax.SEResNet, paths: Sequence[str]) -> Trace:
     def run(images: NDArray) -> dict[str, NDArray]:
-        parts = _parts(model, paths)
+        parts = parts_of(model, paths, nnx.Module)
         names = {id(module): path for path, module in parts.items()}
         outputs: dict[str, NDArray] = {}
 
@@ -135,11 +135,6 @@ def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> 
         loss, gradients = step(model, optimizer, tensor(images), jax.numpy.asarray(labels))
         yield Trained(float(loss), read_gradients(model, gradients), se_flax.read_weights(model))
     model.eval()
-
-
-def _parts(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, nnx.Module]:
-    parts = {path: part(model, path) for path in paths}
-    return {path: module for path, module in parts.items() if isinstance(module, nnx.Module)}
 
 
 def tensor(images: NDArray) -> jax.Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import se_tf
 from se_parity.numerics import tf as numerics
 from se_parity.recipe import Recipe
-from se_parity.runners import Batch, Run, Trace, Trained, part
+from se_parity.runners import Batch, Run, Trace, Trained, parts_of
 from se_spec import Architecture
 from se_tf.optimizers import SGD, AdamW
 from se_tf.weights import read_gradients
@@ -62,12 +62,12 @@ RUNS = {"eager": eager, "graph": graph, "xla": xla, "jax": eager, "torch": eager
 
 
 def modules(model: keras.Model, paths: Sequence[str]) -> dict[str, Run]:
-    return {path: _runs(layer) for path, layer in _parts(model, paths).items()}
+    return {path: _runs(layer) for path, layer in parts_of(model, paths, keras.layers.Layer).items()}
 
 
 def trace(model: keras.Model, paths: Sequence[str]) -> Trace:
     def run(images: NDArray) -> dict[str, NDArray]:
-        names = {id(layer): path for path, layer in _parts(model, paths).items()}
+        names = {id(layer): path for path, layer in parts_of(model, paths, keras.layers.Layer).items()}
         outputs: dict[str, NDArray] = {}
         call = keras.layers.Layer.__call__
 
@@ -110,11 +110,6 @@ def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> It
         optimizer.learning_rate = rate
         loss, gradients = step(tensor(images), keras.ops.convert_to_tensor(labels))
         yield Trained(float(loss), read_gradients(model, gradients), se_tf.read_weights(model))
-
-
-def _parts(model: keras.Model, paths: Sequence[str]) -> dict[str, keras.layers.Layer]:
-    parts = {path: part(model, path) for path in paths}
-    return {path: layer for path, layer in parts.items() if isinstance(layer, keras.layers.Layer)}
 
 
 def tensor(images: NDArray) -> keras.KerasTensor:

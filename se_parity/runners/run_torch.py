@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import se_torch
 from se_parity.numerics import torch as numerics
 from se_parity.recipe import Recipe
-from se_parity.runners import Batch, ModeMissing, Run, Trace, Trained, part
+from se_parity.runners import Batch, ModeMissing, Run, Trace, Trained, parts_of
 from se_spec import Architecture
 from se_torch.weights import read_gradients
 
@@ -93,7 +93,7 @@ RUNS: dict[str, Callable[[torch.nn.Module], Run]] = {
 
 
 def modules(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, Run]:
-    return {path: eager(module) for path, module in _parts(model, paths).items()}
+    return {path: eager(module) for path, module in parts_of(model, paths, torch.nn.Module).items()}
 
 
 def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
@@ -103,7 +103,8 @@ def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
         def keep(path: str) -> Callable[..., None]:
             return lambda module, inputs, output: outputs.update({path: array(output.clone())})  # it works in place
 
-        hooks = [module.register_forward_hook(keep(path)) for path, module in _parts(model, paths).items()]
+        parts = parts_of(model, paths, torch.nn.Module)
+        hooks = [module.register_forward_hook(keep(path)) for path, module in parts.items()]
         try:
             eager(model)(images)
         finally:
@@ -132,11 +133,6 @@ def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) ->
         optimizer.step()
         yield Trained(loss.item(), gradients, se_torch.read_weights(model))
     model.eval()
-
-
-def _parts(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, torch.nn.Module]:
-    parts = {path: part(model, path) for path in paths}
-    return {path: module for path, module in parts.items() if isinstance(module, torch.nn.Module)}
 
 
 def tensor(images: NDArray) -> torch.Tensor:
