@@ -87,7 +87,7 @@ def command(
 
 def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """The images (N, C, H, W), and the logits or the labels."""
-    with opened(path) as (file_format, stored):
+    with opened(path) as (file_format, stored, _):
         if file_format is not NPZ:
             raise UnsupportedFormat(f"{path} is {file_format.name}: the images and outputs must be in a .npz file")
         arrays = {name: tensor.load() for name, tensor in stored.tensors.items()}

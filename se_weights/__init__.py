@@ -17,12 +17,13 @@ from se_weights.errors import (
     WeightsError,
     WriteFailed,
 )
+from se_weights.files.hashing import file_sha256
 from se_weights.folding import fold_batchnorm
 from se_weights.layouts import relayout
 from se_weights.manifests import Manifest, fingerprints, read_manifest
 from se_weights.notes import notes
 from se_weights.preprocessing import Preprocessing
-from se_weights.reading import file_sha256, read, read_every_way, read_settled
+from se_weights.reading import read, read_every_way, read_settled
 from se_weights.reorder import rgb_input, standard_classes
 from se_weights.writing import write
 

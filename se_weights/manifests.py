@@ -17,8 +17,8 @@ from se_weights.checkpoint import Checkpoint
 from se_weights.errors import MalformedFile, WeightsError
 from se_weights.files import format_of
 from se_weights.files.documents import NameTwice, parse_object
+from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import HEADER
-from se_weights.reading import file_sha256
 from se_weights.refusals import refuse
 from se_weights.replacing import appearing
 from se_weights.writing import TOOL

@@ -1,6 +1,5 @@
 """read -> unwrap -> recognise -> check against the manifest: a file as a checkpoint."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +21,7 @@ from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.recognise import Reading, nearest_readings, recognise, recognise_every_way
 from se_weights.refusals import refuse
-from se_weights.threads import beside, following
+from se_weights.threads import following
 from se_weights.wrappers import Unwrapped, unwrap
 
 CARRIED = (
@@ -74,7 +73,7 @@ def _read(
 ) -> list[Checkpoint]:
     """A checkpoint for each way in which the tensors are recognised. Until they are, no value of any is read."""
     path = Path(path)
-    with opened(path) as (file_format, stored):
+    with opened(path) as (file_format, stored, sha256):
         recorded = _recorded(path, stored, "architecture", partial(_architecture, stored))
         _recorded(path, stored, "preprocessing", Preprocessing.from_text)
         _recorded(path, stored, CAST, parse_losses)
@@ -82,8 +81,7 @@ def _read(
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
         told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
         readings = recognising(str(path), shapes, _candidates(file_format, told), architecture or recorded)
-        with beside(partial(file_sha256, path)) as sha256:
-            return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
+        return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
 
 
 def _checkpoint(
@@ -113,16 +111,6 @@ def _checkpoint(
     metadata = {key: text for key, text in told.items() if text}
     counted = {name: sha256() for name, sha256 in hashes.items()}
     return Checkpoint.hashed(counted, reading.architecture, weights, reading.dialect.name, metadata)
-
-
-def file_sha256(path: Path) -> str:
-    """The hash of a file; of a folder, that of the list of its files with theirs."""
-    if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(inner for inner in path.rglob("*") if inner.is_file())
-    lines = [f"{inner.relative_to(path).as_posix()} {file_sha256(inner)}\n" for inner in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def known_dialect(name: str) -> Dialect:

@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Wanted = Callable[[], bool]
 
 ONE_THREAD: ContextVar[bool] = ContextVar("ONE_THREAD", default=False)
 
@@ -54,11 +57,19 @@ def following(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], C
 
 
 @contextmanager
-def beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Begin something beside what follows; what this gives waits for it."""
+def beside(function: Callable[[Wanted], Result]) -> Iterator[Callable[[], Result]]:
+    """Begin something beside what follows; what this gives waits for it.
+
+    The function is given what tells whether it is still wanted: it is not, once what follows has failed.
+    """
     if ONE_THREAD.get():
-        yield function
+        yield partial(function, lambda: True)
         return
+    failed = Event()
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(function)
-        yield future.result
+        future = thread.submit(function, lambda: not failed.is_set())
+        try:
+            yield future.result
+        except BaseException:
+            failed.set()
+            raise

@@ -19,7 +19,7 @@ from se_weights.layouts import in_order, relayout, relayout_shape
 from se_weights.reading import known_dialect
 from se_weights.recognise import recognise
 from se_weights.replacing import appearing, sync
-from se_weights.threads import beside
+from se_weights.threads import beside, for_each
 
 TOOL = f"se-resnet {__version__}"
 
@@ -54,7 +54,7 @@ def write(
     stored = Stored(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
     with appearing(path, folder=file_format.folder, replace=force) as temporary:
         file_format.write(temporary, stored, **options)
-        with beside(partial(sync, temporary)), file_format.reopen(temporary) as found:
+        with beside(lambda wanted: sync(temporary)), file_format.reopen(temporary) as found:
             _expect_same(found, stored, path)
 
 
@@ -130,11 +130,9 @@ def _expect_free(path: Path, file_format: Format, force: bool) -> None:
 def _expect_same(found: Stored, meant: Stored, path: Path) -> None:
     """Bit for bit: names, types, shapes and bytes, so that NaNs and signed zeros count too."""
     different = sorted(set(found.tensors) ^ set(meant.tensors))
-    different += [
-        name
-        for name, tensor in meant.tensors.items()
-        if name in found.tensors and not _same_bits(found.tensors[name].load(), tensor.load())
-    ]
+    both = sorted(set(found.tensors) & set(meant.tensors))
+    equal = for_each(lambda name: _same_bits(found.tensors[name].load(), meant.tensors[name].load()), both)
+    different += [name for name, same in zip(both, equal, strict=True) if not same]
     if different:
         raise WriteFailed(f"{path} was not written: it reads back otherwise at {', '.join(different[:5])}")
 

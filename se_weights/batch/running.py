@@ -14,9 +14,10 @@ from se_weights.batch.items import Item, Share
 from se_weights.batch.journal import Journal, Result
 from se_weights.batch.options import Options
 from se_weights.convert import convert
+from se_weights.files.hashing import file_sha256
 from se_weights.manifests import beside
-from se_weights.reading import file_sha256
 from se_weights.replacing import appearing
+from se_weights.threads import ONE_THREAD
 
 KILLED = "process.killed"
 """The id of an item whose process ended without a word."""
@@ -113,6 +114,7 @@ def _convert(
 ) -> None:
     """One item, in its own process. An interrupt is the parent's affair, which ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ONE_THREAD.set(True)
     target = Path(out, item.target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

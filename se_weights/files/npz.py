@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from se_weights.files.documents import parse_metadata
 from se_weights.files.limits import RANK
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.stored import Stored, Tensor, bytes_of
 from se_weights.files.zipped import Archive, opened
+from se_weights.layouts import in_order
 from se_weights.refusals import refuse
 
 MAGIC, LONGEST_HEADER = 12, 10_000
@@ -73,6 +74,8 @@ def write(path: Path, stored: Stored) -> None:
     """As `numpy.savez` does, but for the date in each record: equal weights make equal files."""
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
         for name, tensor in stored.tensors.items():
+            array = in_order(tensor.load())
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as record:
-                npy.write_array(record, tensor.load(), allow_pickle=False)
+                npy.write_array_header_1_0(record, npy.header_data_from_array_1_0(array))
+                record.write(bytes_of(array))
         archive.comment = json.dumps(dict(stored.metadata)).encode()

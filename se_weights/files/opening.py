@@ -1,18 +1,21 @@
 """Opens a file or a folder of any known format, and holds every format to the same rules."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
 from se_weights.files.folders import expect_inside
 from se_weights.files.formats import FORMATS, HDF5, ORBAX, PIECES, PTH, SAFETENSORS, SHARDS, Format
+from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
 from se_weights.files.orbax_folder import is_orbax
 from se_weights.files.signatures import expect_signature
 from se_weights.files.stored import Stored
 from se_weights.refusals import REFUSALS, refuse
+from se_weights.threads import beside
 
 IN_FOLDERS = (
     ("model.safetensors", SAFETENSORS),
@@ -53,8 +56,9 @@ def located(path: Path) -> tuple[Format, Path]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Format, Stored]]:
-    """A file or folder of a stranger's: its format, and what it declares, to be loaded until it is closed.
+def opened(path: Path) -> Iterator[tuple[Format, Stored, Callable[[], str]]]:
+    """A file or folder of a stranger's: its format, what it declares, to be loaded until it is closed, and its hash,
+    which is counted beside all that.
 
     Raises MalformedFile, UnsafeFile or UnsupportedFormat, with the path, for whatever is found wrong until then, and
     SourceChanged where somebody writes to it meanwhile.
@@ -66,9 +70,9 @@ def opened(path: Path) -> Iterator[tuple[Format, Stored]]:
             expect_inside(path, inner)
         if inner.is_file():
             expect_signature(inner, file_format)
-        with file_format.open(inner) as stored:
+        with beside(partial(file_sha256, path)) as sha256, file_format.open(inner) as stored:
             _expect_possible(inner, stored)
-            yield file_format, stored
+            yield file_format, stored, sha256
     except (WeightsError, OSError) as error:
         _expect_unchanged(path, inner, before)
         if isinstance(error, WeightsError) and error.id in REFUSALS:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def open_stored(path: Path) -> Iterator[Stored]:
     tree = read_tree(folders[-1])
     declared = _declared(tree)
     left = sorted(tree.left | {name for name, (dtype, _) in declared.items() if dtype == RANDOM})
+    first = Lock()
     with ExitStack() as stack:
 
         @cache
@@ -56,7 +58,8 @@ def open_stored(path: Path) -> Iterator[Stored]:
             return stack.enter_context(safetensors.open_stored(target)).tensors
 
         def load(name: str) -> NDArray:
-            found, meant = values()[name], tensors[name]
+            with first:  # of several threads fetches them for all
+                found, meant = values()[name], tensors[name]
             if (found.dtype, found.shape) != (meant.dtype, meant.shape):
                 raise refuse("orbax.metadata", f"{name} is declared otherwise than it is: {found.dtype}{found.shape}")
             return found.load()
