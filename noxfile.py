@@ -88,9 +88,10 @@ def torch_xla(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def bench(session: nox.Session) -> None:
-    """Speed beside timm and a plain Keras net: torch in an environment with timm, Keras and Flax in nox's own."""
+    """Speed beside timm, a plain Keras net and cp: torch in an environment with timm, the rest in nox's own."""
     session.install("--constraint", "parity_tests/peers/torch_requirements.txt", "timm", *WEIGHTS)
     python = f"torch={session.bin}/python"
+    session.run(sys.executable, "-m", "benchmarks.conversion", external=True)
     session.run(sys.executable, "-m", "benchmarks", "--python", python, *session.posargs, external=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures the targets, and writes them as JSON, as a page and as a plot."""
+"""`python -m benchmarks`: measures the models, and writes that as JSON, as a page and as a plot."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import measure
-from benchmarks.report import Measured, page, plot
+from benchmarks.report import Measured, write
 from benchmarks.targets import subjects_of
 from benchmarks.workload import WORKLOADS
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all of them, unless named")
     parser.add_argument("--only", metavar="SUBJECTS", help="these alone, separated by semicolons")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, help="of every workload, instead of its own number")
     parser.add_argument("--python", action="append", default=[], metavar="FRAMEWORK=PATH", help="its interpreter")
     parser.add_argument("--out", type=Path, default=HERE, help="the folder for results.json, RESULTS.md, results.svg")
     asked = parser.parse_args()
@@ -28,17 +28,16 @@ def main() -> None:
     measured = Measured({}, {})
     for workload in asked.workload or WORKLOADS:
         subjects = asked.only.split(";") if asked.only else subjects_of(workload)
-        times, versions = measure(workload, subjects, asked.rounds, pythons, say)
+        times, versions = measure(workload, subjects, asked.rounds or WORKLOADS[workload].rounds, pythons, say)
         measured = measured.with_workload(workload, times, versions)
-        write(measured, asked.out)  # what is measured is kept, whatever becomes of the rest
+        keep(measured, asked.out)  # whatever becomes of the rest
     if not asked.only:
-        write(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), asked.out)
+        keep(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), asked.out)
 
 
-def write(measured: Measured, folder: Path) -> None:
+def keep(measured: Measured, folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(measured.facts, indent=1) + "\n")
-    (folder / "RESULTS.md").write_text(page(measured, (HERE / "notes.md").read_text()))
-    plot(measured, folder / "results.svg")
+    write(folder)
 
 
 def agreement(python: str) -> str:

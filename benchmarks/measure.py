@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarks.workload import WORKLOADS
+
 FRAMEWORKS = {
     "matmul": "torch", "timm": "torch", "torch": "torch",
     "plain": "tf", "Keras": "tf",
     "Flax": "flax",
 }  # fmt: skip
 """The framework whose worker runs a subject, by the first word of its name."""
-
-WARM_UPS = 2
 
 DISTURBED = 0.1
 """A step during which others took more than this share of the processors is run again, after a pause,"""
@@ -100,7 +100,8 @@ def measure(
     pythons: Mapping[str, str],
     on_step: Callable[[str], None] = lambda step: None,
 ) -> tuple[dict[str, Times], dict[str, str]]:
-    """The times of each subject at a workload, and the versions of what ran; one step of each a round."""
+    """The times of each subject at a workload, and the versions of what ran; one step of each a round, of which the
+    first ones only warm up."""
     frameworks = {subject: FRAMEWORKS[subject.split()[0]] for subject in subjects}
     workers = {name: Worker(name, pythons.get(name, sys.executable)) for name in dict.fromkeys(frameworks.values())}
     firsts: dict[str, float] = {}
@@ -109,15 +110,16 @@ def measure(
         for subject in subjects:
             on_step(f"{workload}: preparing {subject}")
             firsts[subject] = workers[frameworks[subject]].prepare(subject, workload)
-        for number in range(WARM_UPS + rounds):
-            on_step(f"{workload}: round {number + 1} of {WARM_UPS + rounds}")
+        for number in range(rounds):
+            on_step(f"{workload}: round {number + 1} of {rounds}")
             for subject in subjects:
                 steps[subject].append(workers[frameworks[subject]].run(subject))
     finally:
         for worker in workers.values():
             worker.close()
     versions = {name: version for worker in workers.values() for name, version in worker.versions.items()}
-    return {subject: _times(firsts[subject], steps[subject][WARM_UPS:]) for subject in subjects}, versions
+    warm_ups = WORKLOADS[workload].warm_ups
+    return {subject: _times(firsts[subject], steps[subject][warm_ups:]) for subject in subjects}, versions
 
 
 def _times(first: float, steps: Sequence[Mapping[str, float]]) -> Times:

@@ -1,16 +1,21 @@
-"""What was measured, as a page and as a plot."""
+"""What was measured, as a page and as plots: `python -m benchmarks.report` writes them anew from the JSON."""
 
+import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.conversion_report import conversion_section, plot_growth
 from benchmarks.measure import Times
+from benchmarks.tables import pyplot, table, verdict
 from benchmarks.targets import TARGETS, Target
 from benchmarks.workload import THREADS, WORKLOADS
+
+HERE = Path(__file__).parent
 
 MATMUL = 2 * 2048**3
 """Operations of the product that shows what the machine can do."""
@@ -26,6 +31,14 @@ class Measured:
 
     def with_workload(self, name: str, times: Mapping[str, Times], versions: Mapping[str, str]) -> "Measured":
         return replace(self, times={**self.times, name: times}, versions={**self.versions, **versions})
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Measured":
+        times = {
+            name: {subject: Times(one["first"], one["steps"], one["others"]) for subject, one in found.items()}
+            for name, found in facts["times"].items()
+        }
+        return cls(times, facts["versions"], facts["agreement"])
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -45,21 +58,35 @@ class Measured:
         return target.ratio(self.times[target.workload])
 
 
-def page(measured: Measured, notes: str) -> str:
+def write(folder: Path = HERE) -> None:
+    """RESULTS.md and its plots, from what both programs have measured."""
+    measured = Measured.of(json.loads((folder / "results.json").read_text()))
+    converted = folder / "conversion.json"
+    conversion = json.loads(converted.read_text()) if converted.exists() else None
+    notes = (HERE / "notes.md").read_text()
+    (folder / "RESULTS.md").write_text(page(measured, conversion, notes))
+    plot(measured, folder / "results.svg")
+    if conversion:
+        plot_growth(conversion, folder / "conversion.svg")
+
+
+def page(measured: Measured, conversion: Mapping[str, Any] | None, notes: str) -> str:
     """RESULTS.md."""
     parts = [
         "# Speed, measured",
-        "Written by `python -m benchmarks` (`make bench`). Ratios of medians; the subjects of a workload ran in turn, "
+        "Written by `python -m benchmarks` and `python -m benchmarks.conversion` (`make bench` runs both). Ratios of "
+        "medians; the subjects of a workload ran in turn, "
         "one step each, so that what slowed the machine slowed them all. "
         "A step during which other processes took more than a tenth of the "
         "processors was run again once, and the less disturbed one counts; the last column says how much they took.",
         _machine(measured),
-        "## Targets",
+        "## Models: targets",
         "![ratios and targets](results.svg)",
-        _table(["workload", "", "beside", "ratio", "target", ""], [_target(measured, one) for one in measured.targets]),
+        table(["workload", "", "beside", "ratio", "target", ""], [_target(measured, one) for one in measured.targets]),
         measured.agreement,
-        "## Times",
+        "## Models: times",
         *(_times(name, times) for name, times in measured.times.items()),
+        conversion_section(conversion) if conversion else "",
         notes,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -81,8 +108,8 @@ def _processor() -> str:
 def _target(measured: Measured, target: Target) -> list[str]:
     ratio = measured.ratio(target)
     peer = min(target.peers, key=lambda peer: measured.times[target.workload][peer].median)
-    verdict = "met" if ratio <= target.limit else "**not met**"
-    return [target.workload, target.subject, peer, f"{ratio:.2f}", f"{target.limit:.2f}", verdict]
+    said = [f"{ratio:.2f}", f"{target.limit:.2f}", verdict(ratio <= target.limit)]
+    return [target.workload, target.subject, peer, *said]
 
 
 def _times(name: str, times: Mapping[str, Times]) -> str:
@@ -99,29 +126,23 @@ def _times(name: str, times: Mapping[str, Times]) -> str:
         for subject, one in times.items()
     ]
     head = ["", "median", "spread", "least", "first step", "others"]
-    return f"**{name}**: {workload.network}, {workload.images}\n\n{_table(head, rows)}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{name}**: {workload.network}, {workload.images}\n\n{table(head, rows)}"
 
 
 def plot(measured: Measured, path: Path) -> None:
     """A bar a target, as long as the ratio, with the target as a mark on it."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
     targets = measured.targets[::-1]
     labels = [f"{target.workload}: {target.subject}" for target in targets]
     ratios, limits = [measured.ratio(target) for target in targets], [target.limit for target in targets]
     colours = ["#4a7" if ratio <= limit else "#c64" for ratio, limit in zip(ratios, limits, strict=True)]
-    figure, axes = pyplot.subplots(figsize=(9, 0.27 * len(targets) + 1))
+    figure, axes = pyplot().subplots(figsize=(9, 0.27 * len(targets) + 1))
     axes.barh(labels, ratios, color=colours, height=0.7)
     axes.plot(limits, labels, "k|", markersize=10, label="target")
     axes.set_xlabel("time, as a share of the peer's")
     axes.legend(loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    write()
