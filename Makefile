@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/se-resnet demo --out build/demo
 
 test: setup
-	$(BIN)/pytest -m "not faults and not sweep"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not faults and not sweep"
 
 sweep: setup
 	$(BIN)/pytest -m sweep --timeout 900

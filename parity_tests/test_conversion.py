@@ -190,6 +190,17 @@ def test_nan_payloads_and_signed_zeros_survive(tmp_path):
         assert se_weights.read(target).weights["fc.bias"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", ">f8"])
+@pytest.mark.parametrize("shape", [(70, 33, 3, 1), (3, 3, 31, 97), (1, 1, 65, 64), (40, 2, 5, 3), (0, 70, 1, 1)])
+def test_relayout_moves_every_value_of_arrays_that_take_several_pieces(shape, dtype):
+    kernel = np.arange(np.prod(shape)).reshape(shape).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    for source, target, permutation in (("OIHW", "HWIO", (2, 3, 1, 0)), ("HWIO", "OIHW", (3, 2, 0, 1))):
+        moved = relayout(kernel, source, target)
+        assert moved.dtype == kernel.dtype
+        assert moved.flags.c_contiguous
+        assert moved.tobytes() == kernel.transpose(permutation).tobytes()
+
+
 def test_relayout_names_axes_that_differ():
     kernel = np.arange(24).reshape(2, 3, 2, 2)
     assert np.array_equal(relayout(kernel, "OIHW", "HWIO"), kernel.transpose(2, 3, 1, 0))

@@ -26,6 +26,7 @@ from se_weights import (
     WeightMismatch,
     weights_sha256,
 )
+from se_weights.files import msgpack_heads as heads
 
 BLOCKS = ["basic", "bottleneck"]
 
@@ -213,6 +214,26 @@ def test_arrays_that_flax_cuts_into_chunks_are_read(tmp_path, monkeypatch):
     assert same(tmp_path / "ours.msgpack", network)
     restored = serialization.msgpack_restore((tmp_path / "ours.msgpack").read_bytes())
     assert np.array_equal(restored["conv1"]["kernel"], tree["conv1"]["kernel"])
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 4, 8, 15, 16, 31, 32, 255, 256, 65535, 65536])
+def test_heads_are_those_that_msgpack_writes(length):
+    values = {
+        heads.TEXT: "x" * length, heads.BYTES: b"x" * length, heads.EXTENSION: msgpack.ExtType(1, b"x" * length),
+        heads.ARRAY: [0] * length, heads.MAP: dict.fromkeys(range(length)), heads.WHOLE: length,
+    }  # fmt: skip
+    for kind, value in values.items():
+        assert msgpack.packb(value).startswith(heads.head_of(kind, length))
+
+
+@needs("flax")
+def test_flax_writes_the_same_bytes(tmp_path):
+    from flax import serialization
+
+    network = small_network()
+    path = tmp_path / "ours.msgpack"
+    se_weights.write(network.checkpoint, path)
+    assert serialization.to_bytes(serialization.msgpack_restore(path.read_bytes())) == path.read_bytes()
 
 
 def test_safetensors_and_npz_load_with_their_own_libraries(tmp_path, network):

@@ -177,6 +177,11 @@ def test_a_zero_initialised_residual_starts_as_its_shortcut(framework):
     assert all(weights[name].any() for name in weights if name.endswith("bn1.weight"))
 
 
+def test_a_folded_network_has_no_gain_to_start_at_zero(framework):
+    with pytest.raises(se_spec.ArchitectureError, match="norms are folded"):
+        framework.package.create_model("se_resnet18", folded=True, zero_init_residual=True, **framework.options())
+
+
 @pytest.mark.parametrize(("images", "error", "complaint"), WRONG_IMAGES)
 def test_a_wrong_image_is_named_with_what_was_expected(framework, images, error, complaint):
     model = framework.package.create_model("se_resnet20_cifar", **framework.options())

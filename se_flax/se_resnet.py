@@ -162,6 +162,7 @@ def batch_norm(
     convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any
 ) -> Callable[[Array], Array]:
     """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    convolution.expect_gain(zero)
     if convolution.folded:
         return identity
     return BatchNorm(

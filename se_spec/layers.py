@@ -5,6 +5,8 @@ A side is the height or the width of an image or a map, in pixels.
 
 from dataclasses import dataclass
 
+from se_spec.errors import ArchitectureError
+
 POOLS = ("pad1", "ceil", "same", "none")
 """How the windows of the stem's 3x3 max-pool lie. Invisible in keys and shapes, and it moves every feature:
 
@@ -40,6 +42,11 @@ class Convolution:
     def side(self, side: int) -> int:
         """The side of its output."""
         return -(-side // self.stride)
+
+    def expect_gain(self, zero: bool) -> None:
+        """Raise ArchitectureError where the gain of its norm is to begin at zero, and the norm is folded away."""
+        if zero and self.folded:
+            raise ArchitectureError("zero_init_residual starts the gains of norms at zero, and these norms are folded")
 
 
 NARROW, WIDE = 16, 32

@@ -188,6 +188,7 @@ def batch_norm(
     convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **kwargs: Any
 ) -> keras.layers.Layer:
     """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    convolution.expect_gain(zero)
     if convolution.folded:
         return identity(**kwargs)
     return BatchNorm(

@@ -154,6 +154,7 @@ def convolution(convolution: se_spec.Convolution) -> nn.Conv2d:
 
 def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.Module:
     """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
+    convolution.expect_gain(zero)
     if convolution.folded:
         return nn.Identity()
     layer = nn.BatchNorm2d(convolution.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)

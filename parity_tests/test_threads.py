@@ -1,0 +1,58 @@
+"""Work in several threads gives what it would give in one, and ends with what it is done for."""
+
+import hashlib
+import time
+from threading import get_ident
+
+import pytest
+
+from se_weights import file_sha256
+from se_weights.threads import ONE_THREAD, beside, following, for_each, processors
+
+
+@pytest.fixture(params=["threads", "one thread"])
+def threads(request):
+    token = ONE_THREAD.set(request.param == "one thread")
+    yield request.param
+    ONE_THREAD.reset(token)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+def test_results_come_in_the_order_of_the_items(threads, count):
+    assert for_each(lambda number: number**2, range(count)) == [number**2 for number in range(count)]
+
+
+def test_an_error_of_any_item_is_raised(threads):
+    with pytest.raises(ZeroDivisionError):
+        for_each(lambda number: 1 // (number - 40), range(41))
+
+
+@pytest.mark.skipif(processors() == 1, reason="there is one processor")
+def test_there_is_more_than_one_thread_unless_one_is_asked_for(threads):
+    seen = set(for_each(lambda number: (time.sleep(0.01), get_ident())[1], range(4)))
+    assert seen == {get_ident()} if threads == "one thread" else get_ident() not in seen
+
+
+def test_what_follows_is_done_in_order(threads):
+    done: list[int] = []
+    with following(lambda number: done.append(number) or number) as handed:
+        results = [handed(number) for number in range(50)]
+        assert [result() for result in results] == list(range(50))
+    assert done == list(range(50))
+
+
+def test_what_goes_on_beside_a_failure_is_told_that_it_is_wanted_no_more():
+    def endless(wanted):
+        while wanted():
+            time.sleep(0.001)
+
+    with pytest.raises(RuntimeError, match="failed"), beside(endless):
+        raise RuntimeError("failed")
+
+
+def test_a_hash_stops_where_it_is_wanted_no_more(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(3 * 2**20 + 5))
+    whole = hashlib.sha256(bytes(3 * 2**20 + 5)).hexdigest()
+    assert file_sha256(tmp_path / "file") == whole
+    answers = iter([True, False])
+    assert file_sha256(tmp_path / "file", lambda: next(answers)) == hashlib.sha256(bytes(2**20)).hexdigest()
