@@ -103,6 +103,12 @@ def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT
 
 
 @cache
+def full_size() -> Network:
+    """SE-ResNet-50 and two images as ImageNet has them."""
+    return network(se_spec.architecture("se_resnet50"), 2, 224, 224)
+
+
+@cache
 def named_network(case: str) -> Network:
     return network(architecture(case))
 

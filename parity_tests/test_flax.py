@@ -45,6 +45,17 @@ def test_split_and_merge_give_the_same_network(model, network):
     assert share(network, nnx.merge(graph, parameters, statistics)(images(network))) <= network.limit
 
 
+def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model, network, monkeypatch):
+    from se_flax import inference
+
+    monkeypatch.setattr(inference, "COMPILER_OPTIONS", {"xla_no_such_option": ""})
+    inference.known_options.cache_clear()
+    try:
+        assert share(network, inference.optimize_for_inference(model)(images(network))) <= network.limit
+    finally:
+        inference.known_options.cache_clear()
+
+
 def test_a_jitted_training_step_moves_parameters_and_statistics(model, network):
     import jax.numpy as jnp
     import optax

@@ -7,8 +7,8 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.cases import Network, network
-from parity_tests.tolerances import BFLOAT16_LOGITS
+from parity_tests.cases import Network, full_size, network
+from parity_tests.tolerances import BFLOAT16_LOGITS, FLOAT32_LOGITS
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
 
@@ -60,6 +60,17 @@ def test_the_deployed_form_gives_the_oracles_logits_and_leaves_the_model_alone(f
     assert compare(known.truth, logits).share <= known.limit
     assert not model.architecture.folded
     assert weights_sha256(framework.package.read_weights(model)) == weights_sha256(known.weights)
+
+
+@pytest.mark.sweep
+def test_at_full_size_the_folded_and_the_deployed_form_are_within_1e_5(framework, tmp_path):
+    model = model_of(framework, full_size(), tmp_path)
+    deployed = framework.package.optimize_for_inference(model)
+    folded = framework.package.fold_batchnorm(model)
+    for logits in (logits_of(framework, deployed, full_size().images), framework.run(folded, full_size().images)):
+        difference = compare(full_size().truth, logits)
+        assert difference.share <= min(full_size().limit, FLOAT32_LOGITS)
+        assert difference.top1 == difference.top5 == 1
 
 
 @pytest.mark.sweep

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.cases import SMALL, Network, each_architecture, named_network, needs, network, small_network
+from parity_tests.cases import (
+    SMALL,
+    Network,
+    each_architecture,
+    full_size,
+    named_network,
+    needs,
+    network,
+    small_network,
+)
 from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
 from se_parity.modes import modes_of
@@ -75,8 +84,7 @@ def test_every_blocks_output_is_the_same(worker, case):
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
 def test_se_resnet50_at_full_size_is_within_1e_5_in_every_mode():
-    full = network(se_spec.architecture("se_resnet50"), 2, 224, 224)
-    report = check_parity([full.case], frameworks=installed_frameworks(), dtypes=["float32"])
+    report = check_parity([full_size().case], frameworks=installed_frameworks(), dtypes=["float32"])
     modes = sum(len(modes_of(framework)) for framework in installed_frameworks())
     assert len(report.runs) + len(report.skips) == modes
     for run in report.runs:

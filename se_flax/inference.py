@@ -1,10 +1,11 @@
 """The forms in which a model is deployed, in Flax NNX."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
@@ -14,6 +15,16 @@ from se_flax.weights import empty_model, load_weights, read_weights
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Keeps XLA from giving convolutions to YNNPACK, which takes up to a third longer than XLA's own (jax 0.10.2)."""
+
+
+@cache
+def known_options() -> dict[str, str]:
+    """COMPILER_OPTIONS, where this XLA knows them: such experiments come and go with its versions."""
+    try:
+        jax.jit(jnp.negative, compiler_options=COMPILER_OPTIONS).lower(0.0).compile()
+    except RuntimeError:
+        return {}
+    return COMPILER_OPTIONS
 
 
 def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
@@ -34,7 +45,7 @@ def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> Callable[[A
     folded = fold_batchnorm(model, dtype=dtype)
     graph, state = nnx.split(folded)
 
-    @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    @partial(jax.jit, compiler_options=known_options())
     def compiled(state: nnx.State, images: Array) -> Array:
         given = images.astype(folded.conv1.kernel[...].dtype)
         return nnx.merge(graph, state)(given).astype(images.dtype)
