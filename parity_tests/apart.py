@@ -20,7 +20,7 @@ import numpy as np
 
 import se_spec
 from se_weights import Checkpoint
-from se_weights.files import hdf5_listing
+from se_weights.files import FORMATS, hdf5_listing
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
@@ -31,6 +31,7 @@ PRELOADED = [
     "se_cli.verify",
     "h5py",
     "encodings.cp437",
+    *(known.path for known in FORMATS),
 ]
 
 NOBODY = 65534

@@ -393,13 +393,13 @@ def test_an_existing_target_is_kept_unless_forced(tmp_path):
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
     from se_weights.files import npz
 
-    def fails(record, array, **options):
+    def fails(record, header):
         record.write(b"half")
         raise OSError(28, "No space left on device")
 
     target = tmp_path / "b.npz"
     target.write_bytes(b"precious")
-    monkeypatch.setattr(npz.npy, "write_array", fails)
+    monkeypatch.setattr(npz.npy, "write_array_header_1_0", fails)
     with pytest.raises(OSError, match="No space"):
         se_weights.write(small_network().checkpoint, target, force=True)
     assert target.read_bytes() == b"precious"

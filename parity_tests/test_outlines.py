@@ -10,8 +10,9 @@ PACKAGES = ("se_torch", "se_tf", "se_flax")
 OWN = {
     "se_torch": {"leave_facts"},  # a state_dict has room for the facts of its model
     "se_tf": {"build", "compute_output_shape", "get_config", "from_config", "identity"},  # how Keras saves and clones
-    # NNX has no identity layer, is slow to draw weights it will not keep, and keeps a dropout's random state.
-    "se_flax": {"identity", "empty_model", "dropout"},
+    # NNX has no identity layer, is slow to draw weights it will not keep, and keeps a dropout's random state; XLA's
+    # experiments come and go.
+    "se_flax": {"identity", "empty_model", "dropout", "known_options"},
 }
 """Functions and methods that one framework needs beside the common ones."""
 

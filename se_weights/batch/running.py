@@ -14,6 +14,7 @@ from se_weights.batch.items import Item, Share
 from se_weights.batch.journal import Journal, Result
 from se_weights.batch.options import Options
 from se_weights.convert import convert
+from se_weights.files import FORMATS
 from se_weights.files.hashing import file_sha256
 from se_weights.manifests import beside
 from se_weights.replacing import appearing
@@ -72,7 +73,7 @@ def _converted(
 ) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, as they come; so many at a time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "se_weights.batch"])
+    context.set_forkserver_preload(["__main__", "se_weights.batch", *(known.path for known in FORMATS)])
     waiting = list(reversed(items))
     running: dict[Connection, tuple[Item, BaseProcess]] = {}
     try:

@@ -42,8 +42,13 @@ class Format:
         self._module.write(path, stored, **options)
 
     @property
+    def path(self) -> str:
+        """Where its module is."""
+        return f"se_weights.files.{self.module}"
+
+    @property
     def _module(self) -> ModuleType:
-        return import_module(f"se_weights.files.{self.module}")
+        return import_module(self.path)
 
 
 FLOATS = ("float16", "float32", "float64")
@@ -67,5 +72,5 @@ HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "huggingf
 ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax", folder=True)
 PIECES = Format("torch DCP", (), ("torch",), ALL_FLOATS, "pieces", folder=True, read_only=True)
 
-FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX, PIECES)
-"""In the order in which suffixes are compared: longer ones come first."""
+FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
+"""Those that a suffix names, in the order in which suffixes are compared: longer ones come first."""

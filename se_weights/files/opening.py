@@ -29,7 +29,7 @@ IN_FOLDERS = (
 def format_of(path: Path) -> Format:
     """The format that the path's suffix names."""
     for known in FORMATS:
-        if known.suffixes and path.name.lower().endswith(known.suffixes):
+        if path.name.lower().endswith(known.suffixes):
             return known
     suffixes = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
