@@ -132,16 +132,17 @@ def _times(name: str, times: Mapping[str, Times]) -> str:
 def plot(measured: Measured, path: Path) -> None:
     """A bar a target, as long as the ratio, with the target as a mark on it."""
     targets = measured.targets[::-1]
-    labels = [f"{target.workload}: {target.subject}" for target in targets]
+    labels = [f"{target.workload}: {target.subject} beside {' or '.join(target.peers)}" for target in targets]
     ratios, limits = [measured.ratio(target) for target in targets], [target.limit for target in targets]
     colours = ["#4a7" if ratio <= limit else "#c64" for ratio, limit in zip(ratios, limits, strict=True)]
-    figure, axes = pyplot().subplots(figsize=(9, 0.27 * len(targets) + 1))
+    figure, axes = pyplot().subplots(figsize=(11, 0.27 * len(targets) + 1))
     axes.barh(labels, ratios, color=colours, height=0.7)
     axes.plot(limits, labels, "k|", markersize=10, label="target")
+    axes.margins(y=0.01)
     axes.set_xlabel("time, as a share of the peer's")
     axes.legend(loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
 
 
 if __name__ == "__main__":
