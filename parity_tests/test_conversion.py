@@ -190,6 +190,17 @@ def test_nan_payloads_and_signed_zeros_survive(tmp_path):
         assert se_weights.read(target).weights["fc.bias"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
 
 
+def test_weights_that_are_written_to_after_they_were_read_have_the_hash_of_what_they_are(tmp_path):
+    path = tmp_path / "a.safetensors"
+    se_weights.write(numbered(small_network().architecture), path)
+    checkpoint = se_weights.read(path)
+    checkpoint.weights["fc.bias"][:] = 7
+    se_weights.write(checkpoint, tmp_path / "b.safetensors")
+    again = se_weights.read(tmp_path / "b.safetensors")
+    assert again.metadata["weights_sha256"] == weights_sha256(again.weights) == weights_sha256(checkpoint.weights)
+    assert se_weights.read(path, hashed=True).hashes == se_weights.read(path).hashes
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", ">f8"])
 @pytest.mark.parametrize("shape", [(70, 33, 3, 1), (3, 3, 31, 97), (1, 1, 65, 64), (40, 2, 5, 3), (0, 70, 1, 1)])
 def test_relayout_moves_every_value_of_arrays_that_take_several_pieces(shape, dtype):

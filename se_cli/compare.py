@@ -31,7 +31,8 @@ class Side:
         if path.name.endswith(SUFFIX):
             manifest = se_weights.read_manifest(path)
             return cls(manifest.architecture, manifest.weights_sha256, manifest.tensors, {})
-        return cls.of_checkpoint(se_weights.read_settled(path, dialect=dialect, architecture=architecture)[0])
+        checkpoint, _ = se_weights.read_settled(path, dialect=dialect, architecture=architecture, hashed=True)
+        return cls.of_checkpoint(checkpoint)
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> "Side":

@@ -34,7 +34,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
         "format": located(file)[0].name,
     }
     try:
-        checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture)
+        checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)
     except AmbiguousDialect as error:
         content = {"bytes": size_of(file), "sha256": se_weights.file_sha256(file)}
         rows = [(name, line) for name, line in error.candidates.items()]

@@ -43,13 +43,13 @@ def _against_manifest(file: Path, path: Path) -> list[str]:
     manifest = se_weights.read_manifest(path)
     sha256 = se_weights.file_sha256(file)
     changed = [] if sha256 == manifest.file_sha256 else [f"! the file: sha256 {manifest.file_sha256} against {sha256}"]
-    checkpoint = se_weights.read(file, architecture=manifest.architecture)
+    checkpoint = se_weights.read(file, architecture=manifest.architecture, hashed=True)
     recorded = Side(manifest.architecture, manifest.weights_sha256, manifest.tensors, {})
     return changed + differences(recorded, Side.of_checkpoint(checkpoint))
 
 
 def _against_itself(file: Path) -> list[str]:
-    checkpoint = se_weights.read(file)
+    checkpoint = se_weights.read(file, hashed=True)
     recorded = checkpoint.metadata.get("weights_sha256")
     if not recorded:
         raise click.UsageError(f"{file} has no manifest beside it, and no hash in it: give one with --manifest")

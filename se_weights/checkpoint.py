@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -35,12 +34,9 @@ class Checkpoint:
         kept = {key: text for key, text in self.metadata.items() if key != "weights_sha256"}
         return replace(self, weights=weights, metadata={**kept, **metadata})
 
-    @classmethod
-    def hashed(cls, hashes: Mapping[str, str], *facts: Any) -> "Checkpoint":
-        """One whose tensors' hashes were counted as they were read."""
-        checkpoint = cls(*facts)
-        checkpoint.__dict__["hashes"] = hashes  # where cached_property keeps them, and `replace` does not take them
-        return checkpoint
+    def remember(self, hashes: Mapping[str, str]) -> None:
+        """The hashes of the tensors, counted before they are asked for."""
+        self.__dict__["hashes"] = hashes  # where cached_property keeps them, and `replace` does not take them
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:

@@ -41,9 +41,9 @@ def convert(
     if manifest and beside(target).exists() and not force:
         raise TargetExists(f"{beside(target)} is already there: remove it, or overwrite it with --force (force=True)")
     if source_dialect:
-        checkpoint = read(source, dialect=source_dialect, architecture=architecture)
+        checkpoint = read(source, dialect=source_dialect, architecture=architecture, hashed=True)
     else:
-        checkpoint, settled = read_settled(source, dialect=dialect, architecture=architecture)
+        checkpoint, settled = read_settled(source, dialect=dialect, architecture=architecture, hashed=True)
         dialect = None if settled else dialect
     for change in changes:
         checkpoint = change(checkpoint)

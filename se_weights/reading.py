@@ -32,14 +32,19 @@ CARRIED = (
 
 
 def read(
-    path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
+    path: str | PathLike[str],
+    *,
+    dialect: str | None = None,
+    architecture: Architecture | str | None = None,
+    hashed: bool = False,
 ) -> Checkpoint:
     """The checkpoint in a file of any known format and dialect.
 
     Dialect and architecture are recognised unless they are given; facts in the file's metadata are believed once the
-    tensors bear them out. Raises WeightMismatch, AmbiguousDialect, MalformedFile, UnsafeFile or UnsupportedFormat.
+    tensors bear them out. `hashed` counts the hashes of the tensors beside the reading, for arrays that nobody writes
+    to. Raises WeightMismatch, AmbiguousDialect, MalformedFile, UnsafeFile or UnsupportedFormat.
     """
-    return _read(path, lambda *question: [recognise(*question)], dialect, architecture)[0]
+    return _read(path, lambda *question: [recognise(*question)], dialect, architecture, hashed)[0]
 
 
 def read_every_way(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
@@ -47,22 +52,26 @@ def read_every_way(path: str | PathLike[str], *, dialect: str | None = None) -> 
 
     Raises what `read` raises, but for AmbiguousDialect.
     """
-    return _read(path, recognise_every_way, dialect, None)
+    return _read(path, recognise_every_way, dialect, None, False)
 
 
 def read_settled(
-    path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
+    path: str | PathLike[str],
+    *,
+    dialect: str | None = None,
+    architecture: Architecture | str | None = None,
+    hashed: bool = False,
 ) -> tuple[Checkpoint, bool]:
     """What `read` gives, where `dialect` is only to settle what the tensors leave open; and whether it had to.
 
     For files of which one may need it and another not. Raises what `read` raises.
     """
     try:
-        return read(path, architecture=architecture), False
+        return read(path, architecture=architecture, hashed=hashed), False
     except AmbiguousDialect as error:
         if dialect not in error.candidates:
             raise
-        return read(path, dialect=dialect, architecture=architecture), True
+        return read(path, dialect=dialect, architecture=architecture, hashed=hashed), True
 
 
 def _read(
@@ -70,6 +79,7 @@ def _read(
     recognising: Callable[..., list[Reading]],
     dialect: str | None,
     architecture: Architecture | str | None,
+    hashed: bool,
 ) -> list[Checkpoint]:
     """A checkpoint for each way in which the tensors are recognised. Until they are, no value of any is read."""
     path = Path(path)
@@ -81,11 +91,11 @@ def _read(
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
         told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
         readings = recognising(str(path), shapes, _candidates(file_format, told), architecture or recorded)
-        return [_checkpoint(path, stored, unwrapped, reading, sha256) for reading in readings]
+        return [_checkpoint(path, stored, unwrapped, reading, sha256, hashed) for reading in readings]
 
 
 def _checkpoint(
-    path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Callable[[], str]
+    path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Callable[[], str], hashed: bool
 ) -> Checkpoint:
     """What a reading makes of a file, with what is known of it."""
     places = reading.dialect.places(reading.architecture)
@@ -93,11 +103,12 @@ def _checkpoint(
     if differences := not_floating(types):
         raise WeightMismatch(f"{path} does not hold weights", differences)
     weights, hashes = {}, {}
-    with following(tensor_sha256) as hashed:
+    with following(tensor_sha256) as hash_of:
         for parameter, place in places.items():
             found = _native(place.join(unwrapped.tensors))
             weights[parameter.name] = _own(relayout(found, place.axes, parameter.axes, copy=False))
-            hashes[parameter.name] = hashed(weights[parameter.name])
+            if hashed:
+                hashes[parameter.name] = hash_of(weights[parameter.name])
     preprocessing = reading.dialect.preprocessing(reading.architecture)
     told = {
         "preprocessing": preprocessing.text if preprocessing else "",
@@ -109,8 +120,10 @@ def _checkpoint(
         "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.left))),
     }
     metadata = {key: text for key, text in told.items() if text}
-    counted = {name: sha256() for name, sha256 in hashes.items()}
-    return Checkpoint.hashed(counted, reading.architecture, weights, reading.dialect.name, metadata)
+    checkpoint = Checkpoint(reading.architecture, weights, reading.dialect.name, metadata)
+    if hashed:
+        checkpoint.remember({name: counted() for name, counted in hashes.items()})
+    return checkpoint
 
 
 def known_dialect(name: str) -> Dialect:

@@ -19,10 +19,14 @@ Wanted = Callable[[], bool]
 
 ONE_THREAD: ContextVar[bool] = ContextVar("ONE_THREAD", default=False)
 
+MOST = 4
+"""Threads: each holds a tensor or two, and more would wait for the memory."""
+
 
 def processors() -> int:
-    """How many of them this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many of them this process may use, of those that help."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(present, MOST)
 
 
 def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

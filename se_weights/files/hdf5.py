@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -139,11 +140,11 @@ def write(path: Path, stored: Stored) -> None:
 class _Prepared:
     """A file that has its room on the disk already, and looks as long as what has been written to it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedRandom) -> None:
         self.file = file
         self.length = 0
         self.read, self.tell = file.read, file.tell
-        self.readinto = file.readinto  # type: ignore[attr-defined]
+        self.readinto = file.readinto
         self.flush = file.flush
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -14,6 +14,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 from typing import Any, BinaryIO
 
 os.environ.pop("HDF5_PLUGIN_PATH", None)
@@ -48,8 +49,8 @@ def list_file(path: str, unpacked: BinaryIO, metadata: str) -> dict[str, Any]:
     """The tensors of a file by path, its lists of names by group, and its attribute `metadata`. Raises Refused."""
     where = ""
     try:
-        with open(path, "rb") as content, h5py.File(content, "r") as file:  # noqa: PTH123  through Python: the library
-            # itself would refuse a file without a name
+        # Opened by Python: the library itself would refuse a file without a name.
+        with Path(path).open("rb") as content, h5py.File(content, "r") as file:
             tensors: dict[str, Any] = {}
             names: dict[str, Any] = {}
             root = h5py.h5g.open(file.id, b"/")
@@ -167,7 +168,7 @@ def main(path: str, unpacked: str, metadata: str) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open(unpacked, "wb") as file:  # noqa: PTH123
+    with Path(unpacked).open("wb") as file:
         try:
             answer = list_file(path, file, metadata)
         except Refused as error:
