@@ -21,10 +21,10 @@ test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not faults and not sweep"
 
 sweep: setup
-	$(BIN)/pytest -m sweep --timeout 900
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m sweep --timeout 900
 
 faults: setup
-	$(BIN)/pytest -m faults --timeout 900
+	$(BIN)/pytest --numprocesses 2 -m faults --timeout 900
 
 alone: setup
 	$(BIN)/nox --sessions alone

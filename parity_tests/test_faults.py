@@ -100,9 +100,15 @@ FAULTS = {
     ),
     "views written to safetensors as they lie": Fault(
         "se_weights/files/stored.py",
-        "np.ascontiguousarray(array).reshape(-1)",
+        "in_order(array).reshape(-1)",
         'np.ravel(array, order="K")',
         "test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
+    ),
+    "the last values of an axis that takes several pieces not moved": Fault(
+        "se_weights/layouts.py",
+        "range(0, array.shape[axis], PIECE)",
+        "range(0, array.shape[axis] - PIECE // 2, PIECE)",
+        "test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
         "se_weights/writing.py",
