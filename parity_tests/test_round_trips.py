@@ -200,7 +200,7 @@ def test_torchs_dcp_loads_every_family_and_its_files_are_read(tmp_path, case):
 
 
 RANK = """
-import sys, torch
+import os, sys, torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.device_mesh import init_device_mesh
@@ -214,7 +214,9 @@ for number, (name, tensor) in enumerate(load_file(f"{folder}/source.safetensors"
     axis = number % tensor.dim()
     state[name] = distribute_tensor(tensor, mesh, [Shard(axis) if tensor.shape[axis] > 1 else Replicate()])
 dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(f"{folder}/theirs", save_distributed=True))
+dist.barrier()
 dist.destroy_process_group()
+os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
 """
 
 
