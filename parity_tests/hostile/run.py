@@ -27,6 +27,9 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 PACKAGES = {"torch": "torch", "keras": "tensorflow", "orbax": "orbax"}
 
+ENVIRONMENT = dict(os.environ)
+"""As it was at first: pytest changes its own word in it while cases run in threads."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -75,7 +78,7 @@ def _measured(command: list[str], place: Path, report: Path) -> _Ended:
     ended = subprocess.run(
         [sys.executable, "-I", "-S", str(MEASURE), str(SECONDS), str(report), *command],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(place / "tmp")},
+        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT), "TMPDIR": str(place / "tmp")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
