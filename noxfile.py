@@ -64,7 +64,7 @@ def ray(session: nox.Session) -> None:
     """The example that runs a batch on a Ray cluster, on one of this machine."""
     session.install("--constraint", "constraints.txt", ".[test]")
     session.install("ray==2.60.0")
-    session.run("pytest", "-q", "parity_tests/test_fleet.py")
+    session.run("pytest", "-q", "parity_tests/weights/test_fleet.py")
 
 
 @nox.session(python="3.11")

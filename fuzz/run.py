@@ -4,8 +4,8 @@
 
 Something is wrong where an error escapes that is none of ours, where a file takes more than 10 s or 500 MB, and where
 the process dies; the file is then kept under fuzz/found/, and the status is 1. The program that looks at HDF5 for us
-(se_weights/files/hdf5_listing.py) is forked, not started, so that thousands can be tried; it keeps its limits, and its
-death is a refusal, as it is for a user. One file in a thousand goes the whole way.
+(se_weights/files/hdf5/listing_program.py) is forked, not started, so that thousands can be tried; it keeps its limits,
+and its death is a refusal, as it is for a user. One file in a thousand goes the whole way.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from unittest import mock
 from fuzz.mutations import mutated
 from fuzz.seeds import SEEDS, Sample, seeds
 from fuzz.trial import ACCEPTED, BYTES, FOUND, SECONDS, tried
-from se_weights.files import hdf5, hdf5_listing
+from se_weights.files.hdf5 import listing as hdf5
+from se_weights.files.hdf5 import listing_program as hdf5_listing
 
 BATCH = 200
 """Files that one process reads."""

@@ -25,8 +25,9 @@ import se_spec
 import se_weights
 from se_spec import Architecture, manifest
 from se_weights import Checkpoint
-from se_weights.files import Stored, Tensor, safetensors
-from se_weights.files.pieces import PLACES
+from se_weights.files import Stored, Tensor
+from se_weights.files.safetensors import single_file as safetensors
+from se_weights.files.torch.torch_dcp import PLACES
 
 LITTLE: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}

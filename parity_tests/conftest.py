@@ -3,8 +3,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from parity_tests.cases import each_framework
-from parity_tests.frameworks import FRAMEWORKS, Framework
+from parity_tests.support.cases import each_framework
+from parity_tests.support.frameworks import FRAMEWORKS, Framework
 from se_parity import Worker
 
 if find_spec("torch"):

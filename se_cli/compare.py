@@ -14,7 +14,7 @@ from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_spec import Architecture, facts_that_differ
 from se_weights import Checkpoint
-from se_weights.manifests import SUFFIX, Fingerprint
+from se_weights.provenance.conversion_record import SUFFIX, Fingerprint
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from se_cli.convert_batch import ShareType, convert_batch
 from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, size_of
 from se_weights.batch import Options, Share
-from se_weights.casting import CAST, DTYPES, recorded_losses
-from se_weights.manifests import beside
+from se_weights.provenance.conversion_record import beside
+from se_weights.transforms.cast import CAST, DTYPES, recorded_losses
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 

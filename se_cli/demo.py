@@ -9,7 +9,7 @@ from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_demo.run import STEPS, Demo, facts, run
-from se_parity.workers import NAMES
+from se_parity.run.client import NAMES
 
 
 @click.command("demo")

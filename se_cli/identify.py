@@ -11,8 +11,8 @@ import se_weights
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.hypotheses import FACTS
-from se_parity.identify import TOLERANCE, Finding, Identification, identify
+from se_parity.identify.hypotheses import FACTS
+from se_parity.identify.identify import TOLERANCE, Finding, Identification, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import opened
 from se_weights.files.formats import NPZ

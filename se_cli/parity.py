@@ -12,14 +12,14 @@ from se_cli.output import Output
 from se_cli.parity_tables import lines_of
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
-from se_parity.case import open_case
 from se_parity.examination import RECIPES, Asked, count_examined
-from se_parity.golden import golden_facts
-from se_parity.modes import MODE_NAMES, MODES, modes_of
-from se_parity.parity import DTYPES, expect_installed, installed_frameworks
-from se_parity.stress import stressed
+from se_parity.inputs.open_case import open_case
+from se_parity.inputs.stress import stressed
+from se_parity.judge.golden import golden_facts
+from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
+from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists
-from se_weights.replacing import appearing
+from se_weights.writing.atomic_write import appearing
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 
@@ -107,7 +107,7 @@ def command(
         with appearing(golden, replace=True) as temporary:
             temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
     if page:
-        from se_parity.page import write_page  # reads matplotlib, which no other report waits for
+        from se_parity.report.page import write_page  # reads matplotlib, which no other report waits for
 
         with appearing(page, replace=True) as temporary:
             write_page(examined, temporary)

@@ -6,8 +6,8 @@ from rich.table import Table
 
 from se_cli.output import table
 from se_parity import Examination, Report
-from se_parity.golden import Comparison
-from se_parity.training import KEPT, KINDS, Training
+from se_parity.judge.golden import Comparison
+from se_parity.train.training import KEPT, KINDS, Training
 
 
 def lines_of(examined: Examination) -> list[str | Table]:

@@ -2,7 +2,7 @@
 
 import errno
 
-from se_parity.workers import WorkerFailed
+from se_parity.run.client import WorkerFailed
 from se_spec import ArchitectureError
 from se_weights import (
     AmbiguousDialect,

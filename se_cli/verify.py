@@ -9,7 +9,7 @@ from se_cli.compare import Side, differences
 from se_cli.options import PATH, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
-from se_weights.manifests import SUFFIX, beside
+from se_weights.provenance.conversion_record import SUFFIX, beside
 
 
 @click.command("verify")

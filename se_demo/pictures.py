@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from se_demo.run import READERS, Demo
-from se_parity.drawing import COLOURS, drawn
-from se_parity.workers import NAMES
+from se_parity.report.drawing import COLOURS, drawn
+from se_parity.run.client import NAMES
 
 
 def pictures(demo: Demo) -> dict[str, str]:

@@ -7,7 +7,7 @@ import jinja2
 
 from se_demo.pictures import pictures
 from se_demo.run import Demo, facts
-from se_parity.workers import NAMES
+from se_parity.run.client import NAMES
 from se_spec import __version__
 
 

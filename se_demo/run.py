@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import se_weights
 from se_demo.digits import Digits, load_digits
 from se_parity import Difference, Worker, compare
-from se_parity.oracle import Array
-from se_parity.record import logits_and_gates
-from se_parity.workers import NAMES
+from se_parity.reference.oracle import Array
+from se_parity.reference.record import logits_and_gates
+from se_parity.run.client import NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
 NEEDED = {

@@ -4,8 +4,8 @@
     python -P orbax.py read values.safetensors         < request     their values, into the file
     python -P orbax.py write weights.safetensors PATH  < metadata    a folder, of the file's arrays
 
-A request is an object in JSON, made by se_weights/files/orbax.py; the answer, on standard output, is another: what was
-asked for, or the `reason` (se_weights/refusals.py) for which the folder is refused.
+A request is a JSON object, made by se_weights/files/orbax/checkpoint.py; the answer, on standard output, is one too:
+what was asked for, or the `reason` (se_weights/refusals.py) for which the folder is refused.
 
 Reading goes to the arrays themselves, through TensorStore. Orbax would look for the devices over which the arrays were
 sharded, give zeros for missing parts where the folder says that it may, and import JAX. The program may take little

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from se_parity.case import Case
-from se_parity.diagnosis import SHOWN, Diagnosis, diagnose
-from se_parity.difference import Difference, compare
-from se_parity.explain import Explanation, planting
-from se_parity.explain_training import explain_training
-from se_parity.faults import FAULTS
-from se_parity.golden import Comparison, against, read_golden
-from se_parity.oracle import Oracle
-from se_parity.parity import DTYPES, Report, check_parity, count_steps
+from se_parity.diagnose.diagnosis import SHOWN, Diagnosis, diagnose
+from se_parity.diagnose.explain import Explanation, planting
+from se_parity.diagnose.faults.operation_faults import FAULTS
+from se_parity.judge.difference import Difference, compare
+from se_parity.judge.golden import Comparison, against, read_golden
+from se_parity.judge.matrix import DTYPES, Report, check_parity, count_steps
 from se_parity.recipe import Recipe
-from se_parity.training import Training, check_training, training_truth
-from se_parity.workers import FRAMEWORKS, Worker
+from se_parity.reference.oracle import Oracle
+from se_parity.run.client import FRAMEWORKS, Worker
+from se_parity.train.explain_training import explain_training
+from se_parity.train.training import Training, check_training, training_truth
 
 RECIPES = (Recipe(), Recipe("adamw", learning_rates=(1e-4, 3e-5) * 5, weight_decay=1e-2))
 """Ten steps each, at the rates of fine-tuning, which change between steps: the forms of momentum differ only then."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from se_parity.oracle import Array
+from se_parity.reference.oracle import Array
 
 State = dict[str, dict[str, Array]]
 

@@ -69,11 +69,11 @@ class Parity:
         A relative path begins at the test file's folder. The options are those of the command, and stand before the
         marker's: frameworks, modes, dtypes (lists), batch, size (a pair), device, dialect, pythons, train, explain.
         """
-        from se_parity.case import open_case
         from se_parity.examination import RECIPES, Asked, examine
-        from se_parity.golden import golden_facts
-        from se_parity.parity import installed_frameworks
-        from se_weights.replacing import appearing
+        from se_parity.inputs.open_case import open_case
+        from se_parity.judge.golden import golden_facts
+        from se_parity.judge.matrix import installed_frameworks
+        from se_weights.writing.atomic_write import appearing
 
         chosen = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
         about = {key: chosen.pop(key) for key in ("batch", "size", "dialect") if key in chosen}

@@ -1,6 +1,5 @@
 """How weights are named, laid out, stored and converted. No framework is imported for any of it."""
 
-from se_weights.casting import cast_to
 from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha256
 from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
@@ -18,14 +17,15 @@ from se_weights.errors import (
     WriteFailed,
 )
 from se_weights.files.hashing import file_sha256
-from se_weights.folding import fold_batchnorm
 from se_weights.layouts import relayout
-from se_weights.manifests import Manifest, fingerprints, read_manifest
-from se_weights.notes import notes
 from se_weights.preprocessing import Preprocessing
-from se_weights.reading import read, read_every_way, read_settled
-from se_weights.reorder import rgb_input, standard_classes
-from se_weights.writing import write
+from se_weights.provenance.conversion_record import Manifest, fingerprints, read_manifest
+from se_weights.provenance.notes import notes
+from se_weights.reading.read import read, read_every_way, read_settled
+from se_weights.transforms.cast import cast_to
+from se_weights.transforms.fold import fold_batchnorm
+from se_weights.transforms.reorder import rgb_input, standard_classes
+from se_weights.writing.write import write
 
 __all__ = [
     "DIALECTS",

@@ -9,9 +9,9 @@ from se_weights.checkpoint import Checkpoint
 from se_weights.errors import TargetExists
 from se_weights.files import format_of
 from se_weights.files.formats import SAFETENSORS, SHARDS
-from se_weights.manifests import beside, write_manifest
-from se_weights.reading import known_dialect, read, read_settled
-from se_weights.writing import dialect_to_write, write
+from se_weights.provenance.conversion_record import beside, write_manifest
+from se_weights.reading.read import known_dialect, read, read_settled
+from se_weights.writing.write import dialect_to_write, write
 
 
 def convert(
@@ -31,7 +31,7 @@ def convert(
     `dialect` is the one to write. It says how to read the source instead where it cannot be meant for the target, whose
     format has dialects of its own, and where the source fits several dialects and this is one of them;
     `source_dialect` leaves no doubt. `changes`, such as `rgb_input`, `standard_classes` and `cast_to("float16")`, are
-    made in between. `manifest` writes one beside the target (se_weights.manifests).
+    made in between. `manifest` writes one beside the target (se_weights.provenance.conversion_record).
     """
     source, target = Path(source), Path(target)
     _expect_apart(source, target)

@@ -48,7 +48,7 @@ def lines(outcomes: dict[str, Outcome]) -> Iterator[str]:
         "",
         "Each case is a file made for it, converted by `se-resnet convert` in a process of its own: what must become",
         "of it, what became of it (exit status and error id), how long it took and how much memory. Written by",
-        "`python -m parity_tests.hostile`; `parity_tests/test_hostile.py` holds it.",
+        "`python -m parity_tests.hostile`; `parity_tests/hostile/test_hostile.py` holds it.",
     )
     for title, family in FAMILIES.items():
         yield from ("", f"## {title}", "", "| | case | must be | was | s | MB |", "|---|---|---|---|---|---|")

@@ -11,7 +11,7 @@ from threading import Lock
 from numpy.typing import NDArray
 
 import se_weights
-from parity_tests.cases import Network, small_network
+from parity_tests.support.cases import Network, small_network
 
 Weights = Mapping[str, NDArray]
 

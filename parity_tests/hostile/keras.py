@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from parity_tests.cases import small_network
 from parity_tests.hostile.archive import Record, archive, bomb, records
 from parity_tests.hostile.case import Case, Good, Make, accepted, saved, spoilt
+from parity_tests.support.cases import small_network
 
 LINK = 0o120777
 """The mode of a symbolic link."""

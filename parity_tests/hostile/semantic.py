@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_spec
-from parity_tests.cases import SMALL
 from parity_tests.hostile.case import Case, Good, Make, Weights, accepted, convert, saved
 from parity_tests.hostile.pickles import beside, mapping, views
 from parity_tests.hostile.safetensors import content, recorded
+from parity_tests.support.cases import SMALL
 from se_weights import DIALECTS
 
 Change = Callable[[dict[str, NDArray]], Weights]

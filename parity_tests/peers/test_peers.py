@@ -12,7 +12,7 @@ import torch
 
 import se_torch
 import se_weights
-from parity_tests.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
+from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import compare
 from se_weights import AmbiguousDialect, Checkpoint
 

@@ -10,7 +10,7 @@ from se_weights.batch.items import Item
 from se_weights.batch.options import Options
 from se_weights.errors import TargetExists
 from se_weights.files.hashing import file_sha256
-from se_weights.manifests import beside
+from se_weights.provenance.conversion_record import beside
 
 Result = Mapping[str, Any]
 """What became of an item: a line of the results."""

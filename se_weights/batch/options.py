@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from se_weights.casting import cast_to
 from se_weights.checkpoint import Checkpoint
 from se_weights.errors import UnsupportedFormat
 from se_weights.files import format_of
-from se_weights.folding import fold_batchnorm
-from se_weights.reorder import rgb_input, standard_classes
+from se_weights.transforms.cast import cast_to
+from se_weights.transforms.fold import fold_batchnorm
+from se_weights.transforms.reorder import rgb_input, standard_classes
 
 Change = Callable[[Checkpoint], Checkpoint]
 

@@ -16,9 +16,9 @@ from se_weights.batch.options import Options
 from se_weights.convert import convert
 from se_weights.files import FORMATS
 from se_weights.files.hashing import file_sha256
-from se_weights.manifests import beside
-from se_weights.replacing import appearing
+from se_weights.provenance.conversion_record import beside
 from se_weights.threads import ONE_THREAD
+from se_weights.writing.atomic_write import appearing
 
 KILLED = "process.killed"
 """The id of an item whose process ended without a word."""

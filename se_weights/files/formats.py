@@ -57,20 +57,29 @@ ALL_FLOATS = (*FLOATS, "bfloat16")
 ANY = ("torch", "keras", "keras2", "flax")
 
 PTH = Format(
-    "torch", (".pth", ".pt", ".pkl", ".pth.tar", ".bin"), ("torch",), ALL_FLOATS, "pth", signatures=("zip", "pickle")
+    "torch",
+    (".pth", ".pt", ".pkl", ".pth.tar", ".bin"),
+    ("torch",),
+    ALL_FLOATS,
+    "torch.pth",
+    signatures=("zip", "pickle"),
 )
-SHARDS = Format("sharded safetensors", (".safetensors.index.json",), ANY, ALL_FLOATS, "shards", read_only=True)
-SAFETENSORS = Format("safetensors", (".safetensors",), ANY, ALL_FLOATS, "safetensors", signatures=("safetensors",))
-HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, "hdf5", signatures=("HDF5",))
-KERAS_ARCHIVE = Format("Keras archive", (".keras",), ("keras",), ALL_FLOATS, "keras_archive", signatures=("zip",))
-MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, "msgpack", metadata="when needed")
+SHARDS = Format(
+    "sharded safetensors", (".safetensors.index.json",), ANY, ALL_FLOATS, "safetensors.sharded", read_only=True
+)
+SAFETENSORS = Format(
+    "safetensors", (".safetensors",), ANY, ALL_FLOATS, "safetensors.single_file", signatures=("safetensors",)
+)
+HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, "keras.weights_h5", signatures=("HDF5",))
+KERAS_ARCHIVE = Format("Keras archive", (".keras",), ("keras",), ALL_FLOATS, "keras.archive", signatures=("zip",))
+MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, "msgpack.flax_state", metadata="when needed")
 NPZ = Format("npz", (".npz",), ANY, FLOATS, "npz", signatures=("zip",))
 KERAS2 = Format(
-    "Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, "keras2", signatures=("HDF5",), read_only=True
+    "Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, "keras.keras2_h5", signatures=("HDF5",), read_only=True
 )
-HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "huggingface", folder=True)
-ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax", folder=True)
-PIECES = Format("torch DCP", (), ("torch",), ALL_FLOATS, "pieces", folder=True, read_only=True)
+HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "safetensors.huggingface", folder=True)
+ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", folder=True)
+PIECES = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
 
 FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
 """Those that a suffix names, in the order in which suffixes are compared: longer ones come first."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from se_weights.files.documents import parse_metadata
+from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import RANK
 from se_weights.files.stored import Stored, Tensor, bytes_of
-from se_weights.files.zipped import Archive, opened
+from se_weights.files.zip_archive import Archive, opened
 from se_weights.layouts import in_order
 from se_weights.refusals import refuse
 

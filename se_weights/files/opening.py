@@ -11,7 +11,7 @@ from se_weights.files.folders import expect_inside
 from se_weights.files.formats import FORMATS, HDF5, ORBAX, PIECES, PTH, SAFETENSORS, SHARDS, Format
 from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
-from se_weights.files.orbax_folder import is_orbax
+from se_weights.files.orbax.folder import is_orbax
 from se_weights.files.signatures import expect_signature
 from se_weights.files.stored import Stored
 from se_weights.refusals import REFUSALS, refuse

@@ -1,0 +1,43 @@
+"""The demo: its report holds the numbers it promises, and needs no other file."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import se_weights
+from parity_tests.support.cases import needs
+from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
+
+
+@needs("torch")
+@needs("tf")
+@needs("flax")
+@pytest.mark.sweep
+@pytest.mark.timeout(600)
+def test_the_demo_changes_nothing_and_says_so(tmp_path):
+    command = [sys.executable, "-m", "se_cli", "demo", "--out", str(tmp_path), "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    facts = json.loads(ran.stdout)
+    assert {key: facts[key] for key in facts if key not in ("schema", "report")} == json.loads(
+        (tmp_path / "report.json").read_text()
+    )
+    assert [evaluation["file"] for evaluation in facts["evaluations"]] == [
+        "digits.pth",
+        "digits.safetensors",
+        "digits.weights.h5",
+        "digits.msgpack",
+    ]
+    for evaluation in facts["evaluations"]:
+        assert evaluation["accuracy"] >= 0.97
+        assert evaluation["labels_that_differ"] == 0
+        assert 0 < evaluation["float32"]["share"] <= FLOAT32_LOGITS
+        assert 0 < evaluation["float64"]["share"] <= FLOAT64_LOGITS
+    hashes = {se_weights.weights_sha256(se_weights.read(tmp_path / e["file"]).weights) for e in facts["evaluations"]}
+    assert len(hashes) == 1
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)

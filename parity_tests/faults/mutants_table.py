@@ -1,0 +1,133 @@
+"""What catches each planted fault, as a table: `python -m parity_tests.faults.mutants_table` writes docs/mutants.md."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import se_spec
+from parity_tests.faults.mutants import MUTANTS
+from parity_tests.faults.training_mutants import TRAINING_MUTANTS
+from se_parity import Case, Worker, compare, sample_images, trained_like_weights
+from se_parity.diagnose.explain import explain
+from se_parity.diagnose.localise import judge
+from se_parity.judge.truth import Truth, truth
+from se_parity.recipe import Recipe
+from se_parity.train.explain_training import explain_training
+from se_parity.train.training import TrainingTruth, check_training, training_truth
+
+PLANTED = "parity_tests.faults.planted_worker"
+
+RECIPES = {
+    "sgd": Recipe(weight_decay=1e-3),
+    "adamw": Recipe("adamw", learning_rates=(1e-3, 3e-4) * 5, weight_decay=1e-2),
+}
+
+
+@dataclass(frozen=True)
+class Caught:
+    """`measure` is what caught a fault, with how far off it was and the limit."""
+
+    caught: bool
+    measure: str
+    place: str
+    named: str
+    nearness: str
+
+
+@cache
+def case() -> Case:
+    """Square matrices and kernels, three equal blocks in a stage, gates with biases: each shows some fault."""
+    facts = {"depths": (1, 3, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 1, "se_bias": True}
+    architecture = se_spec.architecture("se_resnet50", **facts)
+    weights = trained_like_weights(architecture)
+    return Case("mutants", architecture, weights, sample_images(architecture, 2, 64, 49)).stored_as("float64")
+
+
+@cache
+def answer() -> Truth:
+    return truth(case(), "float64")
+
+
+@cache
+def training_answer(optimiser: str, dtype: str, offset: float) -> TrainingTruth:
+    facts = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 4, "se_bias": True}
+    architecture = se_spec.architecture("se_resnet50", **facts, stem="3x3", conv_bias=True)
+    weights = trained_like_weights(architecture)
+    weights["conv1.bias"] = weights["conv1.bias"] + np.float32(offset)
+    known = Case("training mutants", architecture, weights, sample_images(architecture, 4, 33, 26)).stored_as(dtype)
+    return training_truth(known, RECIPES[optimiser], dtype)
+
+
+def caught(name: str) -> Caught:
+    mutant, known = MUTANTS[name], case()
+    with Worker(mutant.framework, variables={"PLANTED": name}, program=PLANTED) as worker:
+        worker.load(known.architecture, mutant.weights(known.weights), "float64")
+        found = judge(worker, known, "float64")
+    off, limit = compare(answer().logits, found.logits).share, answer().limit
+    explanation = explain(known, found)[0]
+    return Caught(
+        caught=off > limit,
+        measure=f"logits, {off:.1e} of {limit:.0e}",
+        place=found.faulty[0].path if found.faulty else "",
+        named=explanation.fault if explanation.reproduces else "",
+        nearness=explanation.nearness,
+    )
+
+
+def caught_in_training(name: str) -> Caught:
+    mutant = TRAINING_MUTANTS[name]
+    known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset)
+    with Worker(mutant.framework, variables={"PLANTED": name}, program=PLANTED) as worker:
+        training = check_training(worker, known, mutant.dtype)
+    first, explanations = training.first, explain_training(known, training)
+    nearest = explanations[0] if explanations and explanations[0].reproduces else None
+    return Caught(
+        caught=first is not None,
+        measure=f"{first.kind} of step {first.step}, {first.share:.1e} of {first.limit:.0e}" if first else "nothing",
+        place=first.name if first else "",
+        named=nearest.fault if nearest else "",
+        nearness=nearest.nearness if nearest else "",
+    )
+
+
+def row(name: str, found: Caught, why: str) -> str:
+    place = f"`{found.place}`" if found.place else "the network as a whole"
+    named = f"{found.named}, {found.nearness}" if found.named else f"not named: {why}"
+    return f"| {name} | {found.measure} | {place} | {named} |"
+
+
+def main() -> None:
+    rows = [row(name, caught(name), mutant.why) for name, mutant in MUTANTS.items()]
+    training = [row(name, caught_in_training(name), mutant.why) for name, mutant in TRAINING_MUTANTS.items()]
+    every = [*MUTANTS.values(), *TRAINING_MUTANTS.values()]
+    named = sum(bool(mutant.fault) for mutant in every)
+    lines = [
+        "# What catches each planted fault",
+        "",
+        f"{len(every)} faults, planted one at a time; all are caught, and {named} are named by `--explain`.",
+        "Written by `python -m parity_tests.faults.mutants_table`; `make faults` holds it. Shares are of the range,",
+        "beside their limit.",
+        "",
+        "## In weights, models, images and arithmetic",
+        "",
+        "| fault | caught by | first part that is wrong by itself | named |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        "## In training",
+        "",
+        "The logits before training cannot show these: losses, gradients, statistics and weights do.",
+        "",
+        "| fault | caught by | tensor | named |",
+        "|---|---|---|---|",
+        *training,
+    ]
+    path = Path(__file__).parents[2] / "docs" / "mutants.md"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

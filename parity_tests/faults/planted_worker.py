@@ -1,0 +1,15 @@
+"""A worker with a planted fault, named by the variable PLANTED.
+
+`python -m parity_tests.faults.planted_worker FRAMEWORK DEVICE`
+"""
+
+import os
+import sys
+
+from parity_tests.faults.mutants import MUTANTS
+from parity_tests.faults.training_mutants import TRAINING_MUTANTS
+from se_parity.run.server import main
+
+if __name__ == "__main__":
+    (MUTANTS | TRAINING_MUTANTS)[os.environ["PLANTED"]].plant()
+    main(*sys.argv[1:])

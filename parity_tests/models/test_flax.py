@@ -1,0 +1,169 @@
+"""What Flax's users rely on beside the logits."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from parity_tests.support.cases import needs, small_network
+from parity_tests.support.tolerances import FLOAT32_STEP
+from se_parity import compare
+
+pytestmark = needs("flax")
+
+
+@pytest.fixture
+def network():
+    return small_network("basic")
+
+
+@pytest.fixture
+def model(network):
+    from flax import nnx
+
+    import se_flax
+
+    model = se_flax.SEResNet(network.architecture, rngs=nnx.Rngs(0))
+    se_flax.load_weights(model, network.weights)
+    model.eval()
+    return model
+
+
+def images(network):
+    return np.moveaxis(network.images, 1, -1)
+
+
+def share(network, logits) -> float:
+    return compare(network.truth, np.asarray(logits)).share
+
+
+def test_split_and_merge_give_the_same_network(model, network):
+    from flax import nnx
+
+    graph, parameters, statistics = nnx.split(model, nnx.Param, nnx.BatchStat)
+    assert share(network, nnx.merge(graph, parameters, statistics)(images(network))) <= network.limit
+
+
+def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model, network, monkeypatch):
+    from se_flax import inference
+
+    monkeypatch.setattr(inference, "COMPILER_OPTIONS", {"xla_no_such_option": ""})
+    inference.known_options.cache_clear()
+    try:
+        assert share(network, inference.optimize_for_inference(model)(images(network))) <= network.limit
+    finally:
+        inference.known_options.cache_clear()
+
+
+def test_a_jitted_training_step_moves_parameters_and_statistics(model, network):
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+
+    import se_flax
+
+    optimiser = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
+    model.train()
+
+    @nnx.jit
+    def step(model, optimiser, x, labels):
+        def loss(model):
+            return optax.softmax_cross_entropy_with_integer_labels(model(x), labels).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimiser.update(model, gradients)
+        return value
+
+    losses = [float(step(model, optimiser, jnp.asarray(images(network)), jnp.array([1, 3]))) for _ in range(8)]
+    assert losses[-1] < losses[0]
+    after = se_flax.read_weights(model)
+    assert all(not np.array_equal(after[name], network.weights[name]) for name in after if "se." not in name)
+
+
+def test_every_parameter_gets_a_gradient(model, network):
+    import jax
+    from flax import nnx
+
+    model.train()
+    gradients = nnx.jit(nnx.grad(lambda model: (model(images(network)) ** 2).sum()))(model)
+    sizes = [float(abs(leaf).sum()) for leaf in jax.tree.leaves(nnx.to_pure_dict(gradients))]
+    assert all(size > 0 for size in sizes)
+    assert len(sizes) == len(jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def test_eval_shape_makes_shapes_without_weights():
+    import jax
+    from flax import nnx
+
+    import se_flax
+
+    abstract = nnx.eval_shape(lambda: se_flax.create_model("se_resnet152"))
+    leaves = jax.tree.leaves(nnx.state(abstract))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+    assert sum(leaf.size for leaf in leaves) > 66e6
+
+
+def test_linen_gives_the_same_logits_and_statistics(model, network):
+    import jax
+    from flax import nnx
+
+    import se_flax
+
+    linen = nnx.bridge.to_linen(se_flax.SEResNet, network.architecture)
+    variables = linen.init(jax.random.key(0), images(network))
+    assert set(variables) == {"params", "batch_stats"}
+    pure = nnx.to_pure_dict(nnx.state(model))
+    filled = {collection: take(tree, pure) for collection, tree in variables.items()}
+    logits, moved = linen.apply(filled, images(network), mutable=["batch_stats"])
+    model.train()
+    np.testing.assert_allclose(logits, model(images(network)), **FLOAT32_STEP)
+    again = take(moved["batch_stats"], nnx.to_pure_dict(nnx.state(model)))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, **FLOAT32_STEP), moved["batch_stats"], again)
+
+
+def take(tree, source):
+    """The leaves of `source` that `tree` has."""
+    if not isinstance(tree, dict):
+        return source
+    return {key: take(branch, source[key]) for key, branch in tree.items()}
+
+
+def test_bfloat16_computation_keeps_float32_weights():
+    import jax.numpy as jnp
+    from flax import nnx
+
+    import se_flax
+    from se_flax.weights import empty_model
+
+    model = empty_model(small_network().architecture, dtype=jnp.bfloat16)
+    se_flax.load_weights(model, small_network().weights)
+    assert model(jnp.ones((1, 9, 9, 3))).dtype == jnp.bfloat16
+    assert {str(leaf.dtype) for _, leaf in nnx.to_flat_state(nnx.state(model))} == {"float32"}
+
+
+TREE_MODE = """
+import jax, numpy as np
+from flax import nnx
+nnx.set_graph_mode(False)
+import se_flax
+from se_flax.weights import empty_model
+from parity_tests.support.cases import small_network
+from se_parity import compare
+network = small_network("bottleneck", se_bias=True)
+model = empty_model(network.architecture)
+se_flax.load_weights(model, network.weights)
+model.eval()
+images = np.moveaxis(network.images, 1, -1)
+run = nnx.jit(lambda m, x: m(x))
+assert compare(network.truth, np.asarray(run(model, images))).share <= network.limit
+gradients = nnx.jit(nnx.grad(lambda m: (m(images) ** 2).sum()))(model)
+assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+graph, state = nnx.split(model)
+assert compare(network.truth, np.asarray(run(nnx.merge(graph, state), images))).share <= network.limit
+"""
+
+
+def test_tree_mode_gives_the_same_logits():
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", TREE_MODE], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]

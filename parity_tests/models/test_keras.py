@@ -1,0 +1,204 @@
+"""What Keras's users rely on beside the logits."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from parity_tests.support.cases import named_network, needs, small_network
+from parity_tests.support.frameworks import FRAMEWORKS
+from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
+from se_parity import compare
+from se_parity.reference.record import record
+
+pytestmark = needs("tf")
+
+
+@pytest.fixture
+def network():
+    return small_network("basic")
+
+
+@pytest.fixture
+def model(network):
+    import se_tf
+
+    model = se_tf.SEResNet(network.architecture)
+    se_tf.load_weights(model, network.weights)
+    return model
+
+
+def images(network):
+    return np.moveaxis(network.images, 1, -1)
+
+
+def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
+    import keras
+
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert np.array_equal(again.predict(images(network), verbose=0), model.predict(images(network), verbose=0))
+    assert again.architecture == model.architecture
+
+
+@pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])
+def test_a_clone_gives_the_same_logits(name):
+    """Without a pool, and without SE: both leave an identity in the graph."""
+    import keras
+
+    import se_tf
+
+    model = se_tf.create_model(name)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 17, 12, 3)).astype(np.float32)
+    assert np.array_equal(clone.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_get_config_is_json_and_makes_the_same_network(model):
+    import se_tf
+
+    config = json.loads(json.dumps(model.get_config()))
+    again = se_tf.SEResNet.from_config(config)
+    assert again.get_config() == model.get_config()
+    assert [variable.path for variable in again.variables] == [variable.path for variable in model.variables]
+
+
+def test_variable_paths_are_the_canonical_names(model, network):
+    from se_spec import manifest
+    from se_weights.dialects.keras import variable_path
+
+    assert {variable.path for variable in model.variables} == set(map(variable_path, manifest(network.architecture)))
+    assert "layer2_0/downsample_0/kernel" in {variable.path for variable in model.variables}
+
+
+def test_summary_tells_every_block_with_its_shape(model):
+    lines = []
+    model.summary(print_fn=lines.append, line_length=120)
+    text = "\n".join(map(str, lines))
+    for name, block in model.blocks():
+        assert block.name == name.replace(".", "_")
+        assert block.name in text
+    assert "(None, None, None, 16)" in text
+
+
+def test_features_at_any_block(model, network):
+    import keras
+
+    seen = record(network.case).outputs
+    features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
+    truth = np.moveaxis(seen["layer2.1"], 1, -1)
+    assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit
+
+
+def test_fit_learns_and_moves_the_statistics(model, network):
+    import keras
+
+    import se_tf
+
+    before = se_tf.read_weights(model)
+    model.compile(keras.optimizers.SGD(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(images(network), np.array([1, 3]), epochs=8, batch_size=2, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    after = se_tf.read_weights(model)
+    assert all(not np.array_equal(after[name], before[name]) for name in before if "se." not in name)
+    assert list(after) == list(before)
+
+
+def test_a_frozen_model_keeps_its_statistics(model, network):
+    import se_tf
+    from se_weights import weights_sha256
+
+    model.trainable = False
+    model(images(network), training=True)
+    assert weights_sha256(se_tf.read_weights(model)) == weights_sha256(network.weights)
+
+
+def test_mixed_precision_keeps_float32_weights_and_stays_near():
+    import keras
+
+    import se_tf
+
+    network = named_network("se_resnet18")
+    model = se_tf.SEResNet(network.architecture, dtype="mixed_bfloat16")
+    se_tf.load_weights(model, network.weights)
+    assert {variable.dtype for variable in model.variables} == {"float32"}
+    logits = model(images(network))
+    assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
+    logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32"))
+    assert 0 < compare(network.truth, logits).share <= BFLOAT16_LOGITS
+
+
+def test_the_global_policy_is_followed():
+    import keras
+
+    import se_tf
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = se_tf.create_model("se_resnet20_cifar")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.layer1[0].conv1.compute_dtype == "bfloat16"
+    assert model.dtype_policy.name == "mixed_bfloat16"
+
+
+def test_blocks_and_layers_stand_alone_in_somebody_elses_model(tmp_path):
+    import keras
+
+    import se_tf
+    from se_spec import Block
+
+    block = Block("bottleneck", in_channels=6, mid_channels=4, out_channels=16, stride=2, squeezed_channels=4)
+    inputs = keras.Input((None, None, 6))
+    x = se_tf.SELayer(6, 2, bias=True)(inputs)
+    model = keras.Model(inputs, se_tf.SEBottleneck(block, name="block")(x))
+    model.save(tmp_path / "theirs.keras")
+    again = keras.saving.load_model(tmp_path / "theirs.keras")
+    x = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32)
+    assert np.array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert again.get_layer("block").block == block
+
+
+def test_a_users_channels_first_setting_does_not_change_the_numbers(tmp_path):
+    script = """
+import numpy as np, keras, se_tf
+from parity_tests.support.cases import small_network
+from se_parity import compare
+assert keras.config.image_data_format() == "channels_first"
+network = small_network("bottleneck")
+model = se_tf.SEResNet(network.architecture)
+se_tf.load_weights(model, network.weights)
+logits = model.predict(np.moveaxis(network.images, 1, -1), verbose=0)
+assert compare(network.truth, logits).share <= network.limit
+"""
+    (tmp_path / "keras.json").write_text(
+        '{"image_data_format": "channels_first", "backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7}'
+    )
+    import os
+
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_a_training_step_under_a_compiled_graph_keeps_torchs_variance(network):
+    """The correction must survive tf.function and XLA, where assignments are ordered by the compiler."""
+    import keras
+    import tensorflow as tf
+
+    import se_tf
+
+    results = []
+    for wrap in (lambda call: call, tf.function, lambda call: tf.function(call, jit_compile=True)):
+        model = se_tf.SEResNet(network.architecture)
+        se_tf.load_weights(model, network.weights)
+        wrap(lambda x, model=model: model(x, training=True))(tf.constant(images(network)))
+        results.append(se_tf.read_weights(model))
+    assert keras.backend.backend() == "tensorflow"
+    for other in results[1:]:
+        for name, value in results[0].items():
+            np.testing.assert_allclose(other[name], value, err_msg=name, **FLOAT32_STEP)
+    assert FRAMEWORKS["tf"].package is se_tf

@@ -1,0 +1,222 @@
+"""The three models as their users meet them; one body for each framework."""
+
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pytest
+
+import se_spec
+import se_weights
+from parity_tests.support.cases import small_network
+from parity_tests.support.tolerances import FLOAT32_STATISTICS, INITIAL_DEVIATION
+from se_parity import compare
+from se_parity.reference.oracle import max_pool
+from se_spec import Convolution, MaxPool, Role, manifest
+from se_weights import WeightMismatch
+
+EXPORTS = {
+    "SELayer", "SEBasicBlock", "SEBottleneck", "SEResNet",
+    "create_model", "list_models", "read_weights", "load_weights", "from_file",
+    "fold_batchnorm", "optimize_for_inference",
+}  # fmt: skip
+
+WRONG_IMAGES = [
+    (np.zeros((1, 4, 8, 8), np.float32), ValueError, "C = 3"),
+    (np.zeros((1, 8, 8, 3), np.float32), ValueError, "C = 3.*another axis"),
+    (np.zeros((3, 8, 8), np.float32), ValueError, "C = 3"),
+    (np.zeros((1, 3, 8, 8), np.uint8), TypeError, "floating-point"),
+]
+
+
+def model_with(framework, network):
+    model = framework.package.SEResNet(network.architecture, **framework.options())
+    framework.package.load_weights(model, network.weights)
+    return model
+
+
+def test_every_package_exports_the_same_names(framework):
+    assert set(framework.package.__all__) == EXPORTS
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("se_bias", [False, True])
+def test_the_manifest_is_what_the_model_has(framework, block, se_bias):
+    architecture = small_network(block, se_bias=se_bias).architecture
+    model = framework.package.SEResNet(architecture, **framework.options())
+    weights = framework.package.read_weights(model)
+    assert [(name, array.shape) for name, array in weights.items()] == [
+        (parameter.name, parameter.shape) for parameter in manifest(architecture)
+    ]
+    assert count_variables(framework, model) == len(weights)
+
+
+def count_variables(framework, model) -> int:
+    """Arrays that the framework itself finds in the model, but for torch's counters of batches."""
+    match framework.name:
+        case "torch":
+            return sum(not name.endswith("num_batches_tracked") for name in model.state_dict())
+        case "tf":
+            return len(model.variables)
+        case "flax":
+            from flax import nnx
+
+            return len(nnx.to_flat_state(nnx.state(model)))
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_weights_come_out_as_they_went_in(framework, block):
+    network = small_network(block, se_bias=True)
+    model = model_with(framework, network)
+    read = framework.package.read_weights(model)
+    assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
+
+
+def test_loading_leaves_the_callers_arrays_alone(framework):
+    network = small_network()
+    weights = {name: array.copy() for name, array in network.weights.items()}
+    model = framework.package.SEResNet(network.architecture, **framework.options())
+    framework.package.load_weights(model, weights)
+    framework.run(model, network.images, training=True)
+    assert se_weights.weights_sha256(weights) == se_weights.weights_sha256(network.weights)
+
+
+def test_loading_lists_every_difference_and_changes_nothing(framework):
+    network = small_network()
+    model = model_with(framework, network)
+    wrong = dict(network.weights)
+    missing, misshapen = wrong.pop("bn1.weight"), "layer1.0.conv2.weight"
+    assert missing.size
+    wrong |= {misshapen: wrong[misshapen][:-1], "bn1.gain": missing, "fc.bias": wrong["fc.bias"].astype(int)}
+    with pytest.raises(WeightMismatch) as caught:
+        framework.package.load_weights(model, wrong)
+    assert {line.split()[:2][0] + line.split()[1] for line in caught.value.differences} == {
+        "-bn1.weight", "+bn1.gain", f"!{misshapen}", "!fc.bias",
+    }  # fmt: skip
+    read = framework.package.read_weights(model)
+    assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
+
+
+def test_a_model_in_training_keeps_torchs_running_statistics(framework):
+    """New-value weight 0.1, and the unbiased variance: means and variances of one batch, from the definition."""
+    network = small_network("basic")
+    model = model_with(framework, network)
+    framework.run(model, network.images, training=True)
+    weights = framework.package.read_weights(model)
+    from se_parity.reference.oracle import convolve
+
+    entering = convolve(network.images.astype(float), network.weights["conv1.weight"].astype(float), 2)
+    for statistic, batch in (
+        ("running_mean", entering.mean(axis=(0, 2, 3))),
+        ("running_var", entering.var(axis=(0, 2, 3), ddof=1)),
+    ):
+        expected = 0.9 * network.weights[f"bn1.{statistic}"] + 0.1 * batch
+        assert np.abs(weights[f"bn1.{statistic}"] - expected).max() <= FLOAT32_STATISTICS * np.abs(expected).max()
+    moved = [name for name in weights if not np.array_equal(weights[name], network.weights[name])]
+    statistics = [p.name for p in manifest(network.architecture) if not p.role.learned]
+    assert moved == statistics
+
+
+def test_a_small_batch_shows_the_unbiased_variance(framework):
+    """Two values a channel: the unbiased variance is twice the biased one."""
+    norm = framework.models.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
+    x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
+    framework.run(norm, x, training=True)
+    variance = (
+        norm.moving_variance if framework.name == "tf" else norm.running_var if framework.name == "torch" else norm.var
+    )
+    expected = 0.9 + 0.1 * x[:, :, 0, 0].var(axis=0, ddof=1)
+    np.testing.assert_allclose(np.asarray(variance[...]), expected, rtol=FLOAT32_STATISTICS)
+
+
+def test_evaluation_moves_no_statistics(framework):
+    network = small_network("basic")
+    model = model_with(framework, network)
+    logits = framework.run(model, network.images)
+    assert compare(network.truth, logits).share <= network.limit
+    read = framework.package.read_weights(model)
+    assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
+
+
+@pytest.mark.parametrize("alignment", ["pad1", "ceil", "same"])
+def test_a_max_pool_keeps_a_negative_map_negative(framework, alignment):
+    x = -1 - np.random.default_rng(0).random((2, 3, 7, 10)).astype(np.float32)
+    pool = MaxPool(alignment)
+    assert np.array_equal(framework.run(framework.models.max_pool(pool), x), max_pool(x, pool))
+
+
+def test_initial_weights_have_the_same_distribution_in_every_framework(framework):
+    architecture = se_spec.architecture("se_resnet18", num_classes=100)
+    weights = framework.package.read_weights(framework.package.SEResNet(architecture, **framework.options()))
+    for parameter in manifest(architecture):
+        array, shape = weights[parameter.name], parameter.shape
+        match parameter.role:
+            case Role.CONVOLUTION:  # He-normal by fan-out: sqrt(2 / (outputs x kernel area))
+                expected, normal = np.sqrt(2 / (shape[0] * shape[2] * shape[3])), True
+            case Role.GATE | Role.CLASSIFIER:  # uniform within 1 / sqrt(inputs)
+                expected, normal = 1 / np.sqrt(3 * shape[1]), False
+                assert np.abs(array).max() <= 1 / np.sqrt(shape[1])
+            case Role.GAMMA | Role.VARIANCE:
+                assert (array == 1).all()
+                continue
+            case _:
+                assert (array == 0).all()
+                continue
+        if array.size < 8192:
+            continue
+        assert array.std() == pytest.approx(expected, rel=INITIAL_DEVIATION), parameter.name
+        assert np.mean(array**4) / np.mean(array**2) ** 2 == pytest.approx(3 if normal else 1.8, rel=0.15), (
+            parameter.name
+        )
+
+
+def test_a_zero_initialised_residual_starts_as_its_shortcut(framework):
+    model = framework.package.create_model("se_resnet18", num_classes=3, zero_init_residual=True, **framework.options())
+    weights = framework.package.read_weights(model)
+    zero = [name for name, array in weights.items() if name.endswith("bn2.weight") and not array.any()]
+    assert len(zero) == 8
+    assert all(weights[name].any() for name in weights if name.endswith("bn1.weight"))
+
+
+def test_a_folded_network_has_no_gain_to_start_at_zero(framework):
+    with pytest.raises(se_spec.ArchitectureError, match="norms are folded"):
+        framework.package.create_model("se_resnet18", folded=True, zero_init_residual=True, **framework.options())
+
+
+@pytest.mark.parametrize(("images", "error", "complaint"), WRONG_IMAGES)
+def test_a_wrong_image_is_named_with_what_was_expected(framework, images, error, complaint):
+    model = framework.package.create_model("se_resnet20_cifar", **framework.options())
+    with pytest.raises(error, match=complaint):
+        framework.run(model, images)
+
+
+def test_list_models_takes_a_pattern(framework):
+    every = framework.package.list_models()
+    assert every == se_spec.list_architectures()
+    assert framework.package.list_models("se_*_cifar") == [name for name in every if fnmatchcase(name, "se_*_cifar")]
+
+
+def test_create_model_names_what_is_impossible(framework):
+    with pytest.raises(ValueError, match="no architecture 'se_resnet51'"):
+        framework.package.create_model("se_resnet51", **framework.options())
+    with pytest.raises(ValueError, match="reduction"):
+        framework.package.create_model("se_resnet18", reduction=1024, **framework.options())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
+def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix):
+    network = small_network("basic")
+    path = tmp_path / f"small{suffix}"
+    se_weights.write(network.checkpoint, path)
+    model = framework.package.from_file(path)
+    assert model.architecture.depths == network.architecture.depths
+    assert not getattr(model, "training", False)
+    assert compare(network.truth, raw_call(framework, model, network.images)).share <= network.limit
+
+
+def raw_call(framework, model, images):
+    """The plain call, with nothing said of training or evaluation."""
+    if framework.name == "torch":
+        import torch
+
+        return model(torch.tensor(images)).numpy(force=True)
+    return np.asarray(model(np.moveaxis(images, 1, -1)))

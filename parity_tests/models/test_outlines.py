@@ -1,0 +1,69 @@
+"""The model is one text told three times: the same classes, functions, attributes and words in the same order."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("se_torch", "se_tf", "se_flax")
+
+OWN = {
+    "se_torch": {"leave_facts"},  # a state_dict has room for the facts of its model
+    "se_tf": {"build", "compute_output_shape", "get_config", "from_config", "identity"},  # how Keras saves and clones
+    # NNX has no identity layer, is slow to draw weights it will not keep, and keeps a dropout's random state; XLA's
+    # experiments come and go.
+    "se_flax": {"identity", "empty_model", "dropout", "known_options"},
+}
+"""Functions and methods that one framework needs beside the common ones."""
+
+FUNCTIONAL = {"stem", "head"}
+"""Methods of a network that a functional Keras model has as layers instead."""
+
+KEPT_FOR_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
+"""Attributes that Keras needs for its configuration and the other two do not."""
+
+FORWARD = {"forward", "call", "__call__"}
+
+
+def outline(package: str, file: str) -> list[str]:
+    source = (Path(__file__).parents[2] / package / file).read_text()
+    lines = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            lines.append(f"class {node.name}: {first_line(node)}")
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name not in OWN[package] | FUNCTIONAL:
+                    lines.append(
+                        f"  {node.name}.{'forward' if method.name in FORWARD else method.name}: {first_line(method)}"
+                    )
+                    lines += [f"    self.{name}" for name in attributes(method)]
+        elif isinstance(node, ast.FunctionDef) and node.name not in OWN[package] and not node.name.startswith("_"):
+            lines.append(f"def {node.name}: {first_line(node)}")
+    return lines
+
+
+def first_line(node: ast.ClassDef | ast.FunctionDef) -> str:
+    """The docstring's first line, with images in one order of axes."""
+    text = (ast.get_docstring(node) or "").partition("\n")[0]
+    return text.replace("(N, H, W, C)", "(N, C, H, W)").partition(", in evaluation")[0].partition(", with Keras")[0]
+
+
+def attributes(method: ast.FunctionDef) -> list[str]:
+    targets = [target for node in ast.walk(method) if isinstance(node, ast.Assign) for target in node.targets]
+    names = [target.attr for target in targets if isinstance(target, ast.Attribute)]
+    return [name for name in names if name not in KEPT_FOR_CONFIG]
+
+
+@pytest.mark.parametrize("file", ["se_layer.py", "se_resnet.py", "weights.py", "inference.py"])
+def test_the_three_files_have_one_outline(file):
+    torch, keras, flax = (outline(package, file) for package in PACKAGES)
+    assert torch == keras
+    assert torch == flax
+    assert len(torch) >= 2
+
+
+def test_the_three_packages_export_the_same_names():
+    texts = [(Path(__file__).parents[2] / package / "__init__.py").read_text() for package in PACKAGES]
+    exports = [text.partition("__all__")[2] for text in texts]
+    assert exports[0] == exports[1] == exports[2]
+    assert "from_file" in exports[0]

@@ -1,0 +1,165 @@
+"""What no tensor tells is found from a few outputs."""
+
+import json
+
+import numpy as np
+import pytest
+
+import se_spec
+import se_weights
+from parity_tests.cli.test_command_line import se_resnet
+from se_parity import Oracle, trained_like_weights
+from se_parity.identify.hypotheses import AS_GIVEN, FILE_IN_CAFFES_ORDER, REVERSED
+from se_parity.identify.identify import identify
+from se_weights import Checkpoint
+from se_weights.preprocessing import CAFFE, IMAGENET
+from se_weights.transforms.reorder import caffe_to_standard
+
+COUNT = 8
+LITTLE = {"depths": (1, 2), "widths": (16, 32), "reduction": 4, "se_bias": True, "num_classes": 1000}
+TRUTHS = {  # what the original code did, and which of its facts must be found
+    "pytorchcv's seresnet50": ("pytorchcv", {"stride_in": "conv1"}),
+    "pytorchcv's seresnet50b": ("pytorchcv", {"stride_in": "conv2"}),
+    "a pool without margins": ("cadene", {"stem.pool": "ceil", "stride_in": "conv1"}),
+    "qubvel's padding of Cadene's weights": ("cadene", {"stem.pool": "pad1", "stride_in": "conv1"}),
+    "a ReLU before the squeeze": ("cadene", {"squeeze.after_relu": True, "stride_in": "conv1", "stem.pool": "ceil"}),
+    "an epsilon of 1e-3": ("timm", {"bn_epsilon": 1e-3}),
+    "averaging shortcuts": ("cadene", {"shortcut.averages": True, "stride_in": "conv2", "stem.pool": "ceil"}),
+}
+
+
+def with_facts(known, facts):
+    for fact, value in facts.items():
+        group, _, name = fact.partition(".")
+        known = known.replace(**{group: {name: value} if name else value})
+    return known
+
+
+def images(dtype="float32"):
+    """Random images; one side is odd at the pool and one even, so that all three alignments differ."""
+    rng = np.random.default_rng(3)
+    if dtype == "uint8":
+        return rng.integers(0, 256, (COUNT, 3, 40, 50), dtype=np.uint8)
+    return rng.normal(0, 1, (COUNT, 3, 40, 50)).astype(np.float32)
+
+
+def case(tmp_path, dialect, facts, scale=1.0):
+    """A file in a dialect, without metadata, of a network that has these facts, for images of the scale."""
+    base = se_weights.DIALECTS[dialect].completed(se_spec.architecture("se_resnet50", **LITTLE))
+    known = with_facts(base, facts)
+    weights = trained_like_weights(known)
+    weights["conv1.weight"] *= np.float32(scale)
+    tensors = {}
+    for parameter, place in se_weights.DIALECTS[dialect].places(known).items():
+        array = se_weights.relayout(weights[parameter.name], parameter.axes, place.axes)
+        tensors |= {name: place.part(array, number) for number, name in enumerate(place.names)}
+    path = tmp_path / "file.npz"
+    np.savez(path, **tensors)
+    return path, known, weights
+
+
+SWEEP = pytest.mark.sweep
+QUICK = ("pytorchcv's seresnet50b", "a pool without margins")
+
+
+@pytest.mark.parametrize("outputs", ["logits", pytest.param("labels", marks=SWEEP)])
+@pytest.mark.parametrize("truth", [pytest.param(truth, marks=[] if truth in QUICK else [SWEEP]) for truth in TRUTHS])
+def test_a_network_is_identified_by_its_outputs(tmp_path, truth, outputs):
+    dialect, facts = TRUTHS[truth]
+    path, known, weights = case(tmp_path, dialect, facts)
+    logits = Oracle(known, weights).logits(images())
+    given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
+    found = identify(se_weights.read_every_way(path), images(), **given)
+    right = [finding.hypothesis.architecture.computes() == known.computes() for finding in found.reproducing]
+    assert any(right)
+    if outputs == "logits":
+        assert found.identified
+        assert found.identified.hypothesis.architecture.computes() == known.computes()
+        assert found.next_error > 10 * found.identified.error
+    else:  # labels alone do not tell an epsilon, and need not tell more; they must not tell what is wrong
+        assert not found.identified or found.identified.hypothesis.architecture.computes() == known.computes()
+
+
+@pytest.mark.parametrize("outputs", ["logits", "labels"])
+@pytest.mark.parametrize(
+    ("channels", "classes"),
+    [pytest.param("BGR", "standard", marks=SWEEP), pytest.param("RGB", "caffe", marks=SWEEP), ("BGR", "caffe")],
+)
+def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, classes, outputs):
+    path, known, weights = case(tmp_path, "timm", {})
+    fed = images()[:, ::-1] if channels == "BGR" else images()
+    logits = Oracle(known, weights).logits(fed)
+    if classes == "caffe":  # the file's order is Caffe's, and the outputs were put in the standard one
+        logits = logits[:, np.argsort(caffe_to_standard())]
+    given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
+    found = identify(se_weights.read_every_way(path), images(), **given).reproducing
+    expected = REVERSED if channels == "BGR" else AS_GIVEN, FILE_IN_CAFFES_ORDER if classes == "caffe" else AS_GIVEN
+    orders = {(finding.hypothesis.preparation.name, finding.hypothesis.classes) for finding in found}
+    if outputs == "logits":
+        assert orders == {expected}
+        told = found[0].hypothesis.confirmed().preprocessing
+        assert (told.channels, told.classes) == (channels, classes)
+    else:  # eight labels of noise tell the order of the classes, and not that of the channels
+        assert expected in orders
+        assert {classes for _, classes in orders} == {expected[1]}
+
+
+@pytest.mark.parametrize(("name", "preprocessing"), [pytest.param("imagenet", IMAGENET, marks=SWEEP), ("caffe", CAFFE)])
+def test_the_preprocessing_of_whole_pixels_is_identified(tmp_path, name, preprocessing):
+    path, known, weights = case(tmp_path, "timm", {}, scale=1 if name == "imagenet" else 1 / 60)
+    pixels = images("uint8")
+    logits = Oracle(known, weights).logits(preprocessing.apply(pixels, 255))
+    found = identify(se_weights.read_every_way(path), pixels, logits=logits).identified
+    assert found.hypothesis.preparation.name == f"{name}, given as RGB"
+    assert found.hypothesis.confirmed().preprocessing == preprocessing
+
+
+@pytest.mark.sweep
+def test_outputs_of_another_network_are_not_reproduced(tmp_path):
+    path, known, _ = case(tmp_path, "timm", {})
+    logits = Oracle(known, trained_like_weights(known, seed=1)).logits(images())
+    found = identify(se_weights.read_every_way(path), images(), logits=logits)
+    assert not found.reproducing
+    assert found.identified is None
+    assert found.findings[0].error > 0.01
+
+
+def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
+    path, known, weights = case(tmp_path, "pytorchcv", TRUTHS["pytorchcv's seresnet50b"][1])
+    inputs, out = tmp_path / "inputs.npz", tmp_path / "found.safetensors"
+    np.savez(inputs, images=images().transpose(0, 2, 3, 1), logits=Oracle(known, weights).logits(images()))
+    ran = se_resnet("identify", path, "--inputs", inputs, "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    assert "reproduced by dialect=pytorchcv-b, stride_in=conv2" in ran.stdout.replace("\n", " ")
+    assert se_weights.read(out).architecture.computes() == known.computes()
+
+
+def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):
+    known = se_spec.architecture("se_resnet20_cifar", depths=(1,), widths=(16,))
+    se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
+    np.savez(tmp_path / "inputs.npz", images=images(), logits=np.eye(COUNT, 10))
+    ran = se_resnet("identify", tmp_path / "a.npz", "--inputs", tmp_path / "inputs.npz", "--json")
+    assert ran.returncode == 1
+    facts = json.loads(ran.stdout)
+    assert facts["identified"] is None
+    assert facts["findings"][0]["error"] > facts["limit"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({}, "images"),
+        ({"images": np.zeros((2, 4, 4, 5))}, "C = 3"),
+        ({"images": np.zeros((2, 3, 40, 40))}, "logits"),
+        ({"images": np.zeros((2, 3, 40, 40)), "logits": np.zeros((2, 7))}, "1000"),
+        ({"images": np.zeros((2, 3, 40, 40)), "labels": np.zeros(3)}, "labels"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(tmp_path, arrays, complaint):
+    known = se_spec.architecture("se_resnet18", **LITTLE)
+    se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
+    np.savez(tmp_path / "inputs.npz", **arrays)
+    ran = se_resnet("identify", tmp_path / "a.npz", "--inputs", tmp_path / "inputs.npz")
+    assert ran.returncode == 3
+    assert complaint in ran.stderr
+    assert se_resnet("identify", tmp_path / "a.npz", "--inputs", tmp_path / "missing.npz").returncode == 6

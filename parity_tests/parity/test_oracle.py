@@ -1,0 +1,60 @@
+"""The truth itself, against sums written out loop by loop."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from parity_tests.support.cases import small_network
+from se_parity import sample_images, trained_like_weights
+from se_parity.reference.oracle import convolve, max_pool
+from se_parity.reference.record import record
+from se_spec import MaxPool
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((3, 3), 2), ((1, 1), 2), ((7, 7), 2), ((3, 5), 1)])
+def test_a_convolution_is_the_sum_of_its_products(kernel, stride):
+    x, weights = RNG.normal(size=(2, 3, 7, 10)), RNG.normal(size=(4, 3, *kernel))
+    padded = np.pad(x, ((0, 0), (0, 0), (kernel[0] // 2,) * 2, (kernel[1] // 2,) * 2))
+    y = convolve(x, weights, stride)
+    for n, o, row, column in product(*map(range, y.shape)):
+        top, left = row * stride, column * stride
+        window = padded[n, :, top : top + kernel[0], left : left + kernel[1]]
+        assert y[n, o, row, column] == pytest.approx((window * weights[o]).sum(), rel=1e-12)
+
+
+def test_a_max_pool_ignores_what_lies_outside_a_negative_map():
+    y = max_pool(np.full((1, 1, 4, 5), -3.0), MaxPool())
+    assert y.shape == (1, 1, 2, 3)
+    assert (y == -3).all()
+
+
+def test_a_gate_scales_its_channel_everywhere_alike():
+    network = small_network("basic", se_bias=True)
+    seen = record(network.case).outputs
+    block = "layer2.0"
+    weights = {
+        name: network.weights[f"{block}.se.{name}"].astype(float)
+        for name in ("fc1.weight", "fc2.weight", "fc1.bias", "fc2.bias")
+    }
+    z = seen[f"{block}.bn2"].mean(axis=(2, 3))
+    hidden = np.maximum(z @ weights["fc1.weight"].T + weights["fc1.bias"], 0)
+    gate = 1 / (1 + np.exp(-(hidden @ weights["fc2.weight"].T + weights["fc2.bias"])))
+    np.testing.assert_allclose(seen[f"{block}.se"], seen[f"{block}.bn2"] * gate[:, :, None, None], rtol=1e-12)
+
+
+def test_trained_like_weights_are_the_same_for_the_same_seed_and_none_is_a_default():
+    architecture = small_network().architecture
+    one, again, other = (trained_like_weights(architecture, seed) for seed in (3, 3, 4))
+    for name, array in one.items():
+        assert np.array_equal(array, again[name])
+        assert not np.array_equal(array, other[name])
+        assert np.ptp(array) > 0 or array.size == 1
+
+
+def test_sample_images_are_left_as_they_are_by_no_flip_or_swap():
+    images = sample_images(small_network().architecture, 1, 8, 8)[0, 0]
+    for changed in (images[::-1], images[:, ::-1], images.T, images[::-1, ::-1]):
+        assert np.abs(changed - images).max() > 0.5

@@ -1,0 +1,104 @@
+"""Training is part of parity: losses, gradients, weights and statistics, step after step."""
+
+import numpy as np
+import pytest
+
+import se_spec
+from parity_tests.support.cases import each_framework, needs, network, small_network
+from se_parity import Worker
+from se_parity.examination import RECIPES
+from se_parity.reference.backward import Backward
+from se_parity.train.training import KINDS, check_training, training_truth
+
+TRAINED = {
+    "bottlenecks": ("se_resnet50", {"depths": (1, 2), "widths": (8, 12), "se_bias": True}),
+    "basic blocks": ("se_resnet18", {"depths": (2, 1), "widths": (8, 12), "conv_bias": True, "stem": "3x3"}),
+    "a deep stem, groups, averaging shortcuts": (
+        "se_resnext26d",
+        {"depths": (1, 1), "widths": (8, 16), "groups": 4, "base_width": 16, "squeeze": {"after_relu": True}},
+    ),
+}
+
+
+def trained(name: str):
+    base, facts = TRAINED[name]
+    architecture = se_spec.architecture(base, **{"num_classes": 5, "reduction": 4, **facts})
+    return network(architecture, 4, 48, 33).case
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
+@pytest.mark.parametrize("name", TRAINED)
+def test_ten_steps_in_float64_are_the_oracles(worker, name, recipe):
+    truth = training_truth(trained(name).stored_as("float64"), recipe, "float64")
+    training = check_training(worker, truth, "float64")
+    assert {one.kind for one in training.judged} == set(KINDS)
+    assert training.passed, training.first
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
+def test_ten_steps_in_float32_are_within_rounding(worker, recipe):
+    truth = training_truth(trained("bottlenecks").stored_as("float32"), recipe, "float32")
+    training = check_training(worker, truth, "float32")
+    assert training.passed, training.first
+
+
+def test_the_oracles_gradients_are_the_slopes_of_its_loss():
+    """Central differences along the gradient itself, a tensor at a time."""
+    case = trained("a deep stem, groups, averaging shortcuts")
+    labels = np.array([0, 3, 1, 4])
+    found = Backward(case, labels).run()
+
+    def loss(name: str, step: float) -> float:
+        direction = found.gradients[name] / np.linalg.norm(found.gradients[name])
+        weights = {**case.weights, name: np.asarray(case.weights[name], np.float64) + step * direction}
+        changed = type(case)(case.name, case.architecture, weights, case.images)
+        return Backward(changed, labels).run().loss
+
+    for name in ("conv1.weight", "bn2.weight", "layer1.0.se.fc1.weight", "layer2.0.downsample.0.weight", "fc.bias"):
+        slope = (loss(name, 1e-6) - loss(name, -1e-6)) / 2e-6
+        assert slope == pytest.approx(np.linalg.norm(found.gradients[name]), rel=1e-4), name
+
+
+@needs("torch")
+def test_a_network_without_classes_has_no_loss():
+    headless = small_network("basic").case
+    architecture = headless.architecture.replace(num_classes=0)
+    with pytest.raises(ValueError, match="no labels"):
+        training_truth(
+            type(headless)("headless", architecture, headless.weights, headless.images), RECIPES[0], "float64"
+        )
+
+
+@pytest.mark.parametrize("framework", each_framework("tf"))
+def test_keras_optimizers_are_saved_with_their_own_settings(framework):
+    import keras
+
+    from se_tf.optimizers import SGD, AdamW
+
+    for optimizer in (SGD(0.1, 0.9, 1e-4), AdamW(1e-3, 1e-2, epsilon=1e-6)):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+        assert again.get_config() == optimizer.get_config()
+        assert type(again) is type(optimizer)
+
+
+def test_what_a_worker_leaves_out_is_not_passed_over():
+    case = trained("bottlenecks").stored_as("float64")
+    truth = training_truth(case, RECIPES[0], "float64")
+
+    class Idle(Worker):
+        def __init__(self) -> None:
+            self.framework = "idle"
+
+        def load(self, *_):
+            return None
+
+        def train(self, *_):
+            return {name: array for name, array in truth.results.items() if "fc.bias" not in name}
+
+        def logits(self, images, mode="eager"):
+            return truth.results[f"{truth.recipe.steps}/logits"]
+
+    training = check_training(Idle(), truth, "float64")
+    assert not training.passed
+    assert {one.name for one in training.judged if not one.passed} == {"fc.bias"}

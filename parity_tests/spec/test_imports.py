@@ -1,0 +1,78 @@
+"""What importing one thing brings in, seen in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from parity_tests.support.cases import needs
+
+HEAVY = {"torch", "tensorflow", "keras", "jax", "flax"}
+
+IMPORTS = [
+    ("se_spec", set()),
+    ("se_weights", set()),
+    ("se_parity", set()),
+    ("se_demo.run", set()),
+    ("se_cli.main", set()),
+    *((f"se_cli.{name}", set()) for name in ("list", "inspect", "convert", "compare", "parity", "demo", "statuses")),
+    pytest.param("se_torch", {"torch"}, marks=needs("torch")),
+    pytest.param("se_tf", {"tensorflow", "keras"}, marks=needs("tf")),
+    pytest.param("se_flax", {"jax", "flax"}, marks=needs("flax")),
+]
+
+LIGHT = {"numpy", "h5py", "safetensors", "rich", "msgpack", "matplotlib", "sklearn", "jinja2"} | HEAVY
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules in sys.modules after a statement."""
+    script = f"import sys; {statement}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=quiet())
+    return set(ran.stdout.split())
+
+
+def quiet() -> dict[str, str]:
+    return {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.mark.parametrize(("module", "asked_for"), IMPORTS)
+def test_importing_a_module_brings_in_no_framework_that_was_not_asked_for(module, asked_for):
+    brought = modules_after(f"import {module}") & HEAVY
+    # Keras and TensorFlow look for JAX by themselves; that is not ours to stop.
+    assert brought - ({"jax", "flax"} if "keras" in asked_for else set()) == asked_for
+
+
+def test_the_specification_needs_the_standard_library_only():
+    brought = modules_after("import se_spec") - modules_after("pass")
+    assert {name for name in brought if name not in sys.stdlib_module_names} == {"se_spec"}
+
+
+def test_help_brings_in_nothing_heavy():
+    script = (
+        "import sys; from se_cli.main import main; main(['--help'], standalone_mode=False); print('ALL', *sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    names = {name.partition(".")[0] for name in ran.stdout.partition("ALL")[2].split()}
+    assert names & LIGHT == set()
+
+
+def test_converting_between_files_imports_no_framework(tmp_path):
+    script = f"""
+import sys
+import se_weights
+from parity_tests.support.cases import small_network
+from pathlib import Path
+folder = Path({str(tmp_path)!r})
+suffixes = ['.pth', '.safetensors', '.weights.h5', '.msgpack', '.npz', '.pt']
+se_weights.write(small_network().checkpoint, folder / 'a.npz')
+for one in suffixes:
+    for other in suffixes:
+        source = folder / ('a' + one)
+        if not source.exists():
+            se_weights.convert(folder / 'a.npz', source)
+        se_weights.convert(source, folder / ('b' + other), force=True)
+print(*sorted(set({sorted(HEAVY)}) & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""

@@ -1,0 +1,282 @@
+"""From every format to every other and back, and between our files and those of the frameworks' own loaders."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import se_weights
+from parity_tests.spec.test_imports import HEAVY
+from parity_tests.support.cases import architecture, needs
+from parity_tests.support.frameworks import FRAMEWORKS
+from parity_tests.support.isolated_process import apart
+from parity_tests.weights.test_conversion import numbered
+from se_weights import Checkpoint, SourceChanged, weights_sha256
+
+CASES = {
+    "basic": "se_resnet18 of timm's legacy",
+    "bottleneck": "se_resnet50 with another epsilon",
+    "grouped": "se_resnext26t, little",
+    "deep stem": "senet154, little",
+}
+SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
+SHARD_BYTES = 5000
+SWEEP = pytest.mark.sweep
+
+FRAMED = list(product(CASES, [".npz", ".hf", ".keras"]))
+"""What `.keras`, which only Keras writes, is made of; test_files.py has it in every run."""
+
+FRAMES = pytest.mark.parametrize("case", [pytest.param(case, marks=SWEEP) for case in CASES])
+"""Where models are slow to make: test_files.py has the basic and the bottleneck one in every run."""
+
+
+@cache
+def checkpoint(case: str) -> Checkpoint:
+    return numbered(architecture(CASES[case]))
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> str:
+    return request.param
+
+
+def write(checkpoint: Checkpoint, path: Path) -> Path:
+    se_weights.write(checkpoint, path, shard_bytes=SHARD_BYTES if path.suffix == ".hf" else None)
+    return path
+
+
+def expect_same(path: Path, case: str, architecture=None) -> None:
+    found = se_weights.read(path, architecture=architecture)
+    assert weights_sha256(found.weights) == weights_sha256(checkpoint(case).weights)
+    assert found.architecture.computes() == checkpoint(case).architecture.computes()
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in ("basic", "deep stem") else SWEEP) for case in CASES]
+)
+def test_every_format_goes_to_every_other_bit_for_bit(tmp_path, case):
+    """A second step through each target leads back to the format that the first came from."""
+    expected = weights_sha256(checkpoint(case).weights)
+    pairs = 0
+    for one in SUFFIXES:
+        source = write(checkpoint(case), tmp_path / f"source{one}")
+        expect_same(source, case)
+        for other in SUFFIXES:
+            target = tmp_path / f"from {one[1:]}{other}"
+            se_weights.convert(source, target, shard_bytes=SHARD_BYTES if other == ".hf" else None)
+            expect_same(target, case)
+            pairs += 1
+    assert len(list((tmp_path / "from pth.hf").glob("model-*"))) > 2
+    print(f"\n{case}: {pairs} ordered pairs, every canonical sha256 {expected[:16]}")
+
+
+@needs("tf")
+@SWEEP
+@pytest.mark.parametrize(("case", "one"), FRAMED)
+def test_a_keras_archive_is_one_of_them(tmp_path, case, one):
+    source = write(checkpoint(case), tmp_path / f"source{one}")
+    se_weights.convert(source, tmp_path / "target.keras")
+    expect_same(tmp_path / "target.keras", case)
+    for suffix in SUFFIXES:
+        se_weights.convert(tmp_path / "target.keras", tmp_path / f"back{suffix}")
+        expect_same(tmp_path / f"back{suffix}", case)
+
+
+def frameworks_after_converting(folder: Path) -> set[str]:
+    checkpoint = numbered(architecture("se_resnet18 of timm's legacy"))
+    for one in SUFFIXES:
+        write(checkpoint, folder / f"a{one}")
+        for other in SUFFIXES:
+            se_weights.convert(folder / f"a{one}", folder / f"b{other}", manifest=True, force=True)
+    return HEAVY & set(sys.modules)
+
+
+def test_no_framework_is_imported_for_any_of_them(tmp_path):
+    assert apart(frameworks_after_converting, tmp_path) == set()
+
+
+def model_of(framework: str, case: str):
+    """A model of the case's architecture, with weights of its own."""
+    framework = FRAMEWORKS[framework]
+    return framework.package.SEResNet(checkpoint(case).architecture, **framework.options())
+
+
+def holds(framework: str, model, case: str) -> bool:
+    return weights_sha256(FRAMEWORKS[framework].package.read_weights(model)) == weights_sha256(checkpoint(case).weights)
+
+
+@needs("torch")
+def test_torch_loads_every_family_and_its_files_are_read(tmp_path, case):
+    import torch
+
+    state = torch.load(write(checkpoint(case), tmp_path / "ours.pth"), weights_only=True)
+    model = model_of("torch", case)
+    model.load_state_dict(state, strict=True)
+    assert holds("torch", model, case)
+    torch.save(model.state_dict(), tmp_path / "theirs.pth")
+    expect_same(tmp_path / "theirs.pth", case, checkpoint(case).architecture)
+
+
+@needs("torch")
+def test_safetensors_loads_every_family_and_its_files_are_read(tmp_path, case):
+    from safetensors.torch import load_file, save_file
+
+    model = model_of("torch", case)
+    model.load_state_dict(load_file(write(checkpoint(case), tmp_path / "ours.safetensors")), strict=True)
+    assert holds("torch", model, case)
+    save_file(model.state_dict(), tmp_path / "theirs.safetensors")
+    expect_same(tmp_path / "theirs.safetensors", case, checkpoint(case).architecture)
+
+
+@needs("tf")
+@FRAMES
+def test_keras_loads_every_family_and_its_files_are_read(tmp_path, case):
+    model = model_of("tf", case)
+    model.load_weights(write(checkpoint(case), tmp_path / "ours.weights.h5"))
+    assert holds("tf", model, case)
+    model.save_weights(tmp_path / "theirs.weights.h5")
+    expect_same(tmp_path / "theirs.weights.h5", case, checkpoint(case).architecture)
+    model.save(tmp_path / "theirs.keras")
+    expect_same(tmp_path / "theirs.keras", case)
+    with zipfile.ZipFile(tmp_path / "theirs.keras") as archive:
+        archive.extractall(tmp_path / "folder")
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [
+        "config.json", "metadata.json", "model.weights.h5",
+    ]  # fmt: skip
+    expect_same(tmp_path / "folder", case, checkpoint(case).architecture)
+
+
+@needs("flax")
+@FRAMES
+def test_flax_loads_every_family_and_its_files_are_read(tmp_path, case):
+    import jax
+    from flax import nnx, serialization
+
+    path = write(checkpoint(case), tmp_path / "ours.msgpack")
+    model = model_of("flax", case)
+    state = nnx.state(model, nnx.Not(nnx.RngState))
+    restored = serialization.from_bytes(nnx.to_pure_dict(state), path.read_bytes())
+    nnx.replace_by_pure_dict(state, restored)
+    nnx.update(model, state)
+    assert holds("flax", model, case)
+    (tmp_path / "theirs.msgpack").write_bytes(serialization.to_bytes(jax.tree.map(np.asarray, restored)))
+    expect_same(tmp_path / "theirs.msgpack", case, checkpoint(case).architecture)
+
+
+def test_numpy_loads_every_family_and_its_files_are_read(tmp_path, case):
+    with np.load(write(checkpoint(case), tmp_path / "ours.npz")) as arrays:
+        held = dict(arrays)
+    assert weights_sha256(held) == weights_sha256(checkpoint(case).weights)
+    for name, save in (("theirs", np.savez), ("packed", np.savez_compressed)):
+        save(tmp_path / f"{name}.npz", **held)
+        expect_same(tmp_path / f"{name}.npz", case, checkpoint(case).architecture)
+
+
+@needs("torch")
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.load without processes says so
+def test_torchs_dcp_loads_every_family_and_its_files_are_read(tmp_path, case):
+    import torch.distributed.checkpoint as dcp
+
+    model = model_of("torch", case)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name in checkpoint(case).weights}
+    dcp.load(state, storage_reader=dcp.HuggingFaceStorageReader(str(write(checkpoint(case), tmp_path / "ours.hf"))))
+    model.load_state_dict(state, strict=False)
+    assert holds("torch", model, case)
+    for whole in (True, False):
+        folder = tmp_path / f"theirs, {whole}"
+        writer = dcp.HuggingFaceStorageWriter(
+            str(folder),
+            fqn_to_index_mapping={name: 1 + number % 3 for number, name in enumerate(state)} if whole else None,
+            save_distributed=not whole,
+        )
+        dcp.save(state, storage_writer=writer)
+        expect_same(folder, case, checkpoint(case).architecture)
+
+
+RANK = """
+import os, sys, torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, Replicate, distribute_tensor
+from safetensors.torch import load_file
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+mesh = init_device_mesh("cpu", (2,))
+state = {}
+for number, (name, tensor) in enumerate(load_file(f"{folder}/source.safetensors").items()):
+    axis = number % tensor.dim()
+    state[name] = distribute_tensor(tensor, mesh, [Shard(axis) if tensor.shape[axis] > 1 else Replicate()])
+dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(f"{folder}/theirs", save_distributed=True))
+dist.barrier()
+dist.destroy_process_group()
+os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
+"""
+
+
+@needs("torch")
+@SWEEP
+def test_what_two_processes_save_each_its_part_is_read_as_one(tmp_path, case):
+    write(checkpoint(case), tmp_path / "source.safetensors")
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)], stderr=subprocess.PIPE)
+        for rank in (0, 1)
+    ]
+    errors = [process.communicate(timeout=120)[1].decode() for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], errors
+    assert len(list((tmp_path / "theirs").glob("*.safetensors"))) == 2
+    expect_same(tmp_path / "theirs", case, checkpoint(case).architecture)
+
+
+def published(folder: Path, case: str) -> Path:
+    """A folder as timm publishes it: canonical names, no metadata, and a configuration of its own."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    save_file(dict(checkpoint(case).weights), folder / "model.safetensors")
+    config = {"architecture": "seresnet50", "num_classes": 5, "pretrained_cfg": {"input_size": [3, 224, 224]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def cached(root: Path, case: str) -> Path:
+    """The same in Hugging Face's cache: links in a snapshot, files under their hashes in `blobs`."""
+    plain = published(root / "plain", case)
+    blobs, snapshot = root / "models--x" / "blobs", root / "models--x" / "snapshots" / "0123abcd"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(plain.iterdir())):
+        path.rename(blobs / f"{number:040x}")
+        (snapshot / path.name).symlink_to(Path("..", "..", "blobs", f"{number:040x}"))
+    return snapshot
+
+
+@pytest.mark.parametrize("made", [published, cached])
+def test_a_folder_as_it_is_published_is_read(tmp_path, case, made):
+    folder = made(tmp_path / "folder", case)
+    expect_same(folder, case, checkpoint(case).architecture)
+    target = tmp_path / "a.npz"
+    written = se_weights.convert(folder, target, architecture=checkpoint(case).architecture)
+    expect_same(target, case)
+    assert written.metadata["source_sha256"] == se_weights.file_sha256(folder)
+
+
+def test_a_blob_that_changes_behind_its_link_is_noticed(tmp_path, monkeypatch):
+    folder = cached(tmp_path / "folder", "basic")
+    blob = (folder / "model.safetensors").resolve()
+    reading = sys.modules["se_weights.reading.read"]
+    unwrap = reading.unwrap
+
+    def meanwhile(tensors):
+        blob.write_bytes(blob.read_bytes())
+        return unwrap(tensors)
+
+    monkeypatch.setattr(reading, "unwrap", meanwhile)
+    with pytest.raises(SourceChanged):
+        se_weights.read(folder, architecture=checkpoint("basic").architecture)

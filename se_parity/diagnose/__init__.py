@@ -1,0 +1,1 @@
+"""Finding the failing layer, and the known fault that explains it."""

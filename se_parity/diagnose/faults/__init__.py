@@ -1,0 +1,1 @@
+"""Known faults of ports, planted in the reference to explain a difference."""

@@ -1,0 +1,1 @@
+"""Which hidden settings reproduce known logits."""

@@ -1,0 +1,1 @@
+"""Judging outputs: limits, differences, the matrix of runs, and golden files."""

@@ -1,0 +1,199 @@
+"""The oracle's gradients, in plain numpy and float64: the textbook's derivative of every operation, last one first.
+
+Batch normalisation in training (arXiv 1502.03167, section 3) normalises with the statistics of the batch, through
+which gradients flow; its running statistics move a tenth of the way to the batch's mean and unbiased variance.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from se_parity.case import Case
+from se_parity.reference.oracle import Array, Observer, Oracle, channels
+from se_spec import BATCH_NORM_MOMENTUM, AveragePool, Block, Convolution, MaxPool
+
+Disturb = Callable[[Array, int], Array]
+"""Called with a gradient and the terms of the sum that each of its numbers is; what it returns goes on in its place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One training pass: the mean cross-entropy, the gradient of every parameter that is learned and every running
+    statistic after the pass, by canonical name."""
+
+    loss: float
+    gradients: dict[str, Array]
+    statistics: dict[str, Array]
+
+
+def batch_statistics(path: str, x: Array) -> tuple[Array, Array]:
+    """The mean and the biased variance of a batch (N, C, H, W), for the oracle to normalise with."""
+    return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+
+
+class Backward:
+    """One way back through a network, from what an observer kept of the way there."""
+
+    def __init__(
+        self,
+        case: Case,
+        labels: NDArray,
+        *,
+        observe: Observer = lambda path, output, given: output,
+        disturb: Disturb = lambda gradient, terms: gradient,
+    ) -> None:
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        self.gradients: dict[str, Array] = {}
+        self.disturb = disturb
+
+        def keep(path: str, output: Array, given: Array) -> Array:
+            self.inputs[path], self.outputs[path] = given, observe(path, output, given)
+            return self.outputs[path]
+
+        oracle = Oracle(case.architecture, case.weights, observe=keep, statistics=batch_statistics)
+        self.architecture, self.weights = case.architecture, oracle.weights
+        self.logits = oracle.logits(case.images)
+        self.labels = labels
+
+    def run(self) -> Pass:
+        """Loss, gradients and statistics of the batch."""
+        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
+        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        rows = np.arange(len(self.labels))
+        d = np.exp(log_probabilities)
+        d[rows, self.labels] -= 1
+        self.network(self.scaled(d / len(d)))
+        return Pass(float(-log_probabilities[rows, self.labels].mean()), self.gradients, self.statistics())
+
+    def scaled(self, d: Array) -> Array:
+        """The gradient of the loss; a mean over the batch as it is."""
+        return d
+
+    def statistics(self) -> dict[str, Array]:
+        return {
+            name: (1 - BATCH_NORM_MOMENTUM) * self.weights[name] + BATCH_NORM_MOMENTUM * new
+            for path, x in self.inputs.items()
+            if f"{path}.running_mean" in self.weights
+            for name, new in self.measured(path, x)
+        }
+
+    def measured(self, path: str, x: Array) -> list[tuple[str, Array]]:
+        mean, variance = batch_statistics(path, x)
+        count = x.size // x.shape[1]
+        return [(f"{path}.running_mean", mean), (f"{path}.running_var", variance * count / max(count - 1, 1))]
+
+    def network(self, d: Array) -> None:
+        x = self.inputs["pool"]
+        d = self.dense("fc", d)
+        d = np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:])
+        for block in reversed(list(self.architecture.blocks())):
+            d = self.block(block, d)
+        if self.architecture.max_pool:
+            d = max_pool_backward(self.inputs["maxpool"], d, self.architecture.max_pool)
+        for number, convolution in reversed(list(enumerate(self.architecture.stem_convolutions, start=1))):
+            d = self.norm(f"bn{number}", self.relu(f"relu{number}", d))
+            d = self.convolution(f"conv{number}", d, convolution)
+
+    def block(self, block: Block, d: Array) -> Array:
+        d = self.relu(block.name, d)
+        residual = self.squeeze_excitation(f"{block.name}.se", d) if block.has_se else d
+        if block.relu_before_se:
+            residual = self.relu(f"{block.name}.act", residual)
+        for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
+            residual = self.norm(f"{block.name}.bn{number}", residual)
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+            if number > 1:
+                residual = self.relu(f"{block.name}.relu{number - 1}", residual)
+        if block.projection:
+            d = self.norm(f"{block.name}.downsample.1", d)
+            d = self.convolution(f"{block.name}.downsample.0", d, block.projection)
+        if block.pool:
+            d = average_pool_backward(self.inputs[f"{block.name}.pool"], d, block.pool)
+        return residual + d
+
+    def squeeze_excitation(self, path: str, d: Array) -> Array:
+        x, gate = self.inputs[path], self.outputs[f"{path}.gate"]
+        excited = (d * x).sum(axis=(2, 3)) * gate * (1 - gate)
+        hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc2", excited))
+        squeezed = self.dense(f"{path}.fc1", hidden) / np.prod(x.shape[2:])
+        return d * gate[:, :, None, None] + squeezed[:, :, None, None]
+
+    def dense(self, path: str, d: Array) -> Array:
+        x, weight = self.inputs[path], self.weights[f"{path}.weight"]
+        self.keep(f"{path}.weight", d.T @ x, len(x))
+        if f"{path}.bias" in self.weights:
+            self.keep(f"{path}.bias", d.sum(axis=0), len(x))
+        return self.disturb(d @ weight, len(weight))
+
+    def relu(self, path: str, d: Array) -> Array:
+        return d * (self.outputs[path] > 0)
+
+    def norm(self, path: str, d: Array) -> Array:
+        if self.architecture.folded:
+            return d
+        x, axes = self.inputs[path], (0, 2, 3)
+        mean, variance = batch_statistics(path, x)
+        deviation = np.sqrt(variance + self.architecture.bn_epsilon)
+        normal = (x - channels(mean)) / channels(deviation)
+        count = x.size // x.shape[1]
+        self.keep(f"{path}.weight", (d * normal).sum(axis=axes), count)
+        self.keep(f"{path}.bias", d.sum(axis=axes), count)
+        centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
+        return self.disturb(centred * channels(self.weights[f"{path}.weight"] / deviation), count)
+
+    def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
+        x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
+        inputs, weights = convolution_backward(x, kernel, d, convolution)
+        self.keep(f"{path}.weight", weights, d.size // d.shape[1])
+        if convolution.bias:
+            self.keep(f"{path}.bias", d.sum(axis=(0, 2, 3)), d.size // d.shape[1])
+        return self.disturb(inputs, kernel.size // kernel.shape[1])
+
+    def keep(self, name: str, gradient: Array, terms: int) -> None:
+        self.gradients[name] = self.disturb(gradient, terms)
+
+
+def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolution) -> tuple[Array, Array]:
+    """The gradients of a convolution's input and of its kernel."""
+    margin, stride, groups = convolution.padding, convolution.stride, convolution.groups
+    padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    inputs, weights = np.zeros_like(padded), np.zeros_like(kernel)
+    rows, columns = (stride * (side - 1) + 1 for side in d.shape[2:])
+    grouped = [np.split(np.arange(size), groups) for size in (x.shape[1], d.shape[1])]
+    for row in range(convolution.kernel):
+        for column in range(convolution.kernel):
+            window = (slice(None), slice(None), slice(row, row + rows, stride), slice(column, column + columns, stride))
+            for taken, given in zip(*grouped, strict=True):
+                part, tap = d[:, given], kernel[given, :, row, column]
+                weights[given, :, row, column] = np.tensordot(part, padded[window][:, taken], ((0, 2, 3), (0, 2, 3)))
+                inputs[window][:, taken] += np.tensordot(part, tap, (1, 0)).transpose(0, 3, 1, 2)
+    height, width = x.shape[2:]
+    return inputs[:, :, margin : margin + height, margin : margin + width], weights
+
+
+def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
+    """Each window's gradient goes to its first largest value."""
+    margins = [pool.margins(side) for side in x.shape[2:]]
+    padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
+    windows = windows[:, :, :: pool.stride, :: pool.stride]
+    first = windows.reshape(*windows.shape[:4], -1).argmax(axis=-1)
+    images, channels, rows, columns = np.indices(first.shape)
+    gradient = np.zeros_like(padded)
+    down, right = rows * pool.stride + first // pool.kernel, columns * pool.stride + first % pool.kernel
+    np.add.at(gradient, (images, channels, down, right), d)
+    (top, _), (left, _) = margins
+    return gradient[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+
+
+def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
+    """Each window's gradient goes in equal parts to what the window holds."""
+    gradient = np.zeros_like(x)
+    for row, top in enumerate(range(0, x.shape[2], pool.stride)):
+        for column, left in enumerate(range(0, x.shape[3], pool.stride)):
+            window = gradient[:, :, top : top + pool.kernel, left : left + pool.kernel]
+            window += d[:, :, row, column, None, None] / (window.shape[2] * window.shape[3])
+    return gradient

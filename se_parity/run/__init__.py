@@ -1,0 +1,1 @@
+"""Running a framework in a worker process of its own."""

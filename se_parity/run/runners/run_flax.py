@@ -1,0 +1,145 @@
+"""A worker's work in Flax NNX."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import flax
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from numpy.typing import NDArray
+
+import se_flax
+from se_flax import optimizers
+from se_flax.weights import empty_model, read_gradients
+from se_parity.recipe import Recipe
+from se_parity.run.numerics import flax as numerics
+from se_parity.run.runners import Batch, Run, Trace, Trained, parts_of
+from se_spec import Architecture
+from se_weights import relayout
+from se_weights.dialects import LINEN
+
+__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
+
+
+def environment() -> dict[str, str]:
+    device = jax.config.jax_default_device
+    return {"jax": jax.__version__, "flax": flax.__version__, "device": device.device_kind}
+
+
+def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_flax.SEResNet:
+    """Float64 needs JAX's 64-bit types, which are off by default, and stay on for this model's runs."""
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    model = empty_model(architecture, param_dtype=dtype)
+    se_flax.load_weights(model, weights)
+    model.eval()
+    return model
+
+
+def _runs(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array]) -> Run:
+    def run(images: NDArray) -> NDArray:
+        return array(call(model, tensor(images)))
+
+    return run
+
+
+def eager(model: nnx.Module) -> Run:
+    return _runs(model, lambda model, images: model(images))
+
+
+def jit(model: nnx.Module) -> Run:
+    return _runs(model, nnx.jit(lambda model, images: model(images)))
+
+
+class Evaluated(se_flax.SEResNet):
+    """In evaluation mode from the start, since Linen makes its module anew at every call."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.eval()
+
+
+def linen(model: se_flax.SEResNet) -> Run:
+    """The Linen module of the same class, given the variables that a Linen training script would hold."""
+    dtype = model.conv1.kernel[...].dtype
+    module = nnx.bridge.to_linen(Evaluated, model.architecture, param_dtype=dtype)
+    weights = se_flax.read_weights(model)
+    leaves = {
+        tuple(int(word) if word.isdigit() else word for word in place.names[0].split("/")): jax.numpy.asarray(
+            relayout(weights[parameter.name], parameter.axes, place.axes), dtype
+        )
+        for parameter, place in LINEN.places(model.architecture).items()
+    }
+    variables = nnx.traversals.unflatten_mapping(leaves)
+    return _runs(model, lambda _, images: module.apply(variables, images))
+
+
+RUNS = {"eager": eager, "jit": jit, "linen": linen}
+
+
+def modules(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, Run]:
+    return {path: eager(module) for path, module in parts_of(model, paths, nnx.Module).items()}
+
+
+def trace(model: se_flax.SEResNet, paths: Sequence[str]) -> Trace:
+    def run(images: NDArray) -> dict[str, NDArray]:
+        parts = parts_of(model, paths, nnx.Module)
+        names = {id(module): path for path, module in parts.items()}
+        outputs: dict[str, NDArray] = {}
+
+        def keeping(call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+            def kept(self: nnx.Module, *args: Any, **kwargs: Any) -> jax.Array:
+                output = call(self, *args, **kwargs)
+                if id(self) in names:
+                    outputs[names[id(self)]] = array(output)
+                return output
+
+            return kept
+
+        with ExitStack() as stack:
+            for kind in {type(module) for module in parts.values()}:
+                stack.enter_context(patch.object(kind, "__call__", keeping(kind.__call__)))
+            eager(model)(images)
+        return outputs
+
+    return run
+
+
+def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+    """In one compiled step, as NNX programs do it."""
+    rates = jax.numpy.asarray(recipe.learning_rates)
+    transforms: dict[str, Callable[[], optax.GradientTransformation]] = {
+        "sgd": lambda: optimizers.sgd(lambda count: rates[count], recipe.momentum, recipe.weight_decay),
+        "adamw": lambda: optimizers.adamw(
+            lambda count: rates[count], recipe.betas, recipe.epsilon, recipe.weight_decay
+        ),
+    }
+    optimizer = nnx.Optimizer(model, transforms[recipe.optimiser](), wrt=nnx.Param)
+
+    def mean_loss(model: se_flax.SEResNet, images: jax.Array, labels: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+    @nnx.jit
+    def step(
+        model: se_flax.SEResNet, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, nnx.State]:
+        loss, gradients = nnx.value_and_grad(mean_loss)(model, images, labels)
+        optimizer.update(model, gradients)
+        return loss, gradients
+
+    model.train()
+    for images, labels in batches:
+        loss, gradients = step(model, optimizer, tensor(images), jax.numpy.asarray(labels))
+        yield Trained(float(loss), read_gradients(model, gradients), se_flax.read_weights(model))
+    model.eval()
+
+
+def tensor(images: NDArray) -> jax.Array:
+    return jax.numpy.asarray(relayout(images, "NCHW", "NHWC") if images.ndim == 4 else images)
+
+
+def array(output: jax.Array) -> NDArray:
+    return relayout(np.asarray(output), "NHWC", "NCHW") if output.ndim == 4 else np.asarray(output)

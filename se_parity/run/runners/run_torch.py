@@ -1,0 +1,148 @@
+"""A worker's work in PyTorch."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import se_torch
+from se_parity.recipe import Recipe
+from se_parity.run.numerics import torch as numerics
+from se_parity.run.runners import Batch, ModeMissing, Run, Trace, Trained, parts_of
+from se_spec import Architecture
+from se_torch.weights import read_gradients
+
+__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
+
+
+def environment() -> dict[str, str]:
+    device = numerics.device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    return {"torch": torch.__version__, "device": name, "threads": str(torch.get_num_threads())}
+
+
+def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_torch.SEResNet:
+    with torch.device("meta"):  # drawing weights only to replace them takes most of the time
+        model = se_torch.SEResNet(architecture)
+    model = model.to(getattr(torch, dtype)).to_empty(device=numerics.device()).eval()
+    se_torch.load_weights(model, weights)
+    return model
+
+
+def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> Run:
+    def run(images: NDArray) -> NDArray:
+        with torch.inference_mode():
+            return array(model(tensor(images).contiguous(memory_format=memory_format)))
+
+    return run
+
+
+def channels_last(model: torch.nn.Module) -> Run:
+    return eager(model.to(memory_format=torch.channels_last), torch.channels_last)
+
+
+def compiled(model: torch.nn.Module) -> Run:
+    torch.compiler.reset()
+    return eager(torch.compile(model))
+
+
+def exported(model: torch.nn.Module) -> Run:
+    """Through the bytes of a saved program, made anew for every shape of images."""
+    programs: dict[tuple[int, ...], Run] = {}
+
+    def run(images: NDArray) -> NDArray:
+        if images.shape not in programs:
+            file = io.BytesIO()
+            torch.export.save(torch.export.export(model, (tensor(images),)), file)
+            file.seek(0)
+            programs[images.shape] = eager(torch.export.load(file).module())
+        return programs[images.shape](images)
+
+    return run
+
+
+def xla(model: torch.nn.Module) -> Run:
+    try:
+        import torch_xla
+    except ModuleNotFoundError as error:
+        raise ModeMissing(
+            "torch_xla is not installed; give an interpreter that has it, --python torch.xla=PATH"
+        ) from error
+    device = torch_xla.device()
+    on_device = model.to(device)
+
+    def run(images: NDArray) -> NDArray:
+        with torch.no_grad():
+            logits = on_device(tensor(images).to(device))
+            torch_xla.sync()
+            return array(logits)
+
+    return run
+
+
+RUNS: dict[str, Callable[[torch.nn.Module], Run]] = {
+    "eager": eager,
+    "channels_last": channels_last,
+    "compile": compiled,
+    "export": exported,
+    "xla": xla,
+}
+
+
+def modules(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, Run]:
+    return {path: eager(module) for path, module in parts_of(model, paths, torch.nn.Module).items()}
+
+
+def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
+    def run(images: NDArray) -> dict[str, NDArray]:
+        outputs: dict[str, NDArray] = {}
+
+        def keep(path: str) -> Callable[..., None]:
+            return lambda module, inputs, output: outputs.update({path: array(output.clone())})  # it works in place
+
+        parts = parts_of(model, paths, torch.nn.Module)
+        hooks = [module.register_forward_hook(keep(path)) for path, module in parts.items()]
+        try:
+            eager(model)(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs
+
+    return run
+
+
+def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+    shared = {"lr": recipe.learning_rates[0], "weight_decay": recipe.weight_decay}
+    optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "sgd": lambda: torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **shared),
+        "adamw": lambda: torch.optim.AdamW(model.parameters(), betas=recipe.betas, eps=recipe.epsilon, **shared),
+    }
+    optimizer = optimizers[recipe.optimiser]()
+    model.train()
+    for rate, (images, labels) in zip(recipe.learning_rates, batches, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(tensor(images)), torch.tensor(labels, device=numerics.device()))
+        loss.backward()
+        gradients = read_gradients(model, (weight.grad for weight in model.parameters() if weight.grad is not None))
+        optimizer.step()
+        yield Trained(loss.item(), gradients, se_torch.read_weights(model))
+    model.eval()
+
+
+def tensor(images: NDArray) -> torch.Tensor:
+    """torch takes no bfloat16 from numpy; float32 holds each of its values."""
+    native = np.float32 if images.dtype == ml_dtypes.bfloat16 else images.dtype
+    return torch.tensor(images.astype(native), device=numerics.device(), dtype=getattr(torch, images.dtype.name))
+
+
+def array(tensor: torch.Tensor) -> NDArray:
+    """numpy takes no bfloat16 from torch either."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.float().numpy(force=True).astype(ml_dtypes.bfloat16)
+    return tensor.numpy(force=True)

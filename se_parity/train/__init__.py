@@ -1,0 +1,1 @@
+"""Training steps in each framework against the float64 reference."""

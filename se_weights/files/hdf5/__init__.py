@@ -1,0 +1,1 @@
+"""HDF5, read by the HDF5 library in a process with limits."""

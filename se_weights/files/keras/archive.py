@@ -1,0 +1,89 @@
+"""`.keras`, the zip that holds a Keras model's configuration beside its weights.
+
+Read without Keras: the configuration is taken for its facts and never deserialised. Written by Keras itself, in a
+process of its own, since only Keras knows how it describes a model.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from se_weights.errors import MissingExtra, WriteFailed
+from se_weights.files import zip_archive as zipped
+from se_weights.files.hdf5 import listing as hdf5
+from se_weights.files.json_document import NameTwice, parse_metadata, parse_object
+from se_weights.files.safetensors import single_file as safetensors
+from se_weights.files.stored import Stored
+from se_weights.refusals import refuse
+
+WEIGHTS, SHARDED = "model.weights.h5", "model.weights.json"
+CONFIG, ABOUT = "config.json", "metadata.json"
+METADATA = "se_resnet.json"
+
+DATE = {"date_saved": "1980-01-01@00:00:00"}
+"""For equal weights to make equal files; zip archives cannot hold an earlier one."""
+
+
+@contextmanager
+def open_stored(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterator[Stored]:
+    with zipped.opened(path) as archive, tempfile.TemporaryDirectory() as folder:
+        if WEIGHTS not in archive.records:
+            reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"
+            raise refuse(reason, f"it holds no {WEIGHTS}")
+        metadata = _metadata(archive)
+        weights = Path(folder, WEIGHTS)
+        with weights.open("wb") as file:
+            for piece in archive.pieces(WEIGHTS):
+                file.write(piece)
+        with hdf5.opened(weights, lister) as listing:
+            yield Stored(listing.stored.tensors, metadata)
+
+
+@contextmanager
+def reopen_stored(path: Path) -> Iterator[Stored]:
+    with open_stored(path, hdf5.listed_here) as stored:
+        yield stored
+
+
+def _metadata(archive: zipped.Archive) -> dict[str, str]:
+    """What we wrote; or the architecture that the configuration of a model of se_tf tells."""
+    if METADATA in archive.records:
+        return parse_metadata(archive.read_document(METADATA))
+    if CONFIG not in archive.records:
+        raise refuse("keras.archive", f"it holds no {CONFIG}")
+    try:
+        config = parse_object(archive.read_document(CONFIG), "keras.archive")
+    except NameTwice as error:
+        raise refuse("keras.archive", f"{CONFIG}: {error}") from error
+    inner = config.get("config")
+    architecture = inner.get("architecture") if isinstance(inner, dict) else None
+    return {"architecture": json.dumps(architecture)} if architecture else {}
+
+
+def write(path: Path, stored: Stored) -> None:
+    if not (find_spec("keras") and find_spec("tensorflow")):
+        raise MissingExtra("writing .keras needs Keras: pip install 'se-resnet[tf]', or write .weights.h5 instead")
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder, "weights.safetensors"), Path(folder, "model.keras")
+        safetensors.write(source, stored)
+        command = [sys.executable, "-m", "se_tf.archive", str(source), str(made)]
+        worker = subprocess.run(command, capture_output=True, text=True, check=False)
+        if worker.returncode:
+            reason = worker.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            raise WriteFailed(f"Keras could not write the file: {reason[0]}")
+        with zipfile.ZipFile(made) as theirs, path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for name in theirs.namelist():
+                with theirs.open(name) as record, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy:
+                    copy.write(_undated(record.read())) if name == ABOUT else shutil.copyfileobj(record, copy)
+            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(dict(stored.metadata)))
+
+
+def _undated(about: bytes) -> bytes:
+    return json.dumps({**json.loads(about), **DATE}).encode()

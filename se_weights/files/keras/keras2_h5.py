@@ -1,0 +1,72 @@
+"""`.h5`, the weights of Keras 2 (and the whole models that hold them), through h5py. Read only.
+
+Each layer is a group with the names of its weights as an attribute. Keras names a layer that its code does not name
+after its class and a counter, which began wherever the session stood: `conv2d_17`. Only the order of those numbers
+means something, so they are counted anew from 0 here (`conv2d/0/kernel`), class by class. Weights of named layers keep
+their path, without the model's own name where all share it, and without the `:0` of TensorFlow.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from se_weights.files.hdf5.listing import Listing, listed_apart, opened
+from se_weights.files.stored import Stored, Tensor
+from se_weights.refusals import refuse
+
+AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
+"""The names that Keras gives to the layers of the classes that hold weights in a ResNet."""
+
+MODEL = "model_weights"
+"""The group that a whole model keeps its weights in; a file of weights alone has them at its root."""
+
+
+@contextmanager
+def open_stored(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_apart) as listing:
+        root = MODEL if MODEL in listing.names else ""
+        layers = _names(listing, root, "layer_names")
+        if len(set(layers)) != len(layers):
+            twice = next(layer for layer in layers if layers.count(layer) > 1)
+            raise refuse("hdf5.layers", f"it names the layer {twice} twice")
+        yield Stored(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
+
+
+def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:
+    group = f"{root}/{layer}" if root else layer
+    weights = {}
+    for name in _names(listing, group, "weight_names"):
+        path = f"{group}/{name}"
+        if path not in listing.stored.tensors:
+            raise refuse("hdf5.layers", f"it names {path}, which it does not hold")
+        weights[name.removesuffix(":0")] = listing.stored.tensors[path]
+    return weights
+
+
+def _renamed(layers: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    automatic = {name: found for name in layers if layers[name] and (found := AUTOMATIC.fullmatch(name))}
+    ordered = sorted(automatic, key=lambda name: int(automatic[name][2] or 0))
+    counts: dict[str, int] = {}
+    tensors: dict[str, Tensor] = {}
+    for name in ordered:
+        kind = automatic[name][1]
+        number = counts.setdefault(kind, 0)
+        counts[kind] += 1
+        tensors |= {f"{kind}/{number}/{path.rpartition('/')[2]}": tensor for path, tensor in layers[name].items()}
+    named = {path: tensor for name in layers if name not in automatic for path, tensor in layers[name].items()}
+    return {**tensors, **_without_shared_root(named)}
+
+
+def _without_shared_root(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    roots = {path.partition("/")[0] for path in tensors}
+    if len(roots) != 1 or len(tensors) < 2:
+        return tensors
+    return {path.partition("/")[2]: tensor for path, tensor in tensors.items()}
+
+
+def _names(listing: Listing, group: str, word: str) -> list[str]:
+    found = listing.names.get(group, {}).get(word)
+    if found is None:
+        raise refuse("hdf5.layers", f"{group or 'it'} has no {word}")
+    return found

@@ -1,0 +1,24 @@
+"""`.weights.h5`, the weights file of Keras 3; metadata travels as an attribute of the root."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from se_weights.files.hdf5.listing import listed_apart, listed_here, opened
+from se_weights.files.hdf5.writer import write as write
+from se_weights.files.stored import Stored
+from se_weights.refusals import refuse
+
+
+@contextmanager
+def open_stored(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_apart) as listing:
+        if "layer_names" in listing.names.get("", {}):
+            raise refuse("file.other", "it has the lists of names of Keras 2: its suffix is .h5")
+        yield listing.stored
+
+
+@contextmanager
+def reopen_stored(path: Path) -> Iterator[Stored]:
+    with opened(path, listed_here) as listing:
+        yield listing.stored

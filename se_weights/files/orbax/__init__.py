@@ -1,0 +1,1 @@
+"""The checkpoint folders of Orbax."""

@@ -1,0 +1,1 @@
+"""safetensors: one file, shards with an index, and Hugging Face folders."""

@@ -1,0 +1,158 @@
+"""Unpickles tensors, arrays and plain containers. Any other name in the pickle stops it: nothing in a file can run."""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from reprlib import repr as short
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from se_weights.errors import WeightsError
+from se_weights.files.torch.pickle_opcodes import globals_of
+from se_weights.files.torch.pickle_placeholders import (
+    STORAGES,
+    Array,
+    Dtype,
+    Function,
+    Note,
+    Storage,
+    StorageType,
+    from_buffer,
+    rebuild_of_type,
+    rebuild_parameter,
+    rebuild_tensor,
+    sides_of,
+    text_as_bytes,
+)
+from se_weights.refusals import refuse
+
+Storages = Callable[[StorageType, str, int], Storage]
+"""Called with a storage's type, key and number of values."""
+
+
+def unpickle(file: BinaryIO, storages: Storages) -> Any:
+    """The tree in the next pickle of a file, which is left behind it."""
+    begin = file.tell()
+    if any(name.startswith("torch.nn.modules.") for name in globals_of(file)):
+        raise refuse("pickle.module", "it names classes of torch.nn.modules")
+    end = file.tell()
+    file.seek(begin)
+    tree = unpickle_our_own(file, storages)
+    file.seek(end)
+    return tree
+
+
+def unpickle_our_own(file: BinaryIO, storages: Storages) -> Any:
+    """The tree in a pickle that this process wrote, without a look at it before."""
+    try:
+        return _Unpickler(file, storages).load()
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever a call with hostile arguments may raise
+        raise refuse("pickle.damaged", f"{type(error).__name__}: {error}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that knows the handful of names a state_dict or a dictionary of numpy arrays needs.
+
+    Texts of Python 2 are bytes to Python 3; latin-1 keeps them as they are.
+    """
+
+    def __init__(self, file: BinaryIO, storages: Storages) -> None:
+        super().__init__(file, encoding="latin-1")
+        self.storages = storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in STORAGES:
+            return StorageType(np.dtype(STORAGES[name]))
+        if (module == "torch" and name in DTYPES) or module.startswith("omegaconf."):
+            return Note
+        if (module, name) in DENSE_ONLY or module.startswith(("torch.distributed.", "torch._subclasses.")):
+            raise refuse("torch.kind", f"{module}.{name}")
+        if (module, name) not in _ALLOWED:
+            raise refuse("pickle.global", f"{module}.{name}")
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, identity: Any) -> Storage:
+        match identity:
+            case ("storage", StorageType() as kind, key, _, int(count)) if count >= 0:
+                return self.storages(kind, str(key), count)
+            case ("storage", StorageType() as kind, key, _, int(count), None) if count >= 0:
+                return self.storages(kind, str(key), count)
+        raise refuse("torch.storage", f"{short(identity)} names none")
+
+
+DTYPES = {
+    *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
+    *("strided", "contiguous_format", "channels_last", "preserve_format"),
+}
+"""Notes of torch's own: a dtype, a layout."""
+
+DENSE_ONLY = {
+    ("torch._utils", name)
+    for name in (
+        "_rebuild_sparse_tensor",
+        "_rebuild_sparse_csr_tensor",
+        "_rebuild_nested_tensor",
+        "_rebuild_qtensor",
+        "_rebuild_meta_tensor_no_storage",
+        "_rebuild_wrapper_subclass",
+        "_rebuild_device_tensor_from_numpy",
+        "_rebuild_tensor_v3",
+    )
+}
+"""How torch pickles tensors whose values are no plain storage, or of a type that holds no weights."""
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): Function(rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Function(rebuild_parameter),
+    ("torch._tensor", "_rebuild_from_type_v2"): Function(rebuild_of_type),
+    ("numpy.core.numeric", "_frombuffer"): Function(from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): Function(from_buffer),
+    ("torch", "Size"): Function(sides_of),
+    ("_codecs", "encode"): Function(text_as_bytes),
+    ("numpy", "dtype"): Dtype,
+    **dict.fromkeys(
+        [
+            ("numpy", "ndarray"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+        ],
+        Array,
+    ),
+    **dict.fromkeys(
+        [
+            ("__builtin__", "dict"),
+            ("__builtin__", "list"),
+            ("__builtin__", "set"),
+            ("__builtin__", "int"),
+            ("__builtin__", "float"),
+            ("__builtin__", "str"),
+            ("builtins", "dict"),
+            ("builtins", "list"),
+            ("builtins", "set"),
+            ("builtins", "int"),
+            ("builtins", "float"),
+            ("builtins", "str"),
+            ("argparse", "Namespace"),
+            ("collections", "Counter"),
+            ("collections", "defaultdict"),
+            ("datetime", "datetime"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy.core.multiarray", "scalar"),
+            ("pathlib", "Path"),
+            ("pathlib", "PosixPath"),
+            ("pathlib", "PurePosixPath"),
+            ("pathlib", "WindowsPath"),
+            ("torch", "Tensor"),
+            ("torch", "device"),
+            ("torch.nn.parameter", "Parameter"),
+            ("typing", "Any"),
+        ],
+        Note,
+    ),
+}

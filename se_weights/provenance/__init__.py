@@ -1,0 +1,1 @@
+"""Where the weights of a file come from, and what looks wrong in them."""

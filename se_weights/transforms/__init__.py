@@ -1,0 +1,1 @@
+"""Changes to a checkpoint between reading and writing: dtype, batch norm folding, channel and class order."""

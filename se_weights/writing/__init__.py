@@ -1,0 +1,1 @@
+"""Writing: a checkpoint in a format and dialect, read back and renamed into place."""
