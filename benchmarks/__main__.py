@@ -22,21 +22,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of every workload, instead of its own number")
     parser.add_argument("--python", action="append", default=[], metavar="FRAMEWORK=PATH", help="its interpreter")
     parser.add_argument("--out", type=Path, default=HERE, help="the folder for results.json, RESULTS.md, results.svg")
-    asked = parser.parse_args()
-    pythons = dict(one.split("=", 1) for one in asked.python)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    pythons = dict(one.split("=", 1) for one in arguments.python)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     measured = Measured({}, {})
-    for workload in asked.workload or WORKLOADS:
-        subjects = asked.only.split(";") if asked.only else subjects_of(workload)
-        times, versions = measure(workload, subjects, asked.rounds or WORKLOADS[workload].rounds, pythons, say)
+    for workload in arguments.workload or WORKLOADS:
+        subjects = arguments.only.split(";") if arguments.only else subjects_of(workload)
+        times, versions = measure(workload, subjects, arguments.rounds or WORKLOADS[workload].rounds, pythons, say)
         measured = measured.with_workload(workload, times, versions)
-        keep(measured, asked.out)  # whatever becomes of the rest
-    if not asked.only:
-        keep(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), asked.out)
+        keep(measured, arguments.out)  # whatever becomes of the rest
+    if not arguments.only:
+        keep(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), arguments.out)
 
 
 def keep(measured: Measured, folder: Path) -> None:
-    (folder / "results.json").write_text(json.dumps(measured.facts, indent=1) + "\n")
+    (folder / "results.json").write_text(json.dumps(measured.to_dict(), indent=1) + "\n")
     write(folder)
 
 

@@ -44,10 +44,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.conversion", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=HERE / "conversion.json")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure(Path(folder), asked.rounds)
-    asked.out.write_text(json.dumps(measured, indent=1) + "\n")
+        measured = measure(Path(folder), arguments.rounds)
+    arguments.out.write_text(json.dumps(measured, indent=1) + "\n")
     subprocess.run([sys.executable, "-m", "benchmarks.report"], check=True)  # which draws, and so is large
 
 

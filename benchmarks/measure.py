@@ -47,8 +47,7 @@ class Times:
         low, _, high = quantiles(self.steps, n=4)
         return (high - low) / 2 / self.median
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"median": self.median, "spread": self.spread}
 
 

@@ -40,9 +40,8 @@ class Measured:
         }
         return cls(times, facts["versions"], facts["agreement"])
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        times = {name: {subject: one.facts for subject, one in found.items()} for name, found in self.times.items()}
+    def to_dict(self) -> dict[str, Any]:
+        times = {name: {subject: one.to_dict() for subject, one in found.items()} for name, found in self.times.items()}
         return {"versions": dict(self.versions), "agreement": self.agreement, "times": times}
 
     @property

@@ -25,7 +25,7 @@ import se_spec
 import se_weights
 from se_spec import Architecture, manifest
 from se_weights import Checkpoint
-from se_weights.files import Stored, Tensor
+from se_weights.files import FileContents, Tensor
 from se_weights.files.safetensors import single_file as safetensors
 from se_weights.files.torch.torch_dcp import PLACES
 
@@ -184,7 +184,7 @@ def keras2(group: str = "") -> Callable[[h5py.File], None]:
 def keras_archive(method: int, *, ours: bool) -> Sample:
     """The zip that Keras makes, made without it."""
     weights = hdf5("model.weights.h5", plain).files["model.weights.h5"]
-    facts = {name: value for name, value in checkpoint("basic").architecture.facts.items() if value is not None}
+    facts = {name: value for name, value in checkpoint("basic").architecture.to_dict().items() if value is not None}
     config = {"module": "se_tf.se_resnet", "class_name": "SEResNet", "config": {"architecture": facts}}
     records: dict[str, Any] = {"metadata.json": {"keras_version": "3.15.1"}, "config.json": config}
     if ours:
@@ -248,7 +248,7 @@ def pieces() -> Sample:
                 parts[name] = Tensor.of(array[:middle] if rank == 0 else array[middle:])
                 places[name] = {"saved_offsets": [rank * middle] + [0] * (array.ndim - 1)}
             path = Path(folder, f"shard-{rank + 1:05}-model-00001-of-00001.safetensors")
-            safetensors.write(path, Stored(parts, {"format": "pt", PLACES: json.dumps(places)}))
+            safetensors.write(path, FileContents(parts, {"format": "pt", PLACES: json.dumps(places)}))
             files[f"run/{path.name}"] = path.read_bytes()
     return Sample("run", files)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import se_weights
 from se_weights import AmbiguousDialect, WeightMismatch, WeightsError
-from se_weights.files import opened
+from se_weights.files import open_file
 from se_weights.refusals import REFUSALS
 
 FOUND = Path(__file__).with_name("found")
@@ -18,7 +18,7 @@ SECONDS, BYTES = 10, 500 * 2**20
 def tried(path: Path, *, whole: bool = False, load: bool = True) -> str:
     """The id of the refusal, or that every tensor was loaded; `whole` also recognises the network. A bug escapes."""
     try:
-        with opened(path) as (_, stored, _):
+        with open_file(path) as (_, stored, _):
             for name, tensor in stored.tensors.items() if load else ():
                 array = tensor.load()
                 assert (array.dtype, array.shape) == (tensor.dtype, tensor.shape), name

@@ -12,7 +12,7 @@ import se_weights
 from se_cli.options import PATH, architecture_option, output_options, settling_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
-from se_spec import Architecture, facts_that_differ
+from se_spec import Architecture, config_differences
 from se_weights import Checkpoint
 from se_weights.provenance.conversion_record import SUFFIX, Fingerprint
 
@@ -29,9 +29,9 @@ class Side:
     @classmethod
     def of(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "Side":
         if path.name.endswith(SUFFIX):
-            manifest = se_weights.read_manifest(path)
+            manifest = se_weights.read_conversion_record(path)
             return cls(manifest.architecture, manifest.weights_sha256, manifest.tensors, {})
-        checkpoint, _ = se_weights.read_settled(path, dialect=dialect, architecture=architecture, hashed=True)
+        checkpoint, _ = se_weights.read_disambiguated(path, dialect=dialect, architecture=architecture, hashed=True)
         return cls.of_checkpoint(checkpoint)
 
     @classmethod
@@ -107,7 +107,7 @@ def _distances(mine: NDArray, theirs: NDArray) -> tuple[NDArray, float]:
 
 def _facts(one: Side, other: Side) -> list[str]:
     """Facts that the shapes do not tell but the numbers depend on."""
-    if one.architecture.computes() == other.architecture.computes():
+    if one.architecture.function_key() == other.architecture.function_key():
         return []
-    differing = facts_that_differ(one.architecture, other.architecture).items()
+    differing = config_differences(one.architecture, other.architecture).items()
     return [f"! {fact} {mine} against {theirs}" for fact, (mine, theirs) in differing]

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 import se_weights
-from se_cli.convert_batch import ShareType, convert_batch
+from se_cli.convert_batch import BatchShardType, convert_batch
 from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, size_of
-from se_weights.batch import Options, Share
-from se_weights.provenance.conversion_record import beside
-from se_weights.transforms.cast import CAST, DTYPES, recorded_losses
+from se_weights.batch import BatchShard, Options
+from se_weights.provenance.conversion_record import record_path
+from se_weights.transforms.cast import CAST, DTYPES, recorded_casts
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -56,7 +56,7 @@ class Size(click.ParamType):
 @click.option("--jobs", type=click.IntRange(1), help="Batch: files at a time; one for each processor if not given.")
 @click.option("--resume", is_flag=True, help="Batch: go on with one that was interrupted; what is done is skipped.")
 @click.option(
-    "--shard", "share", type=ShareType(), default="1/1", help="Batch: the i-th of n parts, by the files' names."
+    "--shard", "share", type=BatchShardType(), default="1/1", help="Batch: the i-th of n parts, by the files' names."
 )
 @output_options
 @click.pass_context
@@ -69,7 +69,7 @@ def command(
     suffix: str,
     jobs: int | None,
     resume: bool,
-    share: Share,
+    share: BatchShard,
     as_json: bool,
     quiet: bool,
     **asked: Any,
@@ -112,13 +112,13 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
     seconds = time.perf_counter() - began
     told = checkpoint.metadata
     beside_it, wrappers = told.get("left", "").split(), told.get("unwrapped", "").split()
-    losses = recorded_losses(checkpoint) if options.dtype else []
+    losses = recorded_casts(checkpoint) if options.dtype else []
     noted = se_weights.notes(checkpoint)
     facts = {
         "source": str(source),
         "target": str(target),
         "source_dialect": checkpoint.dialect,
-        "architecture": checkpoint.architecture.facts,
+        "architecture": checkpoint.architecture.to_dict(),
         "tensors": len(checkpoint.weights),
         "bytes": size_of(target),
         "weights_sha256": checkpoint.weights_sha256,
@@ -127,7 +127,7 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
         "reordered": told.get("reordered", ""),
         CAST: [str(loss) for loss in losses],
         "notes": noted,
-        "manifest": str(beside(target)) if options.manifest else None,
+        "manifest": str(record_path(target)) if options.manifest else None,
         "seconds": seconds,
     }
     unwrapped = f" (found under {', '.join(wrappers)})" if wrappers else ""

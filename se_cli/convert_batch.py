@@ -8,19 +8,19 @@ from typing import Any
 import click
 
 from se_cli.output import Output
-from se_weights.batch import Options, Result, Share, expect_writable, items_in, run_batch
+from se_weights.batch import BatchShard, Options, Result, expect_writable, items_in, run_batch
 
 
-class ShareType(click.ParamType):
+class BatchShardType(click.ParamType):
     """The i-th of n shares of a batch, such as 2/8."""
 
     name = "i/n"
 
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Share:
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> BatchShard:
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             self.fail(f"{value!r} is not like 2/8, the second of eight", parameter, context)
-        return Share(int(found[1]), int(found[2]))
+        return BatchShard(int(found[1]), int(found[2]))
 
 
 def convert_batch(
@@ -31,7 +31,7 @@ def convert_batch(
     *,
     jobs: int | None,
     resume: bool,
-    share: Share,
+    share: BatchShard,
 ) -> int:
     """Converts the share of a folder or a list into another folder; the largest status of all files is returned."""
     from se_cli.statuses import describe  # reads se_parity, whose errors have statuses too

@@ -14,7 +14,7 @@ from se_cli.statuses import FAILED
 from se_parity.identify.hypotheses import FACTS
 from se_parity.identify.identify import TOLERANCE, Finding, Identification, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
-from se_weights.files import opened
+from se_weights.files import open_file
 from se_weights.files.formats import NPZ
 
 SHOWN = 12
@@ -59,7 +59,7 @@ def command(
     outputs, or if they do not tell which of several does.
     """
     output = Output(as_json, quiet)
-    checkpoints = se_weights.read_every_way(file, dialect=dialect)
+    checkpoints = se_weights.read_candidates(file, dialect=dialect)
     images, logits, labels = _read_inputs(inputs, checkpoints[0])
     with output.working("reading") as on_step:
         identification = identify(
@@ -87,7 +87,7 @@ def command(
 
 def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """The images (N, C, H, W), and the logits or the labels."""
-    with opened(path) as (file_format, stored, _):
+    with open_file(path) as (file_format, stored, _):
         if file_format is not NPZ:
             raise UnsupportedFormat(f"{path} is {file_format.name}: the images and outputs must be in a .npz file")
         arrays = {name: tensor.load() for name, tensor in stored.tensors.items()}
@@ -111,13 +111,19 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray |
 
 
 def _facts(finding: Finding) -> dict[str, object]:
-    return {**finding.hypothesis.facts, "error": finding.error, "architecture": finding.hypothesis.architecture.facts}
+    return {
+        **finding.hypothesis.to_dict(),
+        "error": finding.error,
+        "architecture": finding.hypothesis.architecture.to_dict(),
+    }
 
 
 def _lines(identification: Identification) -> list[str | Table]:
     shown = identification.findings[:SHOWN]
-    columns = list(shown[0].hypothesis.facts)
-    rows = [(f"{finding.error:.1e}", *(str(value) for value in finding.hypothesis.facts.values())) for finding in shown]
+    columns = list(shown[0].hypothesis.to_dict())
+    rows = [
+        (f"{finding.error:.1e}", *(str(value) for value in finding.hypothesis.to_dict().values())) for finding in shown
+    ]
     measure = "labels off" if identification.from_labels else "of range"
     drawn = table(measure, *columns, rows=rows, right=(measure,))
     return [drawn, f"{len(identification.findings)} hypotheses were run", _verdict(identification)]
@@ -130,7 +136,7 @@ def _verdict(identification: Identification) -> str:
         return f"none reproduces the {outputs}; nearest, {nearest.error:.1e} off: {_said(nearest)}"
     untold = f"; the {outputs} do not tell {', '.join(identification.untold)}" if identification.untold else ""
     if not identified:
-        agreed = {fact: nearest.hypothesis.facts[fact] for fact in FACTS if fact not in identification.untold}
+        agreed = {fact: nearest.hypothesis.to_dict()[fact] for fact in FACTS if fact not in identification.untold}
         told = ", ".join(f"{fact}={value}" for fact, value in agreed.items())
         return f"{len(identification.reproducing)} hypotheses reproduce the {outputs}: {told}{untold}"
     further = identification.next_error
@@ -139,4 +145,4 @@ def _verdict(identification: Identification) -> str:
 
 
 def _said(finding: Finding) -> str:
-    return ", ".join(f"{fact}={value}" for fact, value in finding.hypothesis.facts.items())
+    return ", ".join(f"{fact}={value}" for fact, value in finding.hypothesis.to_dict().items())

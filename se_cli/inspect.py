@@ -12,7 +12,7 @@ import se_weights
 from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, definitions, listing, size_of, table
 from se_weights import AmbiguousDialect
-from se_weights.files import located
+from se_weights.files import locate_format
 
 SAID = ("unwrapped", "left", "reordered", "identified")
 """What the metadata tells of how the tensors were found and changed."""
@@ -31,7 +31,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
     output = Output(as_json, quiet)
     held = {
         "file": str(file),
-        "format": located(file)[0].name,
+        "format": locate_format(file)[0].name,
     }
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)
@@ -57,7 +57,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
         "bytes": size_of(file),
         "sha256": checkpoint.metadata["source_sha256"],
         "dialect": checkpoint.dialect,
-        "architecture": checkpoint.architecture.facts,
+        "architecture": checkpoint.architecture.to_dict(),
         "preprocessing": asdict(preprocessing) if preprocessing else None,
         "parameters": se_spec.parameter_count(checkpoint.architecture),
         "weights_sha256": checkpoint.weights_sha256,
@@ -75,7 +75,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
                 for key in ("unwrapped", "left", "reordered")
                 if key in checkpoint.metadata
             ),
-            ("architecture", _said(checkpoint.architecture.facts)),
+            ("architecture", _said(checkpoint.architecture.to_dict())),
             ("preprocessing", expected),
             ("parameters", f"{facts['parameters']:,}"),
             *(("note", note) for note in noted),

@@ -57,10 +57,10 @@ class Output:
             task = bar.add_task("", total=total)
             yield lambda step: bar.update(task, description=step, advance=1)
 
-    def result(self, facts: dict[str, Any], *lines: "str | Table") -> None:
+    def result(self, result: dict[str, Any], *lines: "str | Table") -> None:
         """Say the result: the facts to a machine, or the lines to a person."""
         if self.as_json:
-            click.echo(json.dumps({"schema": SCHEMA, **_finite(facts)}, allow_nan=False))
+            click.echo(json.dumps({"schema": SCHEMA, **_finite(result)}, allow_nan=False))
         elif not self.quiet:
             for line in lines:
                 click.echo(_shown(line)) if isinstance(line, str) else _console().print(line)
@@ -75,13 +75,13 @@ def _console(*, stderr: bool = False, quiet: bool = False) -> "Console":
     return console
 
 
-def _finite(facts: Any) -> Any:
+def _finite(result: Any) -> Any:
     """JSON has no infinity and no NaN: what is not finite is null."""
-    if isinstance(facts, dict):
-        return {key: _finite(value) for key, value in facts.items()}
-    if isinstance(facts, list | tuple):
-        return [_finite(value) for value in facts]
-    return None if isinstance(facts, float) and not isfinite(facts) else facts
+    if isinstance(result, dict):
+        return {key: _finite(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [_finite(value) for value in result]
+    return None if isinstance(result, float) and not isfinite(result) else result
 
 
 def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> "Table":

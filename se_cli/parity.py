@@ -12,14 +12,14 @@ from se_cli.output import Output
 from se_cli.parity_tables import lines_of
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
-from se_parity.examination import RECIPES, Asked, count_examined
+from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.stress import stressed
 from se_parity.judge.golden import golden_facts
 from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
 from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists
-from se_weights.writing.atomic_write import appearing
+from se_weights.writing.atomic_write import atomic_write
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 
@@ -82,7 +82,9 @@ def command(
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
     expect_installed([framework for framework in chosen if framework not in interpreters])
     chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
-    asked = Asked(localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against)
+    options = ExaminationOptions(
+        localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against
+    )
     cases = [
         open_case(subject, dialect=dialect, batch=batch, size=size)
         for size in _sizes(sizes)
@@ -92,10 +94,10 @@ def command(
         cases += stressed(cases[0])
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
-    with output.steps(count_examined(len(cases), asked, chosen, chosen_modes, chosen_dtypes)) as on_step:
+    with output.steps(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
         examined = examine(
             cases,
-            asked,
+            options,
             frameworks=chosen,
             modes=chosen_modes,
             dtypes=chosen_dtypes,
@@ -104,14 +106,14 @@ def command(
             on_step=on_step,
         )
     if golden:
-        with appearing(golden, replace=True) as temporary:
+        with atomic_write(golden, replace=True) as temporary:
             temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
     if page:
         from se_parity.report.page import write_page  # reads matplotlib, which no other report waits for
 
-        with appearing(page, replace=True) as temporary:
+        with atomic_write(page, replace=True) as temporary:
             write_page(examined, temporary)
-    output.result(examined.facts, *lines_of(examined))
+    output.result(examined.to_dict(), *lines_of(examined))
     if not examined.passed:
         context.exit(FAILED)
 

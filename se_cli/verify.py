@@ -9,7 +9,7 @@ from se_cli.compare import Side, differences
 from se_cli.options import PATH, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
-from se_weights.provenance.conversion_record import SUFFIX, beside
+from se_weights.provenance.conversion_record import SUFFIX, record_path
 
 
 @click.command("verify")
@@ -26,7 +26,7 @@ def command(context: click.Context, file: Path, manifest: Path | None, as_json: 
 
     Status 1 if it is not: ! the file was changed, and what differs in it as `se-resnet compare` shows it.
     """
-    held_to = manifest or beside(file)
+    held_to = manifest or record_path(file)
     if manifest or held_to.exists():
         found = _against_manifest(file, held_to)
     else:
@@ -40,7 +40,7 @@ def command(context: click.Context, file: Path, manifest: Path | None, as_json: 
 
 
 def _against_manifest(file: Path, path: Path) -> list[str]:
-    manifest = se_weights.read_manifest(path)
+    manifest = se_weights.read_conversion_record(path)
     sha256 = se_weights.file_sha256(file)
     changed = [] if sha256 == manifest.file_sha256 else [f"! the file: sha256 {manifest.file_sha256} against {sha256}"]
     checkpoint = se_weights.read(file, architecture=manifest.architecture, hashed=True)

@@ -129,11 +129,11 @@ class SEResNet(nnx.Module):
 
 
 def create_model(
-    name: str, *, zero_init_residual: bool = False, rngs: nnx.Rngs | None = None, **facts: Any
+    name: str, *, zero_init_residual: bool = False, rngs: nnx.Rngs | None = None, **config: Any
 ) -> SEResNet:
     """The named network, freshly initialised; facts such as num_classes, in_channels, stem, reduction and se_bias
     stand in for the architecture's own. Raises se_spec.ArchitectureError for an impossible one."""
-    architecture = se_spec.architecture(name, **facts)
+    architecture = se_spec.architecture(name, **config)
     return SEResNet(architecture, zero_init_residual=zero_init_residual, rngs=rngs or nnx.Rngs(0))
 
 

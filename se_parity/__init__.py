@@ -1,7 +1,7 @@
 """Runs the frameworks side by side, each in a process of its own, and judges them against a float64 oracle."""
 
 from se_parity.case import Case
-from se_parity.examination import Asked, Examination, examine
+from se_parity.examination import Examination, ExaminationOptions, examine
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.trained_like import sample_images, trained_like_weights
 from se_parity.judge.difference import Difference, compare
@@ -11,10 +11,10 @@ from se_parity.run.client import FRAMEWORKS, Worker, WorkerFailed
 
 __all__ = [
     "FRAMEWORKS",
-    "Asked",
     "Case",
     "Difference",
     "Examination",
+    "ExaminationOptions",
     "Oracle",
     "Report",
     "Run",

@@ -29,7 +29,7 @@ TRAINING_DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExaminationOptions:
     """What is to be looked at beside the matrix of runs."""
 
     localise: bool = False
@@ -51,19 +51,22 @@ class Examination:
 
     @property
     def passed(self) -> bool:
-        healthy = not any(diagnosis.ill for diagnosis in self.diagnoses)
+        healthy = not any(diagnosis.failing for diagnosis in self.diagnoses)
         trained = all(training.passed for training, _ in self.trainings)
         return self.report.passed and healthy and trained and (not self.comparison or self.comparison.passed)
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         trainings = [
-            training.facts | {"explanations": [one.facts for one in explanations[:SHOWN]]}
+            training.to_dict() | {"explanations": [one.to_dict() for one in explanations[:SHOWN]]}
             for training, explanations in self.trainings
         ]
-        beside = {"tf32": self.tf32.facts, "diagnoses": [one.facts for one in self.diagnoses], "trainings": trainings}
-        moved = {"against": self.comparison.facts} if self.comparison else {}
-        return {**self.report.facts, **beside, **moved, "says": self.sentences, "passed": self.passed}
+        beside = {
+            "tf32": self.tf32.to_dict(),
+            "diagnoses": [one.to_dict() for one in self.diagnoses],
+            "trainings": trainings,
+        }
+        moved = {"against": self.comparison.to_dict()} if self.comparison else {}
+        return {**self.report.to_dict(), **beside, **moved, "says": self.sentences, "passed": self.passed}
 
     @property
     def sentences(self) -> list[str]:
@@ -92,7 +95,7 @@ class Examination:
 
 def examine(
     cases: Sequence[Case],
-    asked: Asked = Asked(),
+    options: ExaminationOptions = ExaminationOptions(),
     *,
     frameworks: Sequence[str] = FRAMEWORKS,
     modes: Sequence[str] = (),
@@ -102,7 +105,7 @@ def examine(
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Examination:
     """`check_parity`, and then what else is asked, of the first case. A golden that is none is refused first of all."""
-    golden = read_golden(asked.against) if asked.against else None
+    golden = read_golden(options.against) if options.against else None
     report = check_parity(
         cases, frameworks=frameworks, modes=modes, dtypes=dtypes, device=device, pythons=pythons, on_step=on_step
     )
@@ -113,27 +116,27 @@ def examine(
         for framework in frameworks
     }
     diagnoses: list[Diagnosis] = []
-    for framework in frameworks if asked.localise else ():
+    for framework in frameworks if options.localise else ():
         on_step(f"looking at every part in {framework}")
         with workers[framework]() as worker:
-            diagnoses.append(diagnose(worker, case, explained=asked.explain))
+            diagnoses.append(diagnose(worker, case, explained=options.explain))
     trainings: list[tuple[Training, Sequence[Explanation]]] = []
-    for recipe, dtype in product(asked.recipes, TRAINING_DTYPES):
+    for recipe, dtype in product(options.recipes, TRAINING_DTYPES):
         truth = training_truth(case.stored_as(dtype), recipe, dtype)
         for framework in frameworks:
             on_step(f"training in {framework}, {recipe.optimiser}, {dtype}")
             with workers[framework]() as worker:
                 training = check_training(worker, truth, dtype)
-            explanations = explain_training(truth, training) if asked.explain else ()
+            explanations = explain_training(truth, training) if options.explain else ()
             trainings.append((replace(training, results={}), explanations))  # they are gigabytes, and told by now
     return Examination(case, report, simulated_tf32(case), diagnoses, trainings, comparison)
 
 
 def count_examined(
-    cases: int, asked: Asked, frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str]
+    cases: int, options: ExaminationOptions, frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str]
 ) -> int:
     """How many times `examine` calls `on_step`."""
-    each = int(asked.localise) + len(asked.recipes) * len(TRAINING_DTYPES)
+    each = int(options.localise) + len(options.recipes) * len(TRAINING_DTYPES)
     return count_steps(cases, frameworks, modes, dtypes) + len(frameworks) * each
 
 

@@ -9,7 +9,7 @@ Loading it imports neither a framework nor numpy; `check` starts the frameworks 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,29 +69,30 @@ class Parity:
         A relative path begins at the test file's folder. The options are those of the command, and stand before the
         marker's: frameworks, modes, dtypes (lists), batch, size (a pair), device, dialect, pythons, train, explain.
         """
-        from se_parity.examination import RECIPES, Asked, examine
+        from se_parity.examination import RECIPES, ExaminationOptions, examine
         from se_parity.inputs.open_case import open_case
         from se_parity.judge.golden import golden_facts
         from se_parity.judge.matrix import installed_frameworks
-        from se_weights.writing.atomic_write import appearing
+        from se_weights.writing.atomic_write import atomic_write
 
         chosen = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
         about = {key: chosen.pop(key) for key in ("batch", "size", "dialect") if key in chosen}
         golden = self._golden()
         update = self.request.config.getoption("--parity-update")
-        asked = Asked(
+        examination_options = ExaminationOptions(
             recipes=RECIPES if chosen.pop("train") else (),
             against=golden if golden.exists() and not update else None,
         )
         explained = chosen.pop("explain")
         case = open_case(self._subject(subject), **about)
-        examined = examine([case], asked, **chosen)
+        examined = examine([case], examination_options, **chosen)
         if not examined.passed and explained:
-            examined = examine([case], Asked(True, True, asked.recipes, asked.against), **chosen)
+            explained_options = replace(examination_options, localise=True, explain=True)
+            examined = examine([case], explained_options, **chosen)
         self._keep(examined, case.name)
         if update and examined.passed:
             golden.parent.mkdir(exist_ok=True)
-            with appearing(golden, replace=True) as temporary:
+            with atomic_write(golden, replace=True) as temporary:
                 temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
         if not examined.passed:
             pytest.fail("\n".join(_failures(examined)), pytrace=False)
@@ -108,7 +109,7 @@ class Parity:
 
     def _keep(self, examined: "Examination", case: str) -> None:
         """For JSON, and as properties of the test in JUnit's XML."""
-        self.request.config.stash[REPORTS].append({"test": self.request.node.nodeid, **examined.facts})
+        self.request.config.stash[REPORTS].append({"test": self.request.node.nodeid, **examined.to_dict()})
         for run in examined.report.runs:
             self.request.node.user_properties.append(
                 (f"{run.mode}, {run.dtype}, {case}", f"{run.difference.share:.3e} of {run.limit:.3e}")

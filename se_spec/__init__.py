@@ -1,10 +1,10 @@
 """What an SE-ResNet is: its architecture, its parameters and its cost. Standard library only."""
 
-from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, facts_that_differ
+from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, config_differences
 from se_spec.block import BATCH_NORM_EPSILON, Block
+from se_spec.config import Shortcut, Squeeze, Stem, squeezed_channels
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
-from se_spec.facts import Shortcut, Squeeze, Stem, squeezed_channels
 from se_spec.inputs import expect_features, expect_floating, expect_images
 from se_spec.layers import AveragePool, Convolution, MaxPool, groups_as_one
 from se_spec.manifest import Layer, Parameter, Role, manifest
@@ -28,10 +28,10 @@ __all__ = [
     "Stem",
     "__version__",
     "architecture",
+    "config_differences",
     "expect_features",
     "expect_floating",
     "expect_images",
-    "facts_that_differ",
     "groups_as_one",
     "list_architectures",
     "manifest",

@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from se_spec.block import BATCH_NORM_EPSILON, EXPANSION, Block
+from se_spec.config import GROUPS, SHORTHANDS, Shortcut, Squeeze, Stem, grouped, squeezed_channels, tupled
 from se_spec.errors import (
     ArchitectureError,
     expect,
@@ -20,7 +21,6 @@ from se_spec.errors import (
     expect_one_of,
     refuse_unknown,
 )
-from se_spec.facts import GROUPS, SHORTHANDS, Shortcut, Squeeze, Stem, grouped, squeezed_channels, tupled
 from se_spec.layers import Convolution, MaxPool
 
 BATCH_NORM_MOMENTUM = 0.1
@@ -84,27 +84,26 @@ class Architecture:
             if not mid or mid // self.reduce_first % self.groups:
                 raise ArchitectureError(f"groups must divide the widths: got {self.groups} groups for {mid} channels")
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Every fact by name, in a form that JSON keeps."""
         return _listed(asdict(self))
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Architecture":
-        """The architecture whose `facts` these are; facts left out take their defaults."""
-        given = {fact: tupled(value) for fact, value in facts.items()}
-        refuse_unknown(given, _FACTS)
+    def from_dict(cls, config: Mapping[str, Any]) -> "Architecture":
+        """The architecture whose `config` these are; facts left out take their defaults."""
+        given = {name: tupled(value) for name, value in config.items()}
+        refuse_unknown(given, _FIELDS)
         absent = [known.name for known in fields(cls) if known.default is MISSING and known.name not in given]
         absent = [name for name in absent if name not in GROUPS]
         if absent:
             raise ArchitectureError(f"an architecture needs the facts {', '.join(absent)}")
         return cls(**grouped({group: kind() for group, kind in GROUPS.items()}, given))
 
-    def replace(self, **facts: Any) -> "Architecture":
+    def replace(self, **config: Any) -> "Architecture":
         """This architecture with other facts. A group takes the facts that are named and keeps its others; the words
         of SHORTHANDS stand for facts of a group."""
-        refuse_unknown(facts, _FACTS)
-        return replace(self, **grouped({group: getattr(self, group) for group in GROUPS}, facts))
+        refuse_unknown(config, _FIELDS)
+        return replace(self, **grouped({group: getattr(self, group) for group in GROUPS}, config))
 
     @property
     def stem_convolutions(self) -> tuple[Convolution, ...]:
@@ -174,7 +173,7 @@ class Architecture:
             stages.setdefault(f"layer{block.stage}", []).append(block)
         return stages
 
-    def computes(self) -> tuple[object, ...]:
+    def function_key(self) -> tuple[object, ...]:
         """All that the logits depend on: two architectures that compute the same may differ in name and dropout."""
         return self.stem_convolutions, self.max_pool, tuple(self.blocks()), self.num_classes
 
@@ -189,7 +188,7 @@ class Architecture:
         return squeezed_channels(channels, self.squeeze.reduction, self.squeeze.rounding) if self.se else 0
 
 
-_FACTS = [*(known.name for known in fields(Architecture)), *SHORTHANDS]
+_FIELDS = [*(known.name for known in fields(Architecture)), *SHORTHANDS]
 
 
 def _listed(value: Any) -> Any:
@@ -198,14 +197,14 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def facts_that_differ(one: Architecture, other: Architecture) -> dict[str, tuple[object, object]]:
+def config_differences(one: Architecture, other: Architecture) -> dict[str, tuple[object, object]]:
     """The facts, by dotted name, that the two do not share; the name is no fact of what is computed."""
-    mine, theirs = _flat(one.facts), _flat(other.facts)
-    return {fact: (mine[fact], theirs[fact]) for fact in mine if mine[fact] != theirs[fact] and fact != "name"}
+    mine, theirs = _flat(one.to_dict()), _flat(other.to_dict())
+    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name] and name != "name"}
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
-    for fact, value in facts.items():
-        flat |= _flat(value, f"{prefix}{fact}.") if isinstance(value, Mapping) else {f"{prefix}{fact}": value}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat

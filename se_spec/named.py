@@ -3,8 +3,8 @@
 from typing import Any
 
 from se_spec.architecture import Architecture
+from se_spec.config import Shortcut, Stem
 from se_spec.errors import ArchitectureError, nearest
-from se_spec.facts import Shortcut, Stem
 
 _DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
     "18": ("basic", (2, 2, 2, 2)),
@@ -40,16 +40,16 @@ _SENET154 = Architecture(  # paper, section 6.1 and appendix; dropout from its C
 )
 
 
-def _resnet(depth: str, se: bool, **facts: Any) -> Architecture:
+def _resnet(depth: str, se: bool, **config: Any) -> Architecture:
     block, depths = _DEPTHS[depth]
-    return Architecture(f"{'se_' * se}resnet{depth}", block, depths, se=se).replace(**facts)
+    return Architecture(f"{'se_' * se}resnet{depth}", block, depths, se=se).replace(**config)
 
 
-def _resnext(version: str, se: bool, **facts: Any) -> Architecture:
+def _resnext(version: str, se: bool, **config: Any) -> Architecture:
     depth, _, cardinality = version.partition("_")
     groups, _, base_width = cardinality.removesuffix("d").partition("x")
     named = {"name": f"{'se_' * se}resnext{version}", "groups": int(groups), "base_width": int(base_width)}
-    return _resnet(depth, se, **{**named, **facts})
+    return _resnet(depth, se, **{**named, **config})
 
 
 def _averaging(letter: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _outline(known: Architecture) -> tuple[object, ...]:
     return known.block, known.depths, known.widths, known.se, stem, groups, known.shortcut.kernel
 
 
-def architecture(name: str, **facts: Any) -> Architecture:
+def architecture(name: str, **config: Any) -> Architecture:
     """The named architecture with the given facts in place of its own.
 
     `architecture("se_resnet34", stem="3x3", num_classes=10)` is the CIFAR-style SE-ResNet of the tutorials.
@@ -104,4 +104,4 @@ def architecture(name: str, **facts: Any) -> Architecture:
     """
     if name not in _NAMED:
         raise ArchitectureError(f"there is no architecture {name!r}{nearest(str(name), list(_NAMED))}")
-    return _NAMED[name].replace(**facts)
+    return _NAMED[name].replace(**config)

@@ -147,7 +147,7 @@ class SEResNet(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "architecture": self.architecture.facts,
+            "architecture": self.architecture.to_dict(),
             "zero_init_residual": self.zero_init_residual,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -155,13 +155,13 @@ class SEResNet(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        return cls(**{**config, "architecture": Architecture.from_facts(config["architecture"])})
+        return cls(**{**config, "architecture": Architecture.from_dict(config["architecture"])})
 
 
-def create_model(name: str, *, zero_init_residual: bool = False, **facts: Any) -> SEResNet:
+def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> SEResNet:
     """The named network, freshly initialised; facts such as num_classes, in_channels, stem, reduction and se_bias
     stand in for the architecture's own. Raises se_spec.ArchitectureError for an impossible one."""
-    return SEResNet(se_spec.architecture(name, **facts), zero_init_residual=zero_init_residual)
+    return SEResNet(se_spec.architecture(name, **config), zero_init_residual=zero_init_residual)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -121,13 +121,13 @@ class SEResNet(nn.Module):
 def leave_facts(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
     """Puts the architecture beside the versions that a state_dict keeps of its modules: torch.save keeps it too."""
     classes = getattr(model.fc, "out_features", 0)  # a user may have put another classifier in its place
-    metadata["architecture"] = {**model.architecture.facts, "num_classes": classes}
+    metadata["architecture"] = {**model.architecture.to_dict(), "num_classes": classes}
 
 
-def create_model(name: str, *, zero_init_residual: bool = False, **facts: Any) -> SEResNet:
+def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> SEResNet:
     """The named network, freshly initialised; facts such as num_classes, in_channels, stem, reduction and se_bias
     stand in for the architecture's own. Raises se_spec.ArchitectureError for an impossible one."""
-    return SEResNet(se_spec.architecture(name, **facts), zero_init_residual=zero_init_residual)
+    return SEResNet(se_spec.architecture(name, **config), zero_init_residual=zero_init_residual)
 
 
 def list_models(pattern: str = "*") -> list[str]:

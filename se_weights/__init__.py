@@ -19,9 +19,9 @@ from se_weights.errors import (
 from se_weights.files.hashing import file_sha256
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
-from se_weights.provenance.conversion_record import Manifest, fingerprints, read_manifest
+from se_weights.provenance.conversion_record import ConversionRecord, fingerprints, read_conversion_record
 from se_weights.provenance.notes import notes
-from se_weights.reading.read import read, read_every_way, read_settled
+from se_weights.reading.read import read, read_candidates, read_disambiguated
 from se_weights.transforms.cast import cast_to
 from se_weights.transforms.fold import fold_batchnorm
 from se_weights.transforms.reorder import rgb_input, standard_classes
@@ -32,8 +32,8 @@ __all__ = [
     "AmbiguousDialect",
     "AmbiguousFolder",
     "Checkpoint",
+    "ConversionRecord",
     "MalformedFile",
-    "Manifest",
     "MissingExtra",
     "Preprocessing",
     "SourceChanged",
@@ -51,9 +51,9 @@ __all__ = [
     "fold_batchnorm",
     "notes",
     "read",
-    "read_every_way",
-    "read_manifest",
-    "read_settled",
+    "read_candidates",
+    "read_conversion_record",
+    "read_disambiguated",
     "relayout",
     "rgb_input",
     "standard_classes",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from se_spec import Architecture
 from se_weights.dialects import TORCH
 from se_weights.errors import WeightMismatch
-from se_weights.layouts import in_order
+from se_weights.layouts import contiguous
 from se_weights.preprocessing import Preprocessing
 from se_weights.threads import for_each
 
@@ -74,7 +74,7 @@ def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:
 
 def tensor_sha256(array: NDArray) -> str:
     """The hash of an array's type, shape and little-endian bytes in C order, whatever file it lay in."""
-    little = in_order(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    little = contiguous(array.astype(array.dtype.newbyteorder("<"), copy=False))
     digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
     digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

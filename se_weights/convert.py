@@ -9,8 +9,8 @@ from se_weights.checkpoint import Checkpoint
 from se_weights.errors import TargetExists
 from se_weights.files import format_of
 from se_weights.files.formats import SAFETENSORS, SHARDS
-from se_weights.provenance.conversion_record import beside, write_manifest
-from se_weights.reading.read import known_dialect, read, read_settled
+from se_weights.provenance.conversion_record import record_path, write_conversion_record
+from se_weights.reading.read import find_dialect, read, read_disambiguated
 from se_weights.writing.write import dialect_to_write, write
 
 
@@ -36,20 +36,22 @@ def convert(
     source, target = Path(source), Path(target)
     _expect_apart(source, target)
     file_format = format_of(target)
-    if dialect and not source_dialect and known_dialect(dialect).family not in file_format.families:
+    if dialect and not source_dialect and find_dialect(dialect).family not in file_format.families:
         dialect, source_dialect = None, dialect
-    if manifest and beside(target).exists() and not force:
-        raise TargetExists(f"{beside(target)} is already there: remove it, or overwrite it with --force (force=True)")
+    if manifest and record_path(target).exists() and not force:
+        raise TargetExists(
+            f"{record_path(target)} is already there: remove it, or overwrite it with --force (force=True)"
+        )
     if source_dialect:
         checkpoint = read(source, dialect=source_dialect, architecture=architecture, hashed=True)
     else:
-        checkpoint, settled = read_settled(source, dialect=dialect, architecture=architecture, hashed=True)
+        checkpoint, settled = read_disambiguated(source, dialect=dialect, architecture=architecture, hashed=True)
         dialect = None if settled else dialect
     for change in changes:
         checkpoint = change(checkpoint)
     write(checkpoint, target, dialect=dialect, force=force, shard_bytes=shard_bytes)
     if manifest:
-        write_manifest(checkpoint, dialect_to_write(file_format, dialect, target).name, target, force=force)
+        write_conversion_record(checkpoint, dialect_to_write(file_format, dialect, target).name, target, force=force)
     return checkpoint
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 UNIT = "1"
 """An axis of size one that a layout adds, as in "OI11": a fully connected layer written as a 1x1 convolution."""
 
-PIECE = 32
+CHUNK = 32
 """Values of an axis that are copied at once."""
 
 
@@ -26,10 +26,10 @@ def relayout(array: NDArray, source: str, target: str, *, copy: bool = True) -> 
     ordered = squeezed.transpose([position[letter] for letter in target if letter != UNIT])
     expanded = ordered[tuple(None if letter == UNIT else slice(None) for letter in target)]
     assert expanded.shape == shape
-    return expanded.copy() if copy and expanded.flags.c_contiguous else in_order(expanded)
+    return expanded.copy() if copy and expanded.flags.c_contiguous else contiguous(expanded)
 
 
-def in_order(array: NDArray) -> NDArray:
+def contiguous(array: NDArray) -> NDArray:
     """The array itself where it is C-contiguous, or a copy that is.
 
     numpy copies an axis at a time, and where two axes change places each value then comes from another line of the
@@ -38,9 +38,9 @@ def in_order(array: NDArray) -> NDArray:
     if array.flags.c_contiguous:
         return array
     copied = np.empty(array.shape, array.dtype)
-    axis = max((axis for axis, size in enumerate(array.shape) if size > PIECE), default=0)
-    for begin in range(0, array.shape[axis], PIECE):
-        piece = (slice(None),) * axis + (slice(begin, begin + PIECE),)
+    axis = max((axis for axis, size in enumerate(array.shape) if size > CHUNK), default=0)
+    for begin in range(0, array.shape[axis], CHUNK):
+        piece = (slice(None),) * axis + (slice(begin, begin + CHUNK),)
         copied[piece] = array[piece]
     return copied
 

@@ -51,7 +51,7 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 
 @contextmanager
-def following(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Callable[[], Result]]]:
+def background_queue(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Callable[[], Result]]]:
     """A thread that works through what it is handed, in order; what handing over gives waits for the result."""
     if ONE_THREAD.get():
         yield lambda item: partial(function, item)
@@ -61,7 +61,7 @@ def following(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], C
 
 
 @contextmanager
-def beside(function: Callable[[Wanted], Result]) -> Iterator[Callable[[], Result]]:
+def in_background(function: Callable[[Wanted], Result]) -> Iterator[Callable[[], Result]]:
     """Begin something beside what follows; what this gives waits for it.
 
     The function is given what tells whether it is still wanted: it is not, once what follows has failed.

@@ -54,7 +54,7 @@ def test_inspect_says_what_a_file_is(file):
         assert word in ran.stdout
     facts = json.loads(se_resnet("inspect", file, "--json").stdout)
     assert facts["dialect"] == "torch"
-    assert facts["architecture"] == small_network().architecture.facts
+    assert facts["architecture"] == small_network().architecture.to_dict()
     assert len(facts["tensors"]) == len(small_network().weights)
 
 

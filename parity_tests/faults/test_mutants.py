@@ -70,6 +70,6 @@ def test_where_there_is_no_fault_none_is_found(seed):
     variables = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
     with Worker(framework, variables=variables) as worker:
         diagnosis = diagnose(worker, case)
-    assert not diagnosis.ill, diagnosis.sentences
+    assert not diagnosis.failing, diagnosis.sentences
     report = check_parity([case], frameworks=[framework], modes=["eager"])
-    assert report.passed, [run.facts for run in report.runs if not run.passed]
+    assert report.passed, [run.to_dict() for run in report.runs if not run.passed]

@@ -18,7 +18,7 @@ ZSTD = 32015
 """The number of a filter that is registered, but none of HDF5's own."""
 
 
-def opened(change: Callable[[h5py.File], object]) -> Make:
+def edited(change: Callable[[h5py.File], object]) -> Make:
     """The good file, with something done to it by the HDF5 library."""
 
     def make(folder: Path, good: Good) -> Path:
@@ -39,7 +39,7 @@ def put(name: str, item: Callable[[h5py.File], object]) -> Make:
             del file[name]
         file[name] = made
 
-    return opened(change)
+    return edited(change)
 
 
 def dataset(**options: object) -> Make:
@@ -55,7 +55,7 @@ def instead(create: Callable[[h5py.File, NDArray], object]) -> Make:
         del file[BIAS]
         create(file, values)
 
-    return opened(change)
+    return edited(change)
 
 
 def linked_to_a_copy(file: h5py.File, values: NDArray) -> None:
@@ -163,7 +163,7 @@ def retyped(dtype: str) -> Make:
             del file[name]
             file[name] = array.astype(dtype)
 
-    return opened(change)
+    return edited(change)
 
 
 LINK = put("layers/extra", lambda file: h5py.ExternalLink("/etc/passwd", "/"))
@@ -176,7 +176,7 @@ CASES = (
     Case("75b", "a link to another file for a tensor", BIAS_LINK, 4, "hdf5.link", says=BIAS),
     Case("76a", "a soft link for a tensor", instead(linked_to_a_copy), 4, "hdf5.link", says=BIAS),
     Case("76b", "a soft link to itself", LOOP, 4, "hdf5.link", says="layers/extra"),
-    Case("76c", "a soft link for a group", opened(linked_group), 4, "hdf5.link", says="layers/dense"),
+    Case("76c", "a soft link for a group", edited(linked_group), 4, "hdf5.link", says="layers/dense"),
     Case(
         "77",
         "the right shape, over the bytes of another file",
@@ -208,7 +208,7 @@ CASES = (
         says=BIAS,
     ),
     Case("81a", "a group that holds itself", put("layers/extra", lambda file: file["layers"]), 4, "hdf5.link"),
-    Case("81b", "groups of 400 levels", opened(nested(400)), 4, "hdf5.link"),
+    Case("81b", "groups of 400 levels", edited(nested(400)), 4, "hdf5.link"),
     Case("82a", "references to objects", dataset(shape=(5,), dtype=h5py.ref_dtype), 3, "hdf5.type", says=BIAS),
     Case("82b", "references to regions", dataset(shape=(5,), dtype=h5py.regionref_dtype), 3, "hdf5.type", says=BIAS),
     Case("82c", "texts of any length", dataset(shape=(5,), dtype=h5py.string_dtype()), 3, "hdf5.type", says=BIAS),

@@ -112,7 +112,7 @@ def state(good: Good) -> dict[str, bytes]:
     return {key: view.pickled for key, view in views(good.weights).items()}
 
 
-def beside(**more: bytes) -> Make:
+def with_entries(**more: bytes) -> Make:
     """A training checkpoint: the good weights under `state_dict`, and more beside them."""
     return pickled(lambda good: mapping({"state_dict": mapping(state(good)), **more}))
 

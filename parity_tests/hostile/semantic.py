@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import se_spec
 from parity_tests.hostile.case import Case, Good, Make, Weights, accepted, convert, saved
-from parity_tests.hostile.pickles import beside, mapping, views
+from parity_tests.hostile.pickles import mapping, views, with_entries
 from parity_tests.hostile.safetensors import content, recorded
 from parity_tests.support.cases import SMALL
 from se_weights import DIALECTS
@@ -19,7 +19,7 @@ Change = Callable[[dict[str, NDArray]], Weights]
 
 def told(good: Good) -> dict[str, str]:
     """What se-resnet writes beside the tensors."""
-    return {"architecture": json.dumps(good.network.architecture.facts)}
+    return {"architecture": json.dumps(good.network.architecture.to_dict())}
 
 
 def file(change: Change, facts: bool = True) -> Make:
@@ -114,7 +114,7 @@ def average(good: Good) -> Weights:
 
 
 def raw_and_average(folder: Path, good: Good) -> Path:
-    return beside(state_dict_ema=averaged(good))(folder, good)
+    return with_entries(state_dict_ema=averaged(good))(folder, good)
 
 
 def of_two_dialects(good: Good) -> bytes:

@@ -14,7 +14,6 @@ from parity_tests.hostile.pickles import (
     ORDERED,
     REBUILD,
     View,
-    beside,
     by_torch,
     call,
     keyed,
@@ -31,6 +30,7 @@ from parity_tests.hostile.pickles import (
     torch_file,
     views,
     whole,
+    with_entries,
 )
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -230,8 +230,8 @@ CASES = (
     ),
     Case("70f", "a tensor that pretends", of_type("torch._subclasses.fake_tensor", "FakeTensor"), 5, "torch.kind"),
     accepted("71", "views, and two tensors in one storage", saved("weights.pth", shared)),
-    accepted("72a", "a checkpoint with an optimiser, options, a score and a device", beside(**NOTES)),
-    accepted("72b", "a checkpoint with settings of OmegaConf", beside(config=SETTINGS)),
+    accepted("72a", "a checkpoint with an optimiser, options, a score and a device", with_entries(**NOTES)),
+    accepted("72b", "a checkpoint with settings of OmegaConf", with_entries(config=SETTINGS)),
     Case("73", "a folder of torch's DCP, whose metadata are a pickle", distributed, 5, "torch.distributed"),
     Case("74a", "a number for a key", with_key(number(7)), 3, "weights.mismatch", says="+ 7 (5,)"),
     Case("74b", "a tuple for a key", with_key(row(number(1), number(2))), 3, "weights.mismatch", says="+ (1, 2) (5,)"),

@@ -10,7 +10,6 @@ from parity_tests.hostile.case import Case, Good, Make, accepted
 from parity_tests.hostile.pickles import (
     ORDERED,
     REBUILD,
-    beside,
     by_torch,
     call,
     mapping,
@@ -25,6 +24,7 @@ from parity_tests.hostile.pickles import (
     viewed,
     views,
     whole,
+    with_entries,
 )
 
 RUN = text("touch ran")
@@ -91,7 +91,7 @@ def expanded(good: Good) -> bytes:
 def called(number: str, title: str, module: str, function: str) -> Case:
     """A function that is called beside the weights."""
     evil = call(name(module, function), RUN)
-    return Case(number, title, beside(evil=evil), 4, "pickle.global", says=f"{module}.{function}")
+    return Case(number, title, with_entries(evil=evil), 4, "pickle.global", says=f"{module}.{function}")
 
 
 CASES = (
@@ -99,36 +99,51 @@ CASES = (
     called("48b", "eval", "builtins", "eval"),
     called("48c", "Windows' name of it", "nt", "system"),
     called("48d", "Linux' name of it", "posix", "system"),
-    Case("49a", "a name with a dot", beside(evil=by_stack("collections", "abc.os")), 4, "pickle.global", says="abc.os"),
+    Case(
+        "49a",
+        "a name with a dot",
+        with_entries(evil=by_stack("collections", "abc.os")),
+        4,
+        "pickle.global",
+        says="abc.os",
+    ),
     Case(
         "49b",
         "a name that leads through torch to others",
-        beside(evil=call(by_stack("torch", "serialization.os.system"), RUN)),
+        with_entries(evil=call(by_stack("torch", "serialization.os.system"), RUN)),
         4,
         "pickle.global",
         says="serialization.os.system",
     ),
-    Case("49c", "a name that is a number", beside(evil=number(1) + number(2) + op.STACK_GLOBAL), 3, "pickle.damaged"),
+    Case(
+        "49c",
+        "a name that is a number",
+        with_entries(evil=number(1) + number(2) + op.STACK_GLOBAL),
+        3,
+        "pickle.damaged",
+    ),
     Case(
         "50a",
         "an ordered dictionary of a number",
-        beside(evil=call(name("collections", "OrderedDict"), number(5))),
+        with_entries(evil=call(name("collections", "OrderedDict"), number(5))),
         3,
         "pickle.damaged",
     ),
     Case(
         "50b",
         "a tensor whose storage is a text",
-        beside(evil=call(REBUILD, RUN, number(0), rows([5]), rows([1]), op.NEWFALSE, ORDERED)),
+        with_entries(evil=call(REBUILD, RUN, number(0), rows([5]), rows([1]), op.NEWFALSE, ORDERED)),
         3,
         "torch.tensor",
     ),
-    Case("50c", "a size that is a number", beside(evil=call(name("torch", "Size"), number(5))), 3, "tensor.shape"),
-    Case("50d", "an array of terabytes", beside(evil=TERABYTES), 3, "tensor.size"),
+    Case(
+        "50c", "a size that is a number", with_entries(evil=call(name("torch", "Size"), number(5))), 3, "tensor.shape"
+    ),
+    Case("50d", "an array of terabytes", with_entries(evil=TERABYTES), 3, "tensor.size"),
     Case(
         "50e",
         "terabytes of nothing",
-        beside(evil=call(name("builtins", "bytearray"), number(2**40))),
+        with_entries(evil=call(name("builtins", "bytearray"), number(2**40))),
         4,
         "pickle.global",
         says="bytearray",
@@ -143,28 +158,28 @@ CASES = (
     Case(
         "51b",
         "items set in a list",
-        beside(evil=op.EMPTY_LIST + op.MARK + text("a") + number(1) + op.SETITEMS),
+        with_entries(evil=op.EMPTY_LIST + op.MARK + text("a") + number(1) + op.SETITEMS),
         3,
         "pickle.damaged",
     ),
     Case(
         "51c",
         "attributes of a function changed",
-        beside(evil=REBUILD + mapping({"__defaults__": number(1)}) + op.BUILD),
+        with_entries(evil=REBUILD + mapping({"__defaults__": number(1)}) + op.BUILD),
         3,
         "pickle.damaged",
     ),
     Case(
         "51d",
         "attributes of a class changed",
-        beside(evil=name("collections", "OrderedDict") + mapping({"get": number(1)}) + op.BUILD),
+        with_entries(evil=name("collections", "OrderedDict") + mapping({"get": number(1)}) + op.BUILD),
         3,
         "pickle.damaged",
     ),
     Case(
         "51e",
         "an item appended to a dictionary",
-        beside(evil=op.EMPTY_DICT + number(1) + op.APPEND),
+        with_entries(evil=op.EMPTY_DICT + number(1) + op.APPEND),
         3,
         "pickle.damaged",
     ),
@@ -224,11 +239,11 @@ CASES = (
         3,
         "pickle.damaged",
     ),
-    Case("56d", "a number of a million digits", beside(evil=op.INT + b"9" * 10**6 + b"\n"), 3, "pickle.damaged"),
+    Case("56d", "a number of a million digits", with_entries(evil=op.INT + b"9" * 10**6 + b"\n"), 3, "pickle.damaged"),
     Case(
         "57a",
         "a storage named in text, of protocol 0",
-        beside(evil=op.PERSID + b"storage\n"),
+        with_entries(evil=op.PERSID + b"storage\n"),
         4,
         "pickle.opcode",
         says="PERSID",
@@ -248,20 +263,27 @@ CASES = (
         3,
         "pickle.damaged",
     ),
-    Case("57h", "a registered extension", beside(evil=op.EXT1 + b"\1"), 4, "pickle.opcode", says="EXT1"),
+    Case("57h", "a registered extension", with_entries(evil=op.EXT1 + b"\1"), 4, "pickle.opcode", says="EXT1"),
     Case(
-        "57i", "a class of Python 1", beside(evil=op.MARK + op.INST + b"os\nsystem\n"), 4, "pickle.opcode", says="INST"
+        "57i",
+        "a class of Python 1",
+        with_entries(evil=op.MARK + op.INST + b"os\nsystem\n"),
+        4,
+        "pickle.opcode",
+        says="INST",
     ),
-    Case("57j", "a buffer beside the pickle", beside(evil=op.NEXT_BUFFER), 4, "pickle.opcode", says="NEXT_BUFFER"),
+    Case(
+        "57j", "a buffer beside the pickle", with_entries(evil=op.NEXT_BUFFER), 4, "pickle.opcode", says="NEXT_BUFFER"
+    ),
     Case(
         "58a",
         "lists of 100,000 levels",
-        beside(evil=op.EMPTY_LIST * 10**5 + op.APPEND * (10**5 - 1)),
+        with_entries(evil=op.EMPTY_LIST * 10**5 + op.APPEND * (10**5 - 1)),
         3,
         "pickle.depth",
     ),
-    Case("58b", "a dictionary that holds itself", beside(evil=ITSELF), 3, "pickle.depth"),
-    Case("58c", "2^40 branches from forty dictionaries", beside(evil=doubled(40)), 3, "pickle.size"),
+    Case("58b", "a dictionary that holds itself", with_entries(evil=ITSELF), 3, "pickle.depth"),
+    Case("58c", "2^40 branches from forty dictionaries", with_entries(evil=doubled(40)), 3, "pickle.size"),
     Case(
         "58d",
         "a key of 100,000 levels",

@@ -47,7 +47,7 @@ def test_a_wrong_parameter_is_placed_and_named(worker, fault):
 def test_every_part_of_a_right_network_is_within_its_limit(worker, block):
     case = small_network(block).case
     diagnosis = diagnose(worker, case)
-    assert not diagnosis.ill, diagnosis.sentences
+    assert not diagnosis.failing, diagnosis.sentences
     parts = {step.path for step in diagnosis.found[0].steps}
     assert {name.rpartition(".")[0] for name in case.weights} <= parts
     assert {block.name for block in case.architecture.blocks()} <= parts

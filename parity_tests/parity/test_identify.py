@@ -69,15 +69,15 @@ def test_a_network_is_identified_by_its_outputs(tmp_path, truth, outputs):
     path, known, weights = case(tmp_path, dialect, facts)
     logits = Oracle(known, weights).logits(images())
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
-    found = identify(se_weights.read_every_way(path), images(), **given)
-    right = [finding.hypothesis.architecture.computes() == known.computes() for finding in found.reproducing]
+    found = identify(se_weights.read_candidates(path), images(), **given)
+    right = [finding.hypothesis.architecture.function_key() == known.function_key() for finding in found.reproducing]
     assert any(right)
     if outputs == "logits":
         assert found.identified
-        assert found.identified.hypothesis.architecture.computes() == known.computes()
+        assert found.identified.hypothesis.architecture.function_key() == known.function_key()
         assert found.next_error > 10 * found.identified.error
     else:  # labels alone do not tell an epsilon, and need not tell more; they must not tell what is wrong
-        assert not found.identified or found.identified.hypothesis.architecture.computes() == known.computes()
+        assert not found.identified or found.identified.hypothesis.architecture.function_key() == known.function_key()
 
 
 @pytest.mark.parametrize("outputs", ["logits", "labels"])
@@ -92,7 +92,7 @@ def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, cla
     if classes == "caffe":  # the file's order is Caffe's, and the outputs were put in the standard one
         logits = logits[:, np.argsort(caffe_to_standard())]
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
-    found = identify(se_weights.read_every_way(path), images(), **given).reproducing
+    found = identify(se_weights.read_candidates(path), images(), **given).reproducing
     expected = REVERSED if channels == "BGR" else AS_GIVEN, FILE_IN_CAFFES_ORDER if classes == "caffe" else AS_GIVEN
     orders = {(finding.hypothesis.preparation.name, finding.hypothesis.classes) for finding in found}
     if outputs == "logits":
@@ -109,7 +109,7 @@ def test_the_preprocessing_of_whole_pixels_is_identified(tmp_path, name, preproc
     path, known, weights = case(tmp_path, "timm", {}, scale=1 if name == "imagenet" else 1 / 60)
     pixels = images("uint8")
     logits = Oracle(known, weights).logits(preprocessing.apply(pixels, 255))
-    found = identify(se_weights.read_every_way(path), pixels, logits=logits).identified
+    found = identify(se_weights.read_candidates(path), pixels, logits=logits).identified
     assert found.hypothesis.preparation.name == f"{name}, given as RGB"
     assert found.hypothesis.confirmed().preprocessing == preprocessing
 
@@ -118,7 +118,7 @@ def test_the_preprocessing_of_whole_pixels_is_identified(tmp_path, name, preproc
 def test_outputs_of_another_network_are_not_reproduced(tmp_path):
     path, known, _ = case(tmp_path, "timm", {})
     logits = Oracle(known, trained_like_weights(known, seed=1)).logits(images())
-    found = identify(se_weights.read_every_way(path), images(), logits=logits)
+    found = identify(se_weights.read_candidates(path), images(), logits=logits)
     assert not found.reproducing
     assert found.identified is None
     assert found.findings[0].error > 0.01
@@ -131,7 +131,7 @@ def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
     ran = se_resnet("identify", path, "--inputs", inputs, "--out", out)
     assert ran.returncode == 0, ran.stderr
     assert "reproduced by dialect=pytorchcv-b, stride_in=conv2" in ran.stdout.replace("\n", " ")
-    assert se_weights.read(out).architecture.computes() == known.computes()
+    assert se_weights.read(out).architecture.function_key() == known.function_key()
 
 
 def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):

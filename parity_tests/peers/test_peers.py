@@ -158,7 +158,7 @@ def made(peers, case, images, weights: Path) -> dict[str, np.ndarray]:
 def checked(expected, weights: Path) -> Checkpoint:
     """The checkpoint as it is read, after what is expected of it."""
     dialect, architecture = expected
-    readings = se_weights.read_every_way(weights)
+    readings = se_weights.read_candidates(weights)
     if len(readings) > 1:
         with pytest.raises(AmbiguousDialect) as caught:
             se_weights.read(weights)

@@ -181,7 +181,7 @@ def test_an_unknown_architecture_suggests_a_near_one():
 @pytest.mark.parametrize("name", se_spec.list_architectures())
 def test_facts_survive_json(name):
     known = architecture(name)
-    assert Architecture.from_facts(json.loads(json.dumps(known.facts))) == known
+    assert Architecture.from_dict(json.loads(json.dumps(known.to_dict()))) == known
 
 
 @pytest.mark.parametrize("name", se_spec.list_architectures())

@@ -12,8 +12,8 @@ from typing import Any
 
 import se_weights
 from parity_tests.support.isolated_process import tiny
-from se_weights import convert, file_sha256, read_settled, write
-from se_weights.provenance.conversion_record import beside
+from se_weights import convert, file_sha256, read_disambiguated, write
+from se_weights.provenance.conversion_record import record_path
 from se_weights.writing import atomic_write as replacing
 
 WATCHED = (
@@ -69,8 +69,8 @@ def walk(case: Case, folder: Path, whole: bool) -> list[Walked]:
         replacing.NAMELESS = None
     source, target = folder / "place" / f"source{_other(case.suffix)}", folder / "place" / f"target{case.suffix}"
     known = _prepare(case, folder, source, target)
-    read = read_settled(source)
-    sys.modules["se_weights.convert"].read_settled = lambda *rest, **options: read  # type: ignore[attr-defined]
+    read = read_disambiguated(source)
+    sys.modules["se_weights.convert"].read_disambiguated = lambda *rest, **options: read  # type: ignore[attr-defined]
     lines = _lines(lambda: convert(source, target, manifest=True, force=True))
     steps = set(range(len(lines)))
     if not whole:
@@ -97,9 +97,9 @@ def _killed(case: Case, folder: Path, source: Path, target: Path, known: dict[st
         line = file.read()
     if ended not in (0, -signal.SIGKILL):
         raise AssertionError(f"it ended with {ended} at {line}")
-    expected = {source.name, target.name, beside(target).name}
+    expected = {source.name, target.name, record_path(target).name}
     left = tuple(_named(path, known) for path in sorted(source.parent.iterdir()) if path.name not in expected)
-    states = [_named(path, known) for path in (source, target, beside(target))]
+    states = [_named(path, known) for path in (source, target, record_path(target))]
     after: tuple[str, ...] = ()
     if left:
         _forked(lambda: convert(source, target, manifest=True, force=True))
@@ -133,13 +133,13 @@ def _prepare(case: Case, folder: Path, source: Path, target: Path) -> dict[str, 
     if case.earlier:
         write(tiny(1), source)
         convert(source, target, manifest=True)
-        known |= {file_sha256(path): EARLIER for path in (target, beside(target))}
+        known |= {file_sha256(path): EARLIER for path in (target, record_path(target))}
         source.unlink()
     write(tiny(), source)
     known[file_sha256(source)] = EARLIER
     shutil.copytree(source.parent, folder / "before")
     convert(source, target, manifest=True, force=case.force)
-    return known | {file_sha256(path): NEW for path in (target, beside(target))}
+    return known | {file_sha256(path): NEW for path in (target, record_path(target))}
 
 
 def _other(suffix: str) -> str:

@@ -48,7 +48,7 @@ def tiny(seed: int = 0, **facts: Any) -> Checkpoint:
     return Checkpoint(architecture, weights)
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function gives, or raises, in a process of its own."""
     CONTEXT.set_forkserver_preload(PRELOADED)
     mine, theirs = CONTEXT.Pipe(duplex=False)
@@ -83,7 +83,7 @@ class Listings:
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.CompletedProcess(command, 0, apart(_listing, command[3:]), b"")
+            return subprocess.CompletedProcess(command, 0, run_isolated(_listing, command[3:]), b"")
         except AssertionError as error:
             return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
 
@@ -95,7 +95,7 @@ def _listing(arguments: Sequence[str]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     returncode: int
     stdout: str
     stderr: str
@@ -106,12 +106,14 @@ def se_resnet(
     file_size: int | None = None,
     user: int | None = None,
     first: Callable[[], None] | None = None,
-) -> Ran:
+) -> CommandResult:
     """The command, apart; with no file larger than `file_size` bytes, as another user, or after something else."""
-    return apart(_command, [str(argument) for argument in arguments], file_size, user, first)
+    return run_isolated(_command, [str(argument) for argument in arguments], file_size, user, first)
 
 
-def _command(arguments: list[str], file_size: int | None, user: int | None, first: Callable[[], None] | None) -> Ran:
+def _command(
+    arguments: list[str], file_size: int | None, user: int | None, first: Callable[[], None] | None
+) -> CommandResult:
     from se_cli.main import run
 
     sys.argv = ["se-resnet", *arguments]
@@ -135,7 +137,7 @@ def _command(arguments: list[str], file_size: int | None, user: int | None, firs
         status = int(ended.code or 0)
     sys.stdout.flush()
     sys.stderr.flush()
-    return Ran(status, *map(_said, heard))
+    return CommandResult(status, *map(_said, heard))
 
 
 def _said(pipe: int) -> str:

@@ -20,8 +20,8 @@ import se_weights
 from parity_tests.support.isolated_process import content, se_resnet, tiny
 from se_cli.statuses import describe
 from se_weights import MalformedFile, TargetExists, UnsupportedFormat, weights_sha256
-from se_weights.batch import KILLED, Options, Share, items_in, run_batch
-from se_weights.provenance.conversion_record import beside
+from se_weights.batch import KILLED, BatchShard, Options, items_in, run_batch
+from se_weights.provenance.conversion_record import record_path
 
 SUFFIXES = (".npz", ".safetensors", ".pth", ".msgpack")
 SWEEP = pytest.mark.sweep
@@ -190,7 +190,7 @@ def test_what_is_done_is_skipped_as_long_as_source_target_and_options_are_what_t
     damaged[-1] ^= 1
     targets["one"].write_bytes(damaged)
     targets["deep/two"].unlink()
-    beside(targets["deep/deeper/three"]).write_text("{}")
+    record_path(targets["deep/deeper/three"]).write_text("{}")
     assert convert_batch(folder, out, "--manifest", "--resume").returncode == 0
     assert content(out) == whole
     anew = {name for name, path in targets.items() if path.stat().st_ino != inodes[name]}
@@ -229,7 +229,7 @@ def test_shares_divide_a_batch_and_depend_on_the_names_alone(tmp_path):
     (tmp_path / "list").write_text("\n".join(map(str, paths)))
     (tmp_path / "reversed").write_text("\n".join(map(str, reversed(paths))))
     for count in (1, 2, 7):
-        shares = [Share(number, count) for number in range(1, count + 1)]
+        shares = [BatchShard(number, count) for number in range(1, count + 1)]
         items = items_in(tmp_path / "list", tmp_path, ".pth")
         parts = [[item for item in items if share.has(item)] for share in shares]
         assert Counter(item for part in parts for item in part) == Counter(items)

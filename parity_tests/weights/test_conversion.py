@@ -15,7 +15,7 @@ from parity_tests.support.cases import architecture, needs, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from se_spec import manifest
 from se_weights import Checkpoint, UnsupportedFormat, WeightMismatch, WriteFailed, relayout, weights_sha256
-from se_weights.files import Stored, Tensor
+from se_weights.files import FileContents, Tensor
 from se_weights.files.safetensors import single_file as safetensors
 from se_weights.reading.recognition import recognise
 
@@ -114,7 +114,7 @@ def test_stages_need_not_widen_where_names_tell_them_apart(tmp_path, widths):
     known = se_spec.architecture("se_resnet18", depths=(2,) * len(widths), widths=widths, reduction=2, num_classes=3)
     for suffix in (".pth", ".msgpack"):
         se_weights.write(numbered(known), tmp_path / f"a{suffix}")
-        assert se_weights.read(tmp_path / f"a{suffix}").architecture.computes() == known.computes()
+        assert se_weights.read(tmp_path / f"a{suffix}").architecture.function_key() == known.function_key()
 
 
 def test_a_named_architecture_takes_its_sizes_from_the_tensors(tmp_path):
@@ -133,7 +133,7 @@ def test_metadata_travels_and_names_its_source(tmp_path):
     se_weights.convert(first, second)
     se_weights.convert(second, third)
     metadata = se_weights.read(third).metadata
-    assert json.loads(metadata["architecture"]) == checkpoint.architecture.facts
+    assert json.loads(metadata["architecture"]) == checkpoint.architecture.to_dict()
     assert metadata["tool"] == f"se-resnet {se_spec.__version__}"
     with h5py.File(third) as file:
         recorded = json.loads(file.attrs["se_resnet"])
@@ -148,7 +148,7 @@ def test_a_transposed_view_is_written_as_it_reads(tmp_path):
     path = tmp_path / "view.safetensors"
     save_file({"square": square}, path)
     assert not np.array_equal(load_file(path)["square"], square), "safetensors is mended: its own writer may be used"
-    safetensors.write(path, Stored({"square": Tensor.of(square)}))
+    safetensors.write(path, FileContents({"square": Tensor.of(square)}))
     assert np.array_equal(load_file(path)["square"], square)
 
 

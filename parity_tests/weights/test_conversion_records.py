@@ -13,10 +13,9 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.isolated_process import se_resnet, tiny
-from se_weights import Checkpoint, MalformedFile, cast_to, read_manifest, weights_sha256
-from se_weights.provenance import notes
-from se_weights.provenance.conversion_record import beside
-from se_weights.transforms.cast import DTYPES, cast_array, losses_between, recorded_losses
+from se_weights import Checkpoint, MalformedFile, cast_to, notes, read_conversion_record, weights_sha256
+from se_weights.provenance.conversion_record import record_path
+from se_weights.transforms.cast import DTYPES, cast_array, cast_reports, recorded_casts
 
 SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 
@@ -47,7 +46,7 @@ def changed(**arrays) -> Checkpoint:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_manifest_says_what_was_written_and_where_it_came_from(source, suffix):
     target = converted(source, f"target{suffix}")
-    document = json.loads(beside(target).read_text())
+    document = json.loads(record_path(target).read_text())
     assert document["schema"] == 1
     assert document["tool"] == f"se-resnet {se_spec.__version__}"
     assert document["source"] == {
@@ -56,9 +55,9 @@ def test_a_manifest_says_what_was_written_and_where_it_came_from(source, suffix)
     assert document["target"]["file"] == target.name
     assert document["target"]["sha256"] == se_weights.file_sha256(target)
     assert document["target"]["dialect"] == se_weights.read(target).dialect
-    assert document["architecture"] == tiny().architecture.facts
+    assert document["architecture"] == tiny().architecture.to_dict()
     assert document["changes"] == {"dtypes": [], "reordered": ""}
-    manifest = read_manifest(beside(target))
+    manifest = read_conversion_record(record_path(target))
     assert manifest.weights_sha256 == weights_sha256(tiny().weights)
     assert {name: print_.sha256 for name, print_ in manifest.tensors.items()} == {
         name: se_weights.tensor_sha256(array) for name, array in tiny().weights.items()
@@ -67,22 +66,25 @@ def test_a_manifest_says_what_was_written_and_where_it_came_from(source, suffix)
 
 def test_equal_conversions_make_equal_manifests(source):
     first = converted(source, "a.hf")
-    text = beside(first).read_bytes()
+    text = record_path(first).read_bytes()
     converted(source, "a.hf", force=True)
-    assert beside(first).read_bytes() == text
+    assert record_path(first).read_bytes() == text
 
 
 def test_a_manifest_that_is_there_is_kept_unless_forced(source):
-    beside(source.with_name("a.npz")).write_text("precious")
+    record_path(source.with_name("a.npz")).write_text("precious")
     with pytest.raises(se_weights.TargetExists, match="manifest"):
         converted(source, "a.npz")
     assert not source.with_name("a.npz").exists()
-    assert read_manifest(beside(converted(source, "a.npz", force=True)))
+    assert read_conversion_record(record_path(converted(source, "a.npz", force=True)))
 
 
 def test_compare_takes_files_and_manifests_of_any_formats(source):
     sides = [
-        path for suffix in SUFFIXES for target in [converted(source, f"t{suffix}")] for path in (target, beside(target))
+        path
+        for suffix in SUFFIXES
+        for target in [converted(source, f"t{suffix}")]
+        for path in (target, record_path(target))
     ]
     for one, other in [(sides[0], sides[1]), *pairwise(sides), (sides[-1], sides[3])]:
         ran = se_resnet("compare", one, other)
@@ -97,7 +99,7 @@ def test_compare_says_what_differs_where_a_side_is_a_manifest(source, tmp_path):
     se_weights.write(other, tmp_path / "other.safetensors")
     for one, detail in (
         (target, "~ fc.bias 3 of 3 values differ, by up to 1"),
-        (beside(target), "~ fc.bias values differ"),
+        (record_path(target), "~ fc.bias values differ"),
     ):
         ran = se_resnet("compare", one, tmp_path / "other.safetensors")
         assert ran.returncode == 1
@@ -149,7 +151,7 @@ def test_verify_finds_a_byte_that_changed_in_the_metadata_alone(source):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".npz", ".hf"])
 def test_without_a_manifest_a_file_is_held_to_its_own_metadata(source, suffix):
     target = converted(source, f"a{suffix}")
-    beside(target).unlink()
+    record_path(target).unlink()
     ran = se_resnet("verify", target)
     assert ran.returncode == 0, ran
     assert "its own metadata" in ran.stdout
@@ -165,7 +167,7 @@ def test_weights_that_were_changed_under_the_metadata_are_found(source):
     arrays = load_file(target)
     arrays["fc.bias"] = arrays["fc.bias"] + 1
     save_file(arrays, target, metadata=metadata)
-    beside(target).unlink()
+    record_path(target).unlink()
     ran = se_resnet("verify", target)
     assert ran.returncode == 1
     assert "~ the weights" in ran.stdout
@@ -178,7 +180,7 @@ def test_a_file_with_neither_manifest_nor_metadata_cannot_be_verified(source, tm
     assert ran.returncode == 2
     assert "--manifest" in ran.stderr
     target = converted(source, "a.npz")
-    ran = se_resnet("verify", tmp_path / "plain.npz", "--manifest", beside(target))
+    ran = se_resnet("verify", tmp_path / "plain.npz", "--manifest", record_path(target))
     assert ran.returncode == 1
     assert ran.stdout.count("\n") == 1  # another file, of the same weights
 
@@ -201,13 +203,13 @@ def spoilt(document):
 
 def test_what_is_no_manifest_is_malformed_and_says_so(source):
     target = converted(source, "a.npz")
-    document = json.loads(beside(target).read_text())
+    document = json.loads(record_path(target).read_text())
     texts = [json.dumps(wrong) for wrong in spoilt(document)]
     texts += ["", "{", "[]", "\x00", '{"schema": 1, "schema": 1}', "[" * 100_000]
     for text in texts:
-        beside(target).write_text(text)
+        record_path(target).write_text(text)
         with pytest.raises(MalformedFile) as caught:
-            read_manifest(beside(target))
+            read_conversion_record(record_path(target))
         assert caught.value.id == "manifest.content", text
     ran = se_resnet("verify", target)
     assert ran.returncode == 3
@@ -282,7 +284,7 @@ def test_going_by_way_of_float32_would_round_twice():
 def test_losses_are_counted():
     before = {"a": np.array([1, 1e6, -1e6, 1e-9, 1e-7, 0, np.inf, np.nan, 2**-24, 1 + 2**-12], np.float32)}
     after = {"a": cast_array(before["a"], DTYPES["float16"])}
-    (loss,) = losses_between(before, after)
+    (loss,) = cast_reports(before, after)
     assert (loss.source, loss.target, loss.tensors, loss.values) == ("float32", "float16", 1, 10)
     assert (loss.overflowed, loss.vanished, loss.subnormal, loss.changed) == (2, 1, 2, 5)
     assert loss.relative_error == pytest.approx(2**-12, rel=1e-3)
@@ -297,11 +299,11 @@ def test_a_cast_is_made_on_request_said_and_recorded(source, dtype):
     assert f"float32 to {dtype}" in ran.stdout
     found = se_weights.read(target)
     assert {array.dtype for array in found.weights.values()} == {DTYPES[dtype]}
-    (recorded,) = json.loads(beside(target).read_text())["changes"]["dtypes"]
-    (loss,) = recorded_losses(cast_to(dtype)(tiny()))
+    (recorded,) = json.loads(record_path(target).read_text())["changes"]["dtypes"]
+    (loss,) = recorded_casts(cast_to(dtype)(tiny()))
     assert recorded == json.loads(json.dumps(loss.__dict__))
     assert (loss.changed == 0) is (dtype == "float64")
-    assert recorded_losses(found) == [loss]
+    assert recorded_casts(found) == [loss]
     ran = se_resnet("compare", source, target)
     assert ran.returncode == 1
     assert ran.stdout.count("! ") == len(tiny().weights)

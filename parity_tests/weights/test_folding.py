@@ -66,7 +66,7 @@ def test_a_folded_network_has_biases_and_no_norms():
     assert [one.module for one in convolutions] == [one.module for one in biases]
     assert multiply_adds(folded.architecture) == multiply_adds(network.architecture)
     assert parameter_count(folded.architecture) < parameter_count(network.architecture)
-    assert Architecture.from_facts(folded.architecture.facts) == folded.architecture
+    assert Architecture.from_dict(folded.architecture.to_dict()) == folded.architecture
     assert folded.metadata["folded"] == "norms into convolutions"
 
 
@@ -125,7 +125,7 @@ def test_a_folded_file_reads_back_as_it_was(tmp_path, suffix, dialect):
     se_weights.write(folded, path, dialect=dialect)
     read = se_weights.read(path)
     assert (read.architecture.folded, read.dialect) == (True, dialect)
-    assert read.architecture.computes() == folded.architecture.computes()
+    assert read.architecture.function_key() == folded.architecture.function_key()
     assert weights_sha256(read.weights) == weights_sha256(folded.weights)
 
 
@@ -134,7 +134,7 @@ def test_tensors_alone_tell_that_a_network_is_folded(dialect):
     """In our own dialects; the others have no networks without norms, and say so."""
     known = architecture("se_resnet50").replace(folded=True)
     words = DIALECTS[dialect]
-    if words.carries_facts:
+    if words.carries_config:
         reading = recognise("the tensors", words.shapes(known), [words])
         assert reading.architecture == known
     else:

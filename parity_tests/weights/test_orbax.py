@@ -18,7 +18,7 @@ from se_weights import DIALECTS, MissingExtra, WeightsError, WriteFailed, relayo
 from se_weights.files.orbax import checkpoint as orbax
 from se_weights.files.orbax import folder as orbax_folder
 from se_weights.files.orbax.folder import COMMITTED, DATABASE, STEP, TREE, is_orbax
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.stored import FileContents, Tensor
 
 pytestmark = needs("flax")
 
@@ -34,12 +34,12 @@ def tree_of(network, dialect="nnx"):
 
 
 def written(path, arrays, metadata=METADATA):
-    orbax.write(path, Stored({name: Tensor.of(array) for name, array in arrays.items()}, metadata))
+    orbax.write(path, FileContents({name: Tensor.of(array) for name, array in arrays.items()}, metadata))
     return path
 
 
 def read(path):
-    with orbax.open_stored(path) as stored:
+    with orbax.open_contents(path) as stored:
         return {name: tensor.load() for name, tensor in stored.tensors.items()}, dict(stored.metadata)
 
 
@@ -417,7 +417,7 @@ def test_shapes_are_known_before_any_value_is_read(layouts, monkeypatch):
     monkeypatch.setattr(orbax, "_ask", lambda task, *more: asked.append(task) or ask(task, *more))
     for layout, tasks in {"zarr": ["read"], "ocdbt": ["describe", "read"]}.items():
         asked.clear()
-        with orbax.open_stored(layouts[layout]) as stored:
+        with orbax.open_contents(layouts[layout]) as stored:
             assert {name: (tensor.dtype.name, tensor.shape) for name, tensor in stored.tensors.items()} == {
                 "conv1/kernel": ("float32", (50, 100)),
                 "bn1/scale": ("float32", (500,)),
@@ -442,7 +442,7 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(layouts["ocdbt"].parent.rglob("*"))
     read(layouts["ocdbt"])
-    with orbax.open_stored(layouts["zarr"]) as stored:
+    with orbax.open_contents(layouts["zarr"]) as stored:
         stored.tensors["conv1/kernel"].load()
         assert list(tmp_path.iterdir()) != []
     assert list(tmp_path.iterdir()) == []
@@ -454,7 +454,7 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
 def test_without_orbax_the_extra_is_named_and_what_is_declared_is_read_all_the_same(spoil, tmp_path, monkeypatch):
     monkeypatch.setattr(orbax, "find_spec", lambda name: None)
     path = spoil("zarr")
-    with orbax.open_stored(path) as stored:
+    with orbax.open_contents(path) as stored:
         assert stored.tensors["conv1/kernel"].shape == (50, 100)
         with pytest.raises(MissingExtra, match=r"se-resnet\[flax\]"):
             stored.tensors["conv1/kernel"].load()

@@ -15,7 +15,7 @@ import se_weights
 from parity_tests.spec.test_imports import HEAVY
 from parity_tests.support.cases import architecture, needs
 from parity_tests.support.frameworks import FRAMEWORKS
-from parity_tests.support.isolated_process import apart
+from parity_tests.support.isolated_process import run_isolated
 from parity_tests.weights.test_conversion import numbered
 from se_weights import Checkpoint, SourceChanged, weights_sha256
 
@@ -54,7 +54,7 @@ def write(checkpoint: Checkpoint, path: Path) -> Path:
 def expect_same(path: Path, case: str, architecture=None) -> None:
     found = se_weights.read(path, architecture=architecture)
     assert weights_sha256(found.weights) == weights_sha256(checkpoint(case).weights)
-    assert found.architecture.computes() == checkpoint(case).architecture.computes()
+    assert found.architecture.function_key() == checkpoint(case).architecture.function_key()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def frameworks_after_converting(folder: Path) -> set[str]:
 
 
 def test_no_framework_is_imported_for_any_of_them(tmp_path):
-    assert apart(frameworks_after_converting, tmp_path) == set()
+    assert run_isolated(frameworks_after_converting, tmp_path) == set()
 
 
 def model_of(framework: str, case: str):

@@ -7,7 +7,7 @@ from threading import get_ident
 import pytest
 
 from se_weights import file_sha256
-from se_weights.threads import ONE_THREAD, beside, following, for_each, processors
+from se_weights.threads import ONE_THREAD, background_queue, for_each, in_background, processors
 
 
 @pytest.fixture(params=["threads", "one thread"])
@@ -35,7 +35,7 @@ def test_there_is_more_than_one_thread_unless_one_is_asked_for(threads):
 
 def test_what_follows_is_done_in_order(threads):
     done: list[int] = []
-    with following(lambda number: done.append(number) or number) as handed:
+    with background_queue(lambda number: done.append(number) or number) as handed:
         results = [handed(number) for number in range(50)]
         assert [result() for result in results] == list(range(50))
     assert done == list(range(50))
@@ -46,7 +46,7 @@ def test_what_goes_on_beside_a_failure_is_told_that_it_is_wanted_no_more():
         while wanted():
             time.sleep(0.001)
 
-    with pytest.raises(RuntimeError, match="failed"), beside(endless):
+    with pytest.raises(RuntimeError, match="failed"), in_background(endless):
         raise RuntimeError("failed")
 
 

@@ -17,9 +17,9 @@ import pytest
 
 import se_weights
 from parity_tests.support.crash_injection import ABSENT, EARLIER, HALF, NEW, Case, walk
-from parity_tests.support.isolated_process import NOBODY, apart, content, se_resnet, tiny
+from parity_tests.support.isolated_process import NOBODY, content, run_isolated, se_resnet, tiny
 from se_weights import SourceChanged, TargetExists, UnsupportedFormat, WriteFailed, weights_sha256
-from se_weights.provenance.conversion_record import beside
+from se_weights.provenance.conversion_record import record_path
 from se_weights.writing import atomic_write as replacing
 
 SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
@@ -49,7 +49,7 @@ EVERY_WALK = [
 def test_kill_9_at_any_step_leaves_the_earlier_target_or_the_whole_new_one(tmp_path, case, whole):
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else tmp_path))
     try:
-        steps = apart(walk, case, place / "walk", whole)
+        steps = run_isolated(walk, case, place / "walk", whole)
     finally:
         shutil.rmtree(place)
     before = EARLIER if case.earlier else ABSENT
@@ -130,7 +130,7 @@ def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str
 def test_a_full_file_system_of_a_few_kilobytes_is_said_and_leaves_nothing(tmp_path, suffix):
     if os.geteuid():
         pytest.skip("only root may mount a file system")
-    left, said = apart(on_a_small_disk, tmp_path, suffix, 8192)
+    left, said = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
     if said in (os.strerror(errno.EPERM), os.strerror(errno.ENOSYS)):
         pytest.skip(f"no file system can be mounted here: {said}")
     assert (left, said) == (["filler", "source.npz"], "ENOSPC")
@@ -191,7 +191,7 @@ def _write(seed: int, target: Path, force: bool) -> None:
 @pytest.mark.parametrize("rounds", [12, pytest.param(60, marks=SWEEP)])
 def test_of_two_writers_at_once_one_wins_or_with_force_both_succeed(tmp_path, suffix, force, rounds):
     whole = {weights_sha256(tiny(seed).weights) for seed in (1, 2)}
-    for codes, left, held in apart(race, tmp_path, suffix, force, rounds):
+    for codes, left, held in run_isolated(race, tmp_path, suffix, force, rounds):
         assert codes == ([0, 0] if force else [0, 6])
         assert left == []
         assert held in whole
@@ -303,8 +303,8 @@ def written_with(mask: int, path: Path) -> None:
 @pytest.mark.parametrize("mask", [0o027, 0o077])
 def test_the_umask_says_who_may_read_a_file_and_its_manifest(tmp_path, source, suffix, mask):
     path = tmp_path / f"target{suffix}"
-    apart(written_with, mask, path)
-    made = [path, beside(path), *path.rglob("*")]
+    run_isolated(written_with, mask, path)
+    made = [path, record_path(path), *path.rglob("*")]
     for one in made:
         assert stat.S_IMODE(one.stat().st_mode) == (0o777 if one.is_dir() else 0o666) & ~mask, one
 

@@ -26,23 +26,22 @@ class Diagnosis:
         return self.found[0].framework
 
     @property
-    def ill(self) -> Localisation | None:
+    def failing(self) -> Localisation | None:
         """What was found in the first dtype in which something leaves the truth: rounding hides the least in it."""
         return next((found for found in self.found if not found.healthy), None)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        nearest = [explanation.facts for explanation in self.explanations[:SHOWN]]
-        looked = {"healthy": not self.ill, "found": [found.facts for found in self.found]}
+    def to_dict(self) -> dict[str, Any]:
+        nearest = [explanation.to_dict() for explanation in self.explanations[:SHOWN]]
+        looked = {"healthy": not self.failing, "found": [found.to_dict() for found in self.found]}
         return {"framework": self.framework, **looked, "explanations": nearest, "says": self.sentences}
 
     @property
     def sentences(self) -> list[str]:
         """For a person: where, what, by how much."""
-        if not self.ill:
+        if not self.failing:
             dtypes = " and ".join(found.dtype for found in self.found)
             return [f"{self.framework}: every part is within its limit in {dtypes}, running and by itself"]
-        return [*_where(self.ill), *(_why(explanation) for explanation in self.explanations[:1])]
+        return [*_where(self.failing), *(_why(explanation) for explanation in self.explanations[:1])]
 
 
 def diagnose(
@@ -51,17 +50,17 @@ def diagnose(
     """Look at every part in each dtype, and explain the first in which something leaves the truth."""
     found = [localise(worker, case.stored_as(dtype), dtype) for dtype in dtypes]
     diagnosis = Diagnosis(found, [])
-    if not explained or not diagnosis.ill:
+    if not explained or not diagnosis.failing:
         return diagnosis
-    return Diagnosis(found, explain(case.stored_as(diagnosis.ill.dtype), diagnosis.ill))
+    return Diagnosis(found, explain(case.stored_as(diagnosis.failing.dtype), diagnosis.failing))
 
 
-def _where(ill: Localisation) -> list[str]:
-    first, faulty = ill.first, ill.faulty
+def _where(failing: Localisation) -> list[str]:
+    first, faulty = failing.first, failing.faulty
     told = []
     if first:
         told.append(
-            f"{ill.framework} in {ill.dtype} leaves the truth at {first.path} ({first.operation}), by "
+            f"{failing.framework} in {failing.dtype} leaves the truth at {first.path} ({first.operation}), by "
             f"{first.running:.1e} of its range; the limit is {first.running_limit:.1e}"
         )
     if faulty:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from se_parity.case import Case
 from se_parity.diagnose.faults.block_faults import BLOCK_FAULTS
-from se_parity.diagnose.faults.network_faults import WHOLE_FAULTS
+from se_parity.diagnose.faults.network_faults import NETWORK_FAULTS
 from se_parity.diagnose.faults.operation_faults import FAULTS, Fault
 from se_parity.diagnose.localise import Localisation, Step
 from se_parity.judge.difference import logit_range
@@ -56,8 +56,7 @@ class Explanation:
         """For a person: how far it stands out."""
         return f"{self.margin:.0e} times nearer than the next" if self.error else "exactly"
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"reproduces": self.reproduces}
 
 
@@ -125,7 +124,7 @@ def _of_the_network(case: Case, found: Localisation) -> list[Explanation]:
 
 def _whole_networks(case: Case) -> Iterator[tuple[str, Callable[[], Array]]]:
     """Every fault that is not of one part, and every one planted wherever it can be."""
-    for whole in WHOLE_FAULTS:
+    for whole in NETWORK_FAULTS:
         changed = whole.case(case)
         if changed:
             yield whole.name, partial(Oracle(changed.architecture, changed.weights).logits, changed.images)

@@ -80,8 +80,7 @@ class Localisation:
         wrong = [step for step in self.steps if step.faulty]
         return [step for step in wrong if not any(other.path.startswith(f"{step.path}.") for other in wrong)]
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "framework": self.framework,
             "dtype": self.dtype,

@@ -67,8 +67,7 @@ class Hypothesis:
     preparation: Preparation
     classes: str
 
-    @property
-    def facts(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """The dialect, and the value of each of FACTS."""
         known = self.architecture
         return {
@@ -98,7 +97,7 @@ class Hypothesis:
         if expected and self.classes == FILE_IN_CAFFES_ORDER:
             expected = replace(expected, classes=CAFFE_CLASSES)
         told = {"preprocessing": expected.text} if expected else {}
-        metadata = {**self.checkpoint.metadata, **told, "identified": json.dumps(self.facts)}
+        metadata = {**self.checkpoint.metadata, **told, "identified": json.dumps(self.to_dict())}
         return Checkpoint(self.architecture, self.checkpoint.weights, self.dialect or self.checkpoint.dialect, metadata)
 
 
@@ -109,7 +108,7 @@ def _published(read_in: str, known: Architecture) -> str | None:
     shapes = own.shapes(known)
     for dialect in (own, *DIALECTS.values()):
         completed = dialect.completed(known) if dialect.family == own.family else None
-        if completed and completed.computes() == known.computes() and dialect.shapes(known) == shapes:
+        if completed and completed.function_key() == known.function_key() and dialect.shapes(known) == shapes:
             return dialect.name
     return None
 
@@ -123,8 +122,8 @@ def hypotheses(checkpoints: Sequence[Checkpoint], images: NDArray, classes: int)
     seen = set()
     for checkpoint, known in own + others:
         places = [tuple(DIALECTS[checkpoint.dialect].places(a).values()) for a in (known, checkpoint.architecture)]
-        if places[0] == places[1] and (places[0], known.computes()) not in seen:
-            seen.add((places[0], known.computes()))
+        if places[0] == places[1] and (places[0], known.function_key()) not in seen:
+            seen.add((places[0], known.function_key()))
             for preparation, order in product(_preparations(images), _class_orders(known, classes)):
                 yield Hypothesis(checkpoint, known, preparation, order)
 

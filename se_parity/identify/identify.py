@@ -64,7 +64,7 @@ class Identification:
     @property
     def untold(self) -> list[str]:
         """The facts in which the readings that reproduce the outputs differ."""
-        facts = [finding.hypothesis.facts for finding in self.reproducing]
+        facts = [finding.hypothesis.to_dict() for finding in self.reproducing]
         return [fact for fact in FACTS if len({str(one[fact]) for one in facts}) > 1]
 
     @property

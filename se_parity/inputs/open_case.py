@@ -17,7 +17,7 @@ def open_case(
     se_spec.architecture raise.
     """
     if Path(subject).exists() or "." in subject or "/" in subject:
-        checkpoint, _ = se_weights.read_settled(subject, dialect=dialect)
+        checkpoint, _ = se_weights.read_disambiguated(subject, dialect=dialect)
         architecture, weights = checkpoint.architecture, checkpoint.weights
     else:
         architecture = se_spec.architecture(subject)

@@ -25,8 +25,7 @@ class Difference:
     top5: float
     same_nonfinite: bool
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

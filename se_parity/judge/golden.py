@@ -30,8 +30,7 @@ class Moved:
     def passed(self) -> bool:
         return self.difference.share <= self.limit and self.difference.same_nonfinite
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
 
 
@@ -47,23 +46,22 @@ class Comparison:
     def passed(self) -> bool:
         return bool(self.moved) and not self.only_golden and all(one.passed for one in self.moved)
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         runs = {"only_golden": list(self.only_golden), "only_now": list(self.only_now)}
-        return {"passed": self.passed, "moved": [one.facts for one in self.moved], **runs}
+        return {"passed": self.passed, "moved": [one.to_dict() for one in self.moved], **runs}
 
 
 def golden_facts(report: Report) -> dict[str, Any]:
     """What is kept: shapes and hashes of what was run, the environments, and every logit, exactly."""
     return {
         "schema": SCHEMA,
-        "architecture": report.architecture.facts,
+        "architecture": report.architecture.to_dict(),
         "cases": {
             name: {"images": list(shape), "sha256": report.sha256[name]} for name, shape in report.images.items()
         },
         "environments": {worker.name: dict(worker.environment) for worker in report.workers},
         "runs": [
-            {"run": name(run), "worker": report.ran(run).name, "logits": _kept(run.logits)} for run in report.runs
+            {"run": name(run), "worker": report.worker_of(run).name, "logits": _kept(run.logits)} for run in report.runs
         ],
     }
 
@@ -99,7 +97,7 @@ def _moved(run: str, before: Mapping[str, Any], now: Run, kept: Mapping[str, Any
     logits = np.array(before["logits"], np.float64)
     if logits.shape != now.logits.shape:
         raise MalformedFile(f"the golden has logits of shape {logits.shape} for {run}: {now.logits.shape} came now")
-    old, new = kept["environments"].get(before["worker"], {}), report.ran(now).environment
+    old, new = kept["environments"].get(before["worker"], {}), report.worker_of(now).environment
     changed = {key: (old.get(key, ""), new.get(key, "")) for key in {*old, *new} if old.get(key) != new.get(key)}
     same = np.array_equal(logits, now.logits.astype(np.float64), equal_nan=True)
     # Both are within the limit of the truth, so they may be twice that apart.

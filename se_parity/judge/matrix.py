@@ -46,11 +46,10 @@ class Run:
         within = self.difference.share <= self.limit and self.difference.same_nonfinite
         return within and self.labels.flipped == 0
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         named = {"framework": self.mode.framework, "mode": self.mode.name, "dtype": self.dtype, "case": self.case}
         judged = {"passed": self.passed, "limit": self.limit, "seconds": self.seconds}
-        return {**named, **judged, **self.difference.facts, **asdict(self.labels)}
+        return {**named, **judged, **self.difference.to_dict(), **asdict(self.labels)}
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,12 @@ class Skip:
     mode: Mode
     reason: str
 
-    @property
-    def facts(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         return {"framework": self.mode.framework, "mode": self.mode.name, "reason": self.reason}
 
 
 @dataclass(frozen=True)
-class Ran:
+class WorkerRun:
     """A process that ran a framework: what it ran on, what its arithmetic proved to be, and what it took."""
 
     modes: Sequence[Mode]
@@ -79,10 +77,9 @@ class Ran:
     def name(self) -> str:
         return f"{self.modes[0].framework} {', '.join(mode.name for mode in self.modes)}"
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         measured = {"seconds": self.seconds, "peak_bytes": self.peak_bytes}
-        return {"name": self.name, "environment": dict(self.environment), "probe": self.probe.facts, **measured}
+        return {"name": self.name, "environment": dict(self.environment), "probe": self.probe.to_dict(), **measured}
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,11 @@ class Report:
     images: Mapping[str, tuple[int, ...]]
     sha256: Mapping[str, str]
     ranges: Mapping[str, float]
-    workers: Sequence[Ran]
+    workers: Sequence[WorkerRun]
     runs: Sequence[Run]
     skips: Sequence[Skip] = ()
 
-    def ran(self, run: Run) -> Ran:
+    def worker_of(self, run: Run) -> WorkerRun:
         """The process that a run ran in."""
         return next(worker for worker in self.workers if run.mode in worker.modes)
 
@@ -113,17 +110,16 @@ class Report:
         ran = bool(self.runs) and all(run.passed for run in self.runs)
         return ran and all(worker.probe.full_precision for worker in self.workers)
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
-            "architecture": self.architecture.facts,
+            "architecture": self.architecture.to_dict(),
             "cases": {
                 name: {"images": list(shape), "logit_range": self.ranges[name]} for name, shape in self.images.items()
             },
-            "workers": [worker.facts for worker in self.workers],
-            "runs": [run.facts | {"own_noise": self.own_noise(run)} for run in self.runs],
-            "skipped": [skip.facts for skip in self.skips],
+            "workers": [worker.to_dict() for worker in self.workers],
+            "runs": [run.to_dict() | {"own_noise": self.own_noise(run)} for run in self.runs],
+            "skipped": [skip.to_dict() for skip in self.skips],
         }
 
 
@@ -160,7 +156,7 @@ def check_parity(
             stored = case.stored_as(dtype)
             truths[case.name, dtype] = stored, truth(stored, dtype)
     chosen = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
-    workers: list[Ran] = []
+    workers: list[WorkerRun] = []
     runs: list[Run] = []
     skips: list[Skip] = []
     for (framework, python, variables), together in groupby(chosen, lambda mode: _process(mode, pythons or {})):
@@ -183,7 +179,7 @@ def check_parity(
                         skips.append(Skip(mode, str(failure)))
             assert worker.probe
             peak = worker.peak_bytes()
-            workers.append(Ran(shared, worker.environment, worker.probe, time.perf_counter() - began, peak))
+            workers.append(WorkerRun(shared, worker.environment, worker.probe, time.perf_counter() - began, peak))
     return Report(
         cases[0].architecture,
         {case.name: case.images.shape for case in cases},

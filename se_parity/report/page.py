@@ -20,7 +20,7 @@ SMALLEST = 1e-18
 
 
 def write_page(examined: Examination, path: Path) -> None:
-    loader = jinja2.PackageLoader("se_parity", "")
+    loader = jinja2.PackageLoader("se_parity.report", "")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
     path.write_text(
         environment.get_template("page.html.j2").render(

@@ -111,7 +111,7 @@ class Worker:
         if weights is not self.written:
             self._put("weights", weights)
             self.written = weights
-        self._ask("load", facts=architecture.facts, weights=self._path("weights"), dtype=dtype)
+        self._ask("load", facts=architecture.to_dict(), weights=self._path("weights"), dtype=dtype)
 
     def logits(self, images: NDArray, mode: str = "eager") -> NDArray:
         """Images (N, C, H, W) to logits (N, num_classes)."""
@@ -143,7 +143,7 @@ class Worker:
         arrays = {f"images.{step}": images for step, (images, _) in numbered}
         arrays |= {f"labels.{step}": labels for step, (_, labels) in numbered}
         path = self._path("outputs")
-        self._ask("train", recipe=recipe.facts, kept=list(kept), batches=self._put("batches", arrays), outputs=path)
+        self._ask("train", recipe=recipe.to_dict(), kept=list(kept), batches=self._put("batches", arrays), outputs=path)
         return load_arrays(path)
 
     def peak_bytes(self) -> int:

@@ -29,7 +29,7 @@ from se_spec import Architecture
 def main(framework: str, device: str) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    desk = _Desk(framework, device)
+    desk = _Handler(framework, device)
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -41,7 +41,7 @@ def main(framework: str, device: str) -> None:
             answers.write(json.dumps(answer) + "\n")
 
 
-class _Desk:
+class _Handler:
     """The requests by name. One model at a time is loaded."""
 
     def __init__(self, framework: str, device: str) -> None:
@@ -68,7 +68,7 @@ class _Desk:
 
     def load(self, facts: dict[str, Any], weights: str, dtype: str) -> None:
         self.runs.clear()
-        self.model = self.runner.load(Architecture.from_facts(facts), load_arrays(weights), dtype)
+        self.model = self.runner.load(Architecture.from_dict(facts), load_arrays(weights), dtype)
 
     def logits(self, mode: str, images: str, outputs: str) -> None:
         if mode not in self.runs:
@@ -86,7 +86,7 @@ class _Desk:
     def train(self, recipe: dict[str, Any], kept: list[int], batches: str, outputs: str) -> None:
         """Keeps what the steps of those numbers, counted from 1, came to."""
         arrays = load_arrays(batches)
-        known = Recipe.from_facts(recipe)
+        known = Recipe.from_dict(recipe)
         pairs = [(arrays[f"images.{step}"], arrays[f"labels.{step}"]) for step in range(1, known.steps + 1)]
         results: dict[str, NDArray] = {}
         for step, trained in enumerate(self.runner.train(self.model, known, pairs), start=1):

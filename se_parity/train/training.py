@@ -82,9 +82,13 @@ class Training:
         failed = [one for one in self.judged if not one.passed]
         return min(failed, key=lambda one: (one.step, KINDS.index(one.kind)), default=None)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        named = {"framework": self.framework, "dtype": self.dtype, "passed": self.passed, "recipe": self.recipe.facts}
+    def to_dict(self) -> dict[str, Any]:
+        named = {
+            "framework": self.framework,
+            "dtype": self.dtype,
+            "passed": self.passed,
+            "recipe": self.recipe.to_dict(),
+        }
         kinds = dict.fromkeys((one.kind, one.step) for one in self.judged)
         worst = [asdict(found) for kind, step in kinds if (found := self.worst_of(kind, step))]
         return {**named, "worst": worst, "first": asdict(self.first) if self.first else None}

@@ -6,9 +6,9 @@ journal becomes `results.jsonl`, a line an item in the order of the sources: the
 interrupted.
 """
 
-from se_weights.batch.items import Item, Share, items_in
+from se_weights.batch.items import BatchShard, Item, items_in
 from se_weights.batch.journal import Result
 from se_weights.batch.options import Options, expect_writable
 from se_weights.batch.running import KILLED, run_batch
 
-__all__ = ["KILLED", "Item", "Options", "Result", "Share", "expect_writable", "items_in", "run_batch"]
+__all__ = ["KILLED", "BatchShard", "Item", "Options", "Result", "expect_writable", "items_in", "run_batch"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
-from se_weights.files import FORMATS, located
+from se_weights.files import FORMATS, locate_format
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShard:
     """The i-th of n parts of a batch, from 1. What belongs to it depends on an item's own name alone."""
 
     number: int = 1
@@ -77,7 +77,7 @@ def _checkpoints(folder: Path, out: Path) -> Iterator[Path]:
 
 def _is_checkpoint(folder: Path) -> bool:
     try:
-        located(folder)
+        locate_format(folder)
     except UnsupportedFormat:
         return folder.name.lower().endswith((".hf", ".orbax"))
     return True

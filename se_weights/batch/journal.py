@@ -10,7 +10,7 @@ from se_weights.batch.items import Item
 from se_weights.batch.options import Options
 from se_weights.errors import TargetExists
 from se_weights.files.hashing import file_sha256
-from se_weights.provenance.conversion_record import beside
+from se_weights.provenance.conversion_record import record_path
 
 Result = Mapping[str, Any]
 """What became of an item: a line of the results."""
@@ -60,7 +60,7 @@ class Journal:
                 result["source"] == item.source
                 and result["source_sha256"] == file_sha256(Path(item.source))
                 and result["target_sha256"] == file_sha256(target)
-                and (not self.options.manifest or result["manifest_sha256"] == file_sha256(beside(target)))
+                and (not self.options.manifest or result["manifest_sha256"] == file_sha256(record_path(target)))
             )
         except (OSError, KeyError):
             return None

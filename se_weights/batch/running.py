@@ -10,15 +10,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from se_weights.batch.items import Item, Share
+from se_weights.batch.items import BatchShard, Item
 from se_weights.batch.journal import Journal, Result
 from se_weights.batch.options import Options
 from se_weights.convert import convert
 from se_weights.files import FORMATS
 from se_weights.files.hashing import file_sha256
-from se_weights.provenance.conversion_record import beside
+from se_weights.provenance.conversion_record import record_path
 from se_weights.threads import ONE_THREAD
-from se_weights.writing.atomic_write import appearing
+from se_weights.writing.atomic_write import atomic_write
 
 KILLED = "process.killed"
 """The id of an item whose process ended without a word."""
@@ -31,7 +31,7 @@ def run_batch(
     *,
     jobs: int,
     resume: bool = False,
-    share: Share | None = None,
+    share: BatchShard | None = None,
     describe: Callable[[Exception], tuple[int, str]] = lambda error: (1, type(error).__name__),
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
@@ -40,7 +40,7 @@ def run_batch(
     `describe` gives the status and the id of an error. Raises TargetExists where the folder holds the results of an
     earlier batch, unless that is to be resumed, or overwritten (options.force).
     """
-    share = share or Share()
+    share = share or BatchShard()
     items = [item for item in items if share.has(item)]
     out.mkdir(parents=True, exist_ok=True)
     results = out / share.results
@@ -58,7 +58,7 @@ def run_batch(
             found[item.target] = result
             on_result(result)
         ordered = [found[item.target] for item in items]
-        with appearing(results, replace=True) as temporary:
+        with atomic_write(results, replace=True) as temporary:
             temporary.write_text("".join(json.dumps(result) + "\n" for result in ordered))
     return ordered
 
@@ -135,7 +135,7 @@ def _convert(
             "weights_sha256": checkpoint.weights_sha256,
             "source_sha256": checkpoint.metadata["source_sha256"],
             "target_sha256": file_sha256(target),
-            **({"manifest_sha256": file_sha256(beside(target))} if options.manifest else {}),
+            **({"manifest_sha256": file_sha256(record_path(target))} if options.manifest else {}),
         }
         result = _result(item, options, 0, "ok", "converted", **facts)
     except Exception as error:

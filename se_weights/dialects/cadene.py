@@ -7,7 +7,7 @@ stem's pool has no margins. timm's legacy SE-ResNet-18 and 34 have a ReLU before
 
 from se_spec import Architecture, Layer
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Dialect, Facts, Layers, hidden_facts
+from se_weights.dialects.dialect import Config, Dialect, Layers, hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, placed
 
@@ -26,14 +26,14 @@ MONAI_LAYERS: Layers = {
     Layer.PROJECTION: "layer{stage}.{index}.project.conv",
     Layer.PROJECTION_NORM: "layer{stage}.{index}.project.adn.N",
 }
-HAS: Facts = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
+HAS: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
 
 
-def hidden(architecture: Architecture) -> Facts | None:
+def hidden(architecture: Architecture) -> Config | None:
     if not architecture.se or not architecture.max_pool:
         return None
     plain_bottleneck = architecture.block == "bottleneck" and architecture.groups == 1
-    return hidden_facts(
+    return hidden_config(
         architecture,
         pool="ceil",
         stride_in="conv1" if plain_bottleneck else "conv2",

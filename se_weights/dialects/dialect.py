@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, facts_that_differ, manifest
+from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, config_differences, manifest
 from se_weights.layouts import relayout_shape
 from se_weights.preprocessing import Preprocessing
 
@@ -21,7 +21,7 @@ Layers = Mapping[Layer, str | tuple[str, ...]]
 Words = Mapping[Role, tuple[str, str]]
 """A dialect's last word and axes for each role."""
 
-Facts = Mapping[str, Any]
+Config = Mapping[str, Any]
 
 
 class Loadable(Protocol):
@@ -53,28 +53,28 @@ class Dialect:
     """`place` names a parameter of an architecture. `hidden` gives the facts that neither names nor shapes tell, as the
     code base has them for such a network, or None where it has no such network. `has` are the facts that shapes tell
     and that every network of the code base shares. `companion` names a tensor that stands beside a parameter and
-    carries no weight. `family` is the framework whose files hold the dialect. A dialect of our own `carries_facts`: it
+    carries no weight. `family` is the framework whose files hold the dialect. A dialect of our own `carries_config`: it
     holds every architecture, in files whose metadata say which. `model_name` is what the code base calls a network."""
 
     name: str
     summary: str
     family: str
     place: Callable[[Parameter, Architecture], Place]
-    hidden: Callable[[Architecture], Facts | None]
-    has: Facts
+    hidden: Callable[[Architecture], Config | None]
+    has: Config
     companion: Callable[[Parameter, Place], str | None] = lambda parameter, place: None
     preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
-    carries_facts: bool = False
+    carries_config: bool = False
     model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
 
     def completed(self, told: Architecture) -> Architecture | None:
         """The architecture with the facts that its tensors do not tell, or None where the code base has none such."""
-        hidden = self.hidden(told) if self.carries_facts or not told.folded else None
+        hidden = self.hidden(told) if self.carries_config or not told.folded else None
         return None if hidden is None else told.replace(**hidden)
 
     def refuses(self, architecture: Architecture) -> str | None:
         """Why the code base could not run an architecture's weights as they are meant, where it could not."""
-        if self.carries_facts:
+        if self.carries_config:
             return None
         if architecture.folded:
             return f"its norms are folded into its convolutions, and {self.name} has no network without norms"
@@ -82,9 +82,9 @@ class Dialect:
         if not completed:
             return f"{self.name} has no such network"
         built = completed.replace(**self.has)
-        if built.computes() == architecture.computes():
+        if built.function_key() == architecture.function_key():
             return None
-        differing = facts_that_differ(architecture, built).items()
+        differing = config_differences(architecture, built).items()
         return "; ".join(
             f"{fact} is {mine}, and {theirs} in {self.name}"
             for fact, (mine, theirs) in differing
@@ -128,7 +128,7 @@ def _computes_otherwise(architecture: Architecture, fact: str, value: object) ->
         changed = architecture.replace(**{group: {name: value} if name else value})
     except ArchitectureError:
         return True
-    return changed.computes() != architecture.computes()
+    return changed.function_key() != architecture.function_key()
 
 
 def _part_shapes(parameter: Parameter, place: Place) -> list[tuple[str, tuple[int, ...]]]:
@@ -138,7 +138,7 @@ def _part_shapes(parameter: Parameter, place: Place) -> list[tuple[str, tuple[in
     return [(name, shape if share > 1 else whole) for name in place.names]
 
 
-def hidden_facts(
+def hidden_config(
     architecture: Architecture,
     *,
     pool: str = "pad1",
@@ -147,7 +147,7 @@ def hidden_facts(
     after_relu: bool = False,
     epsilon: float = 1e-5,
     dropout: float = 0.0,
-) -> Facts:
+) -> Config:
     """The facts that tensors never tell, as far as this architecture can have them: without a pool there is no
     alignment, and basic blocks stride in one place."""
     return {

@@ -2,7 +2,7 @@
 
 from se_spec import Architecture, Parameter, Role
 from se_weights.dialects.dialect import Dialect, Place, Words
-from se_weights.dialects.torch import own_hidden
+from se_weights.dialects.torch import own_hidden_config
 
 WORDS: Words = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
@@ -36,16 +36,16 @@ NNX = Dialect(
     "se_flax: the state of an NNX module as a tree, HWIO",
     "flax",
     nnx_place,
-    own_hidden,
+    own_hidden_config,
     {},
-    carries_facts=True,
+    carries_config=True,
 )
 LINEN = Dialect(
     "linen",
     "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO",
     "flax",
     linen_place,
-    own_hidden,
+    own_hidden_config,
     {},
-    carries_facts=True,
+    carries_config=True,
 )

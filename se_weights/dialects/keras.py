@@ -8,7 +8,7 @@ class and counter again (keras 3.15, saving_lib.py). The counters are why a plac
 from se_spec import Architecture, Layer, Parameter, Role
 from se_spec.manifest import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Dialect, Layers, Place, Words
-from se_weights.dialects.torch import own_hidden
+from se_weights.dialects.torch import own_hidden_config
 
 WORDS: Words = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
@@ -83,8 +83,8 @@ KERAS = Dialect(
     "se_tf: the weights file of Keras 3, HWIO",
     "keras",
     place,
-    own_hidden,
+    own_hidden_config,
     {},
     dropout_seed,
-    carries_facts=True,
+    carries_config=True,
 )

@@ -11,7 +11,7 @@ from functools import cache
 
 from se_spec import Architecture, Layer, Parameter, Role
 from se_weights.dialects import timm
-from se_weights.dialects.dialect import Dialect, Facts, Place, hidden_facts
+from se_weights.dialects.dialect import Config, Dialect, Place, hidden_config
 from se_weights.dialects.keras import WORDS
 from se_weights.dialects.timm import imagenet
 
@@ -68,13 +68,13 @@ def _creation_order(architecture: Architecture) -> Iterator[tuple[Key, int]]:
     yield (Layer.CLASSIFIER, 0, 0, 1), 1
 
 
-def qubvel_hidden(architecture: Architecture) -> Facts | None:
+def qubvel_hidden(architecture: Architecture) -> Config | None:
     """Cadene's weights, and so stride in the first 1x1, but with the stem's pool padded by one."""
     if not architecture.se or architecture.block == "basic":
         return None
     stride_in = "conv1" if architecture.groups == 1 else "conv2"
     dropout = 0.2 if architecture.stem.inner else 0.0
-    return hidden_facts(architecture, stride_in=stride_in, epsilon=QUBVEL_EPSILON, dropout=dropout)
+    return hidden_config(architecture, stride_in=stride_in, epsilon=QUBVEL_EPSILON, dropout=dropout)
 
 
 def tfimm_place(parameter: Parameter, architecture: Architecture) -> Place:

@@ -5,7 +5,7 @@ dialects, since not one key or shape differs.
 from collections.abc import Callable
 
 from se_spec import Architecture, Layer, Parameter
-from se_weights.dialects.dialect import Dialect, Facts, Layers, Place, hidden_facts
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
 from se_weights.dialects.torch import batch_counter, placed
 from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
 
@@ -36,14 +36,14 @@ def place(parameter: Parameter, architecture: Architecture) -> Place:
     return placed({**LAYERS, **own}, "OI11")(parameter, architecture)
 
 
-def hidden(stride_in: str) -> Callable[[Architecture], Facts]:
+def hidden(stride_in: str) -> Callable[[Architecture], Config]:
     """The bottlenecks of its CIFAR networks and its grouped ones stride in the 3x3, whatever their names end in."""
 
-    def facts(architecture: Architecture) -> Facts:
+    def config(architecture: Architecture) -> Config:
         chosen = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
-        return hidden_facts(architecture, stride_in=chosen, dropout=0.2 if architecture.stem.inner else 0.0)
+        return hidden_config(architecture, stride_in=chosen, dropout=0.2 if architecture.stem.inner else 0.0)
 
-    return facts
+    return config
 
 
 def _preprocessing(architecture: Architecture) -> Preprocessing:

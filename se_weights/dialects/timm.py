@@ -6,7 +6,7 @@ shortcut, whose pool has the number 0 even where nothing strides and it is the i
 
 from se_spec import Architecture, Layer, Parameter
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Dialect, Facts, Layers, Place, hidden_facts
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
 from se_weights.dialects.torch import batch_counter, placed
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
@@ -30,11 +30,11 @@ def place(parameter: Parameter, architecture: Architecture) -> Place:
     return placed(layers(architecture), "OI11")(parameter, architecture)
 
 
-def hidden(architecture: Architecture) -> Facts | None:
+def hidden(architecture: Architecture) -> Config | None:
     """timm drops nothing unless it is asked to. Its names tell which shortcuts average."""
     if len(architecture.stem.inner) not in (0, 2):
         return None
-    return hidden_facts(architecture, averages=architecture.shortcut.averages)
+    return hidden_config(architecture, averages=architecture.shortcut.averages)
 
 
 def imagenet(architecture: Architecture) -> Preprocessing | None:

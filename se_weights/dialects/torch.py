@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from se_spec import Architecture, Parameter, Role, named_like
 from se_spec.manifest import CANONICAL_LAYERS, CANONICAL_WORDS
-from se_weights.dialects.dialect import Dialect, Facts, Layers, Place
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
 
@@ -24,7 +24,7 @@ def batch_counter(parameter: Parameter, place: Place) -> str | None:
     return f"{path}.num_batches_tracked" if parameter.role is Role.GAMMA else None
 
 
-def own_hidden(told: Architecture) -> Facts:
+def own_hidden_config(told: Architecture) -> Config:
     """Our own files carry their facts in their metadata; without it a network is what its name says."""
     known = named_like(told)
     if not known or not told.max_pool:
@@ -45,9 +45,9 @@ TORCH = Dialect(
     "se_torch and torchvision: canonical names, OIHW",
     "torch",
     placed(CANONICAL_LAYERS),
-    own_hidden,
+    own_hidden_config,
     {},
     batch_counter,
     _torchvision,
-    carries_facts=True,
+    carries_config=True,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from se_spec import Architecture, Layer, Parameter
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Dialect, Facts, Layers, Place, hidden_facts
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, placed
 from se_weights.preprocessing import CIFAR, MMPRETRAIN, VGGFACE2, Preprocessing
@@ -28,17 +28,17 @@ RESIDUAL: Layers = {
 }
 
 
-def _with_se(architecture: Architecture, **facts: Any) -> Facts | None:
+def _with_se(architecture: Architecture, **config: Any) -> Config | None:
     shallow_stem = not architecture.stem.inner
-    return hidden_facts(architecture, **facts) if architecture.se and shallow_stem else None
+    return hidden_config(architecture, **config) if architecture.se and shallow_stem else None
 
 
-def _vggface2(architecture: Architecture) -> Facts | None:
+def _vggface2(architecture: Architecture) -> Config | None:
     bottleneck = architecture.block == "bottleneck"
     return _with_se(architecture, pool="ceil", stride_in="conv1") if bottleneck else None
 
 
-def _weiaicunzai(architecture: Architecture) -> Facts | None:
+def _weiaicunzai(architecture: Architecture) -> Config | None:
     return None if architecture.max_pool else _with_se(architecture, after_relu=True)
 
 
@@ -46,9 +46,9 @@ def _dialect(
     name: str,
     summary: str,
     place: Callable[[Parameter, Architecture], Place],
-    has: Facts,
+    has: Config,
     preprocessing: Callable[[Architecture], Preprocessing | None],
-    hidden: Callable[[Architecture], Facts | None] = _with_se,
+    hidden: Callable[[Architecture], Config | None] = _with_se,
 ) -> Dialect:
     return Dialect(name, summary, "torch", place, hidden, {"se": True, **has}, batch_counter, preprocessing)
 

@@ -1,7 +1,7 @@
 """One file a format. A path's suffix names its format; what the file then holds must agree."""
 
 from se_weights.files.formats import FORMATS, Format
-from se_weights.files.opening import format_of, located, opened
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.opening import format_of, locate_format, open_file
+from se_weights.files.stored import FileContents, Tensor
 
-__all__ = ["FORMATS", "Format", "Stored", "Tensor", "format_of", "located", "opened"]
+__all__ = ["FORMATS", "FileContents", "Format", "Tensor", "format_of", "locate_format", "open_file"]

@@ -7,14 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from se_weights.files.stored import Stored
+from se_weights.files.stored import FileContents
 
 
 @dataclass(frozen=True)
 class Format:
     """A file format: its suffixes, the families of dialects it can hold (the first dialect of the first is written
-    unless another is asked for), the dtypes it can hold, and the module here that opens it with `open_stored`, writes
-    it with `write` unless it is `read_only`, and opens what this process has just written with `reopen_stored`, where
+    unless another is asked for), the dtypes it can hold, and the module here that opens it with `open_contents`, writes
+    it with `write` unless it is `read_only`, and opens what this process has just written with `reopen_contents`, where
     that is quicker.
 
     `signatures` are what the content may begin with, where that is known. A format that is a `folder` is written as
@@ -30,15 +30,15 @@ class Format:
     read_only: bool = False
     metadata: str = "always"
 
-    def open(self, path: Path) -> AbstractContextManager[Stored]:
+    def open(self, path: Path) -> AbstractContextManager[FileContents]:
         """What a file declares; its values can be loaded until it is closed."""
-        return self._module.open_stored(path)
+        return self._module.open_contents(path)
 
-    def reopen(self, path: Path) -> AbstractContextManager[Stored]:
+    def reopen(self, path: Path) -> AbstractContextManager[FileContents]:
         """The same for what this process has just written."""
-        return getattr(self._module, "reopen_stored", self._module.open_stored)(path)
+        return getattr(self._module, "reopen_contents", self._module.open_contents)(path)
 
-    def write(self, path: Path, stored: Stored, **options: Any) -> None:
+    def write(self, path: Path, stored: FileContents, **options: Any) -> None:
         self._module.write(path, stored, **options)
 
     @property
@@ -79,7 +79,7 @@ KERAS2 = Format(
 )
 HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "safetensors.huggingface", folder=True)
 ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", folder=True)
-PIECES = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
+TORCH_DCP = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
 
 FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
 """Those that a suffix names, in the order in which suffixes are compared: longer ones come first."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-PIECE = 2**20
+CHUNK = 2**20
 """Bytes that are hashed at once."""
 
 
@@ -18,7 +18,7 @@ def file_sha256(path: Path, wanted: Callable[[], bool] = lambda: True) -> str:
 
 
 def _sha256(path: Path, wanted: Callable[[], bool]) -> str:
-    digest, piece = hashlib.sha256(), bytearray(PIECE)
+    digest, piece = hashlib.sha256(), bytearray(CHUNK)
     with path.open("rb", buffering=0) as file:
         while wanted() and (length := file.readinto(piece)):
             digest.update(memoryview(piece)[:length])

@@ -8,7 +8,7 @@ from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
 
 
-class NameTwice(ValueError):
+class DuplicateKey(ValueError):
     """The same name stands twice in one object."""
 
 
@@ -19,7 +19,7 @@ def parse_object(content: bytes | bytearray | str, reason: str) -> dict[str, Any
     try:
         text = content.decode() if isinstance(content, bytes | bytearray) else content
         document = json.loads(text, object_pairs_hook=_once)
-    except NameTwice:
+    except DuplicateKey:
         raise
     except (ValueError, RecursionError) as error:
         raise refuse(reason, f"it is not JSON: {error}") from error
@@ -32,7 +32,7 @@ def parse_metadata(content: bytes | bytearray | str) -> dict[str, str]:
     """What se-resnet wrote beside the tensors: texts by name."""
     try:
         document = parse_object(content or "{}", "metadata.json")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("metadata.json", str(error)) from error
     return expect_texts(document)
 
@@ -48,5 +48,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise NameTwice(f"{next(name for name in names if names.count(name) > 1)} stands twice")
+        raise DuplicateKey(f"{next(name for name in names if names.count(name) > 1)} stands twice")
     return found

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import RANK
-from se_weights.files.stored import Stored, Tensor, bytes_of
-from se_weights.files.zip_archive import Archive, opened
-from se_weights.layouts import in_order
+from se_weights.files.stored import FileContents, Tensor, bytes_of
+from se_weights.files.zip_archive import Archive, open_archive
+from se_weights.layouts import contiguous
 from se_weights.refusals import refuse
 
 MAGIC, LONGEST_HEADER = 12, 10_000
@@ -29,8 +29,8 @@ HEADER_ERRORS = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, M
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
-    with opened(path) as archive:
+def open_contents(path: Path) -> Iterator[FileContents]:
+    with open_archive(path) as archive:
         tensors: dict[str, Tensor] = {}
         for record in archive.records:
             name = record.removesuffix(".npy")
@@ -39,7 +39,7 @@ def open_stored(path: Path) -> Iterator[Stored]:
             if name in tensors:
                 raise refuse("zip.twice", name)
             tensors[name] = _tensor(archive, record)
-        yield Stored(tensors, parse_metadata(archive.comment))
+        yield FileContents(tensors, parse_metadata(archive.comment))
 
 
 def _tensor(archive: Archive, record: str) -> Tensor:
@@ -70,11 +70,11 @@ def _array(content: NDArray, begin: int, shape: tuple[int, ...], fortran: bool, 
     return content[begin:].view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     """As `numpy.savez` does, but for the date in each record: equal weights make equal files."""
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
         for name, tensor in stored.tensors.items():
-            array = in_order(tensor.load())
+            array = contiguous(tensor.load())
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as record:
                 npy.write_array_header_1_0(record, npy.header_data_from_array_1_0(array))
                 record.write(bytes_of(array))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
 from se_weights.files.folders import expect_inside
-from se_weights.files.formats import FORMATS, HDF5, ORBAX, PIECES, PTH, SAFETENSORS, SHARDS, Format
+from se_weights.files.formats import FORMATS, HDF5, ORBAX, PTH, SAFETENSORS, SHARDS, TORCH_DCP, Format
 from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
 from se_weights.files.orbax.folder import is_orbax
 from se_weights.files.signatures import expect_signature
-from se_weights.files.stored import Stored
+from se_weights.files.stored import FileContents
 from se_weights.refusals import REFUSALS, refuse
-from se_weights.threads import beside
+from se_weights.threads import in_background
 
 IN_FOLDERS = (
     ("model.safetensors", SAFETENSORS),
@@ -35,7 +35,7 @@ def format_of(path: Path) -> Format:
     raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
 
 
-def located(path: Path) -> tuple[Format, Path]:
+def locate_format(path: Path) -> tuple[Format, Path]:
     """The format of a file by its suffix, or of a folder by its content; and the path that the format opens."""
     if not path.is_dir():
         return format_of(path), path
@@ -45,43 +45,43 @@ def located(path: Path) -> tuple[Format, Path]:
         if (path / name).exists():
             return known, path / name
     if any(path.glob("shard-*-model-*.safetensors")):
-        return PIECES, path
+        return TORCH_DCP, path
     if (path / ".metadata").exists():
-        raise _named(path, refuse("torch.distributed", "it holds .metadata"))
+        raise _with_path(path, refuse("torch.distributed", "it holds .metadata"))
     if path.name.lower().endswith(ORBAX.suffixes):
         return ORBAX, path
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
         raise IsADirectoryError(f"{path} is not a file: it is a folder")
-    raise _named(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
+    raise _with_path(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Format, Stored, Callable[[], str]]]:
+def open_file(path: Path) -> Iterator[tuple[Format, FileContents, Callable[[], str]]]:
     """A file or folder of a stranger's: its format, what it declares, to be loaded until it is closed, and its hash,
     which is counted beside all that.
 
     Raises MalformedFile, UnsafeFile or UnsupportedFormat, with the path, for whatever is found wrong until then, and
     SourceChanged where somebody writes to it meanwhile.
     """
-    file_format, inner = located(path)
+    file_format, inner = locate_format(path)
     before = _states(path, inner)
     try:
         if path.is_dir() and not inner.is_dir():
             expect_inside(path, inner)
         if inner.is_file():
             expect_signature(inner, file_format)
-        with beside(partial(file_sha256, path)) as sha256, file_format.open(inner) as stored:
+        with in_background(partial(file_sha256, path)) as sha256, file_format.open(inner) as stored:
             _expect_possible(inner, stored)
             yield file_format, stored, sha256
     except (WeightsError, OSError) as error:
         _expect_unchanged(path, inner, before)
         if isinstance(error, WeightsError) and error.id in REFUSALS:
-            _named(path, error)
+            _with_path(path, error)
         raise
     _expect_unchanged(path, inner, before)
 
 
-def _named(path: Path, error: WeightsError) -> WeightsError:
+def _with_path(path: Path, error: WeightsError) -> WeightsError:
     """The error with the path before it."""
     error.args = (f"{path}: {error}",)
     return error
@@ -109,7 +109,7 @@ def _expect_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int,
         raise SourceChanged(f"{path} was changed while it was read: read it again once nobody writes to it")
 
 
-def _expect_possible(path: Path, stored: Stored) -> None:
+def _expect_possible(path: Path, stored: FileContents) -> None:
     """What holds for every format: names that can be shown, shapes that can be, no more than a file may declare."""
     if len(stored.tensors) > TENSORS:
         raise refuse("tensor.count", f"{len(stored.tensors):,}")

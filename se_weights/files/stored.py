@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.layouts import in_order
+from se_weights.layouts import contiguous
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Stored:
+class FileContents:
     """Tensors by the names they have in the file, and text metadata.
 
     "/" joins the levels of a tree. Those of a `training` checkpoint may hold an optimiser's tensors beside the weights.
@@ -46,7 +46,7 @@ class Stored:
 
 def bytes_of(array: NDArray) -> memoryview:
     """The bytes of an array in C order, without a copy where they lie so."""
-    return in_order(array).reshape(-1).view(np.uint8).data
+    return contiguous(array).reshape(-1).view(np.uint8).data
 
 
 def values_at(file: BinaryIO, offset: int, dtype: np.dtype, count: int) -> NDArray:

@@ -24,7 +24,7 @@ from se_weights.refusals import refuse
 DIRECTORY = 8 * 2**20
 """Bytes of a directory; that of SE-ResNet-152 has 100 thousand. It is read at once."""
 
-PIECE = 2**20
+CHUNK = 2**20
 """Bytes that are unpacked at once."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
@@ -97,9 +97,9 @@ class Archive:
         try:
             for packed in self._packed(record):
                 while packed and not unpacking.eof:
-                    yield unpacking.decompress(packed, PIECE)
+                    yield unpacking.decompress(packed, CHUNK)
                     packed = unpacking.unconsumed_tail
-            while not unpacking.eof and (piece := unpacking.decompress(b"", PIECE)):
+            while not unpacking.eof and (piece := unpacking.decompress(b"", CHUNK)):
                 yield piece
         except zlib.error as error:
             raise refuse("zip.crc", f"{record.name} cannot be unpacked: {error}") from error
@@ -107,7 +107,7 @@ class Archive:
     def _packed(self, record: Record) -> Iterator[bytes]:
         """What lies in the file, piece by piece; less, where that ends before."""
         reached, end = record.offset, record.offset + record.packed
-        while reached < end and (piece := os.pread(self.file.fileno(), min(end - reached, PIECE), reached)):
+        while reached < end and (piece := os.pread(self.file.fileno(), min(end - reached, CHUNK), reached)):
             reached += len(piece)
             yield piece
 
@@ -126,7 +126,7 @@ class Archive:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Iterator[Archive]:
     with path.open("rb") as file:
         yield Archive(file)
 

@@ -16,11 +16,11 @@ from se_weights.checkpoint import Checkpoint
 from se_weights.errors import MalformedFile, WeightsError
 from se_weights.files import format_of
 from se_weights.files.hashing import file_sha256
-from se_weights.files.json_document import NameTwice, parse_object
+from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
-from se_weights.transforms.cast import recorded_losses
-from se_weights.writing.atomic_write import appearing
+from se_weights.transforms.cast import recorded_casts
+from se_weights.writing.atomic_write import atomic_write
 from se_weights.writing.write import TOOL
 
 SCHEMA = 1
@@ -40,7 +40,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ConversionRecord:
     """What a manifest says of a file: its bytes' hash, its network, and its tensors by canonical name."""
 
     file_sha256: str
@@ -49,7 +49,7 @@ class Manifest:
     tensors: Mapping[str, Fingerprint]
 
 
-def beside(path: Path) -> Path:
+def record_path(path: Path) -> Path:
     """Where the manifest of a file lies."""
     return path.with_name(path.name + SUFFIX)
 
@@ -61,7 +61,7 @@ def fingerprints(checkpoint: Checkpoint) -> dict[str, Fingerprint]:
     }
 
 
-def write_manifest(checkpoint: Checkpoint, dialect: str, path: Path, *, force: bool = False) -> Path:
+def write_conversion_record(checkpoint: Checkpoint, dialect: str, path: Path, *, force: bool = False) -> Path:
     """The manifest of what was written to a path, beside it."""
     from importlib.metadata import version  # takes long to import, and few conversions need it
 
@@ -84,43 +84,43 @@ def write_manifest(checkpoint: Checkpoint, dialect: str, path: Path, *, force: b
             "dialect": dialect,
         },
         "changes": {
-            "dtypes": [asdict(loss) for loss in recorded_losses(checkpoint)],
+            "dtypes": [asdict(loss) for loss in recorded_casts(checkpoint)],
             "reordered": told.get("reordered", ""),
         },
-        "architecture": checkpoint.architecture.facts,
+        "architecture": checkpoint.architecture.to_dict(),
         "weights_sha256": checkpoint.weights_sha256,
         "tensors": {name: asdict(print_) for name, print_ in fingerprints(checkpoint).items()},
     }
-    target = beside(path)
-    with appearing(target, replace=force) as temporary:
+    target = record_path(path)
+    with atomic_write(target, replace=force) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n")
     return target
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_conversion_record(path: Path) -> ConversionRecord:
     """Raises MalformedFile where it is none."""
     try:
         if path.stat().st_size > HEADER:
             raise refuse("manifest.content", f"{path.stat().st_size:,} bytes are too many")
         return _manifest(parse_object(path.read_bytes(), "manifest.content"))
-    except NameTwice as error:
-        raise _named(path, refuse("manifest.content", str(error))) from error
+    except DuplicateKey as error:
+        raise _with_path(path, refuse("manifest.content", str(error))) from error
     except MalformedFile as error:
-        raise _named(path, error) from error.__cause__
+        raise _with_path(path, error) from error.__cause__
 
 
-def _named(path: Path, error: WeightsError) -> WeightsError:
+def _with_path(path: Path, error: WeightsError) -> WeightsError:
     error.args = (f"{path}: {error}",)
     return error
 
 
-def _manifest(document: Mapping[str, Any]) -> Manifest:
+def _manifest(document: Mapping[str, Any]) -> ConversionRecord:
     try:
         if document["schema"] != SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, and {SCHEMA} is known here")
-        return Manifest(
+        return ConversionRecord(
             _text(document["target"]["sha256"]),
-            Architecture.from_facts(document["architecture"]),
+            Architecture.from_dict(document["architecture"]),
             _text(document["weights_sha256"]),
             {name: _fingerprint(entry) for name, entry in document["tensors"].items()},
         )

@@ -10,7 +10,7 @@ from itertools import product
 
 from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, Shortcut, Squeeze, Stem
 from se_spec.block import EXPANSION
-from se_spec.facts import SQUEEZES
+from se_spec.config import SQUEEZES
 from se_spec.manifest import NORM_ROLES
 from se_weights.dialects import Dialect
 from se_weights.layouts import relayout_shape
@@ -34,7 +34,7 @@ SAMPLE = (
 """Parameters whose names show what else a dialect's names depend on."""
 
 
-def grown(shapes: Shapes, dialect: Dialect) -> Iterator[Architecture]:
+def infer_architectures(shapes: Shapes, dialect: Dialect) -> Iterator[Architecture]:
     """Every guess at the architecture; what a dialect's names may depend on is tried, and skipped where they do not."""
     tried = set()
     for block, stem, averages, classes in product(EXPANSION, STEMS, (False, True), (1, 0)):
@@ -43,10 +43,10 @@ def grown(shapes: Shapes, dialect: Dialect) -> Iterator[Architecture]:
         names = block, stem, *(dialect.place(parameter, skeleton) for parameter in SAMPLE)
         if names not in tried:
             tried.add(names)
-            yield from _Growth(shapes, dialect, skeleton).architectures()
+            yield from _ArchitectureInference(shapes, dialect, skeleton).architectures()
 
 
-class _Growth:
+class _ArchitectureInference:
     """Architectures grown from a skeleton, which holds what is known so far; a dialect's names may depend on it."""
 
     def __init__(self, shapes: Shapes, dialect: Dialect, skeleton: Architecture) -> None:

@@ -13,16 +13,16 @@ from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
-from se_weights.files import Format, Stored, opened
+from se_weights.files import FileContents, Format, open_file
 from se_weights.files.limits import FACTS
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes
-from se_weights.reading.recognition import Reading, nearest_readings, recognise, recognise_every_way
+from se_weights.reading.recognition import DialectMatch, nearest_matches, recognise, recognise_all
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
-from se_weights.threads import following
-from se_weights.transforms.cast import CAST, parse_losses
+from se_weights.threads import background_queue
+from se_weights.transforms.cast import CAST, parse_cast_reports
 
 CARRIED = (
     *("architecture", "dialect", "preprocessing", "tool"),
@@ -47,15 +47,15 @@ def read(
     return _read(path, lambda *question: [recognise(*question)], dialect, architecture, hashed)[0]
 
 
-def read_every_way(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
+def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
     """The checkpoints that a file may hold: one where its tensors tell, and several where they fit several dialects.
 
     Raises what `read` raises, but for AmbiguousDialect.
     """
-    return _read(path, recognise_every_way, dialect, None, False)
+    return _read(path, recognise_all, dialect, None, False)
 
 
-def read_settled(
+def read_disambiguated(
     path: str | PathLike[str],
     *,
     dialect: str | None = None,
@@ -76,17 +76,17 @@ def read_settled(
 
 def _read(
     path: str | PathLike[str],
-    recognising: Callable[..., list[Reading]],
+    recognising: Callable[..., list[DialectMatch]],
     dialect: str | None,
     architecture: Architecture | str | None,
     hashed: bool,
 ) -> list[Checkpoint]:
     """A checkpoint for each way in which the tensors are recognised. Until they are, no value of any is read."""
     path = Path(path)
-    with opened(path) as (file_format, stored, sha256):
+    with open_file(path) as (file_format, stored, sha256):
         recorded = _recorded(path, stored, "architecture", partial(_architecture, stored))
         _recorded(path, stored, "preprocessing", Preprocessing.from_text)
-        _recorded(path, stored, CAST, parse_losses)
+        _recorded(path, stored, CAST, parse_cast_reports)
         unwrapped = unwrap(stored)
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
         told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
@@ -95,7 +95,12 @@ def _read(
 
 
 def _checkpoint(
-    path: Path, stored: Stored, unwrapped: Unwrapped, reading: Reading, sha256: Callable[[], str], hashed: bool
+    path: Path,
+    stored: FileContents,
+    unwrapped: Unwrapped,
+    reading: DialectMatch,
+    sha256: Callable[[], str],
+    hashed: bool,
 ) -> Checkpoint:
     """What a reading makes of a file, with what is known of it."""
     places = reading.dialect.places(reading.architecture)
@@ -103,7 +108,7 @@ def _checkpoint(
     if differences := not_floating(types):
         raise WeightMismatch(f"{path} does not hold weights", differences)
     weights, hashes = {}, {}
-    with following(tensor_sha256) as hash_of:
+    with background_queue(tensor_sha256) as hash_of:
         for parameter, place in places.items():
             found = _native(place.join(unwrapped.tensors))
             weights[parameter.name] = _own(relayout(found, place.axes, parameter.axes, copy=False))
@@ -126,7 +131,7 @@ def _checkpoint(
     return checkpoint
 
 
-def known_dialect(name: str) -> Dialect:
+def find_dialect(name: str) -> Dialect:
     """The dialect of this name. Raises UnsupportedFormat, with all names, where there is none."""
     if name not in DIALECTS:
         raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
@@ -134,23 +139,23 @@ def known_dialect(name: str) -> Dialect:
 
 
 def _recorded_dialect(
-    stored: Stored, file_format: Format, shapes: Shapes, known: Architecture | str | None
+    stored: FileContents, file_format: Format, shapes: Shapes, known: Architecture | str | None
 ) -> str | None:
     """The dialect that the file's metadata name, where the tensors bear it out."""
     named = DIALECTS.get(stored.metadata.get("dialect", ""))
     if named is None or named.family not in file_format.families:
         return None
-    found = nearest_readings(shapes, [named], known)
+    found = nearest_matches(shapes, [named], known)
     return named.name if found and not found[0].differences else None
 
 
 def _candidates(file_format: Format, dialect: str | None) -> list[Dialect]:
     if dialect:
-        return [known_dialect(dialect)]
+        return [find_dialect(dialect)]
     return [known for known in DIALECTS.values() if known.family in file_format.families]
 
 
-def _recorded(path: Path, stored: Stored, key: str, parse: Callable[[str], Any]) -> Any:
+def _recorded(path: Path, stored: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
     """What the file's metadata say under a key, or None. Raises MalformedFile where that is impossible."""
     try:
         text = stored.metadata.get(key)
@@ -166,9 +171,9 @@ def _own(array: NDArray) -> NDArray:
     return array if array.flags.writeable else array.copy()
 
 
-def _architecture(stored: Stored, text: str) -> Architecture:
+def _architecture(stored: FileContents, text: str) -> Architecture:
     """The architecture of a file's metadata. Raises ValueError where there are too few tensors for its blocks alone."""
-    found = Architecture.from_facts(json.loads(text))
+    found = Architecture.from_dict(json.loads(text))
     if sum(found.depths) + len(found.stem.inner) > len(stored.tensors):
         raise ValueError(f"{sum(found.depths):,} blocks of {len(stored.tensors):,} tensors")
     return found

@@ -7,7 +7,7 @@ published SE checkpoints.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from se_weights.files import Stored, Tensor
+from se_weights.files import FileContents, Tensor
 
 HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "weight")
 """Keys under which a training checkpoint keeps its weights; the first that is there is taken."""
@@ -28,7 +28,7 @@ class Unwrapped:
     left: tuple[str, ...]
 
 
-def unwrap(stored: Stored) -> Unwrapped:
+def unwrap(stored: FileContents) -> Unwrapped:
     """The tensors without their wrappers."""
     wrappers: list[str] = []
     inner = dict(stored.tensors)

@@ -22,7 +22,7 @@ CAST = "cast"
 
 
 @dataclass(frozen=True)
-class Losses:
+class CastReport:
     """What the values of one type lost in becoming another, to the nearest and ties to even.
 
     `overflowed` became infinite, `vanished` became zero, `subnormal` kept fewer digits than the type has;
@@ -51,7 +51,7 @@ def cast_to(name: str) -> Callable[[Checkpoint], Checkpoint]:
 
     def cast(checkpoint: Checkpoint) -> Checkpoint:
         weights = {key: cast_array(array, DTYPES[name]) for key, array in checkpoint.weights.items()}
-        losses = losses_between(checkpoint.weights, weights)
+        losses = cast_reports(checkpoint.weights, weights)
         if not losses:
             return checkpoint
         record = json.dumps([asdict(loss) for loss in losses])
@@ -60,14 +60,14 @@ def cast_to(name: str) -> Callable[[Checkpoint], Checkpoint]:
     return cast
 
 
-def recorded_losses(checkpoint: Checkpoint) -> list[Losses]:
+def recorded_casts(checkpoint: Checkpoint) -> list[CastReport]:
     """The losses that the last cast of these weights recorded."""
-    return parse_losses(checkpoint.metadata.get(CAST, "[]"))
+    return parse_cast_reports(checkpoint.metadata.get(CAST, "[]"))
 
 
-def parse_losses(text: str) -> list[Losses]:
+def parse_cast_reports(text: str) -> list[CastReport]:
     """Raises ValueError or TypeError where the text is no such record."""
-    return [Losses(**loss) for loss in json.loads(text)]
+    return [CastReport(**loss) for loss in json.loads(text)]
 
 
 def cast_array(array: NDArray, dtype: np.dtype) -> NDArray:
@@ -88,7 +88,7 @@ def _to_odd(array: NDArray) -> NDArray:
     return np.where(inexact, (below.view(np.uint32) | 1).view(np.float32), near)
 
 
-def losses_between(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) -> list[Losses]:
+def cast_reports(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) -> list[CastReport]:
     """The losses of each pair of types among weights before and after."""
     pairs: dict[tuple[str, str], list[str]] = {}
     for name, array in before.items():
@@ -97,7 +97,7 @@ def losses_between(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) 
     return [_losses(*pair, [(before[name], after[name]) for name in names]) for pair, names in pairs.items()]
 
 
-def _losses(source: str, target: str, arrays: list[tuple[NDArray, NDArray]]) -> Losses:
+def _losses(source: str, target: str, arrays: list[tuple[NDArray, NDArray]]) -> CastReport:
     counts = np.zeros(5, np.int64)
     worst = 0.0
     tiny = float(ml_dtypes.finfo(DTYPES[target]).smallest_normal)
@@ -111,6 +111,6 @@ def _losses(source: str, target: str, arrays: list[tuple[NDArray, NDArray]]) -> 
         rest = changed & ~overflowed & ~vanished & ~subnormal
         worst = max(worst, float(np.max(np.abs(new[rest] - old[rest]) / np.abs(old[rest]), initial=0.0)))
     values, changed_count, overflow_count, vanished_count, subnormal_count = map(int, counts)
-    return Losses(
+    return CastReport(
         source, target, len(arrays), values, changed_count, overflow_count, vanished_count, subnormal_count, worst
     )

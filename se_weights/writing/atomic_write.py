@@ -31,7 +31,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, folder: bool = False, replace: bool = False) -> Iterator[Path]:
     """A path to write to; what is there at the end takes the target's name, in one step.
 
     On any failure nothing is left, and an earlier target is as it was. Raises TargetExists where the target has come
@@ -42,7 +42,7 @@ def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Ite
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path.name} cannot be written: nothing may be written to {path.parent}")
     _remove_abandoned(path)
-    kind = _folder if folder else _nameless
+    kind = _folder if folder else _unnamed_then_linked
     try:
         with kind(path, replace) as temporary:
             yield temporary
@@ -53,13 +53,13 @@ def appearing(path: Path, *, folder: bool = False, replace: bool = False) -> Ite
 
 
 @contextmanager
-def _nameless(path: Path, replace: bool) -> Iterator[Path]:
+def _unnamed_then_linked(path: Path, replace: bool) -> Iterator[Path]:
     handle = None
     if NAMELESS is not None:
         with contextlib.suppress(OSError):
             handle = os.open(path.parent, NAMELESS | os.O_RDWR, 0o666)
     if handle is None or not Path(f"/proc/self/fd/{handle}").exists():
-        with _named(path, replace) as temporary:
+        with _visible_then_renamed(path, replace) as temporary:
             yield temporary
         return
     try:
@@ -76,7 +76,7 @@ def _nameless(path: Path, replace: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path, replace: bool) -> Iterator[Path]:
+def _visible_then_renamed(path: Path, replace: bool) -> Iterator[Path]:
     with _hidden(path) as hidden:
         hidden.touch(exist_ok=False)
         yield hidden

@@ -13,13 +13,13 @@ from se_spec import Parameter, __version__
 from se_weights.checkpoint import Checkpoint, check
 from se_weights.dialects import DIALECTS, Dialect, Place
 from se_weights.errors import AmbiguousDialect, TargetExists, UnsupportedFormat, WeightMismatch, WriteFailed
-from se_weights.files import Format, Stored, Tensor, format_of
+from se_weights.files import FileContents, Format, Tensor, format_of
 from se_weights.files.formats import HUGGINGFACE
-from se_weights.layouts import in_order, relayout, relayout_shape
-from se_weights.reading.read import known_dialect
+from se_weights.layouts import contiguous, relayout, relayout_shape
+from se_weights.reading.read import find_dialect
 from se_weights.reading.recognition import recognise
-from se_weights.threads import beside, for_each
-from se_weights.writing.atomic_write import appearing, sync
+from se_weights.threads import for_each, in_background
+from se_weights.writing.atomic_write import atomic_write, sync
 
 TOOL = f"se-resnet {__version__}"
 
@@ -51,10 +51,10 @@ def write(
         )
     _expect_dtypes(file_format, checkpoint, path)
     _expect_free(path, file_format, force)
-    stored = Stored(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
-    with appearing(path, folder=file_format.folder, replace=force) as temporary:
+    stored = FileContents(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
+    with atomic_write(path, folder=file_format.folder, replace=force) as temporary:
         file_format.write(temporary, stored, **options)
-        with beside(lambda wanted: sync(temporary)), file_format.reopen(temporary) as found:
+        with in_background(lambda wanted: sync(temporary)), file_format.reopen(temporary) as found:
             _expect_same(found, stored, path)
 
 
@@ -69,7 +69,7 @@ def _format_to_write(path: Path) -> Format:
 def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
     """The dialect of this name, or the format's own. Raises UnsupportedFormat where the format does not hold it."""
     held = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
-    chosen = known_dialect(dialect) if dialect else held[0]
+    chosen = find_dialect(dialect) if dialect else held[0]
     if chosen not in held:
         names = " or ".join(known.name for known in held)
         raise UnsupportedFormat(f"{path}: a {file_format.name} file holds the dialect {names}, not {chosen.name}")
@@ -90,7 +90,7 @@ def _shape(parameter: Parameter, place: Place) -> tuple[int, ...]:
 
 
 def _laid_out(array: NDArray, parameter: Parameter, place: Place, number: int) -> NDArray:
-    return in_order(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
+    return contiguous(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
 
 
 def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
@@ -100,9 +100,9 @@ def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> di
             told = recognise(file_format.name, words.shapes(checkpoint.architecture), [words]).architecture
         except (AmbiguousDialect, WeightMismatch):
             told = None
-        if told and told.computes() == checkpoint.architecture.computes():
+        if told and told.function_key() == checkpoint.architecture.function_key():
             return {}
-    facts = json.dumps(checkpoint.architecture.facts)
+    facts = json.dumps(checkpoint.architecture.to_dict())
     model = words.model_name(checkpoint.architecture)
     told_short = {"architecture": facts, "dialect": words.name, "model": model, "tool": TOOL}
     return {**checkpoint.metadata, **told_short, "weights_sha256": checkpoint.weights_sha256}
@@ -117,7 +117,7 @@ def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> N
 
 
 def _expect_free(path: Path, file_format: Format, force: bool) -> None:
-    """Before the work; `appearing` asks again after it."""
+    """Before the work; `atomic_write` asks again after it."""
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_dir() != file_format.folder:
@@ -127,7 +127,7 @@ def _expect_free(path: Path, file_format: Format, force: bool) -> None:
         raise TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
 
 
-def _expect_same(found: Stored, meant: Stored, path: Path) -> None:
+def _expect_same(found: FileContents, meant: FileContents, path: Path) -> None:
     """Bit for bit: names, types, shapes and bytes, so that NaNs and signed zeros count too."""
     different = sorted(set(found.tensors) ^ set(meant.tensors))
     both = sorted(set(found.tensors) & set(meant.tensors))
@@ -142,5 +142,5 @@ def _same_bits(one: NDArray, other: NDArray) -> bool:
     return (
         one.dtype == other.dtype
         and one.shape == other.shape
-        and np.array_equal(in_order(one).view(bits), in_order(other).view(bits))
+        and np.array_equal(contiguous(one).view(bits), contiguous(other).view(bits))
     )

@@ -11,7 +11,7 @@ from se_spec import Architecture, ArchitectureError
 
 
 @dataclass(frozen=True)
-class WholeFault:
+class NetworkFault:
     """`case` is the case that a network with the fault runs, or None where it cannot have it."""
 
     name: str
@@ -23,7 +23,7 @@ def _case_with(change: Callable[[Architecture], Architecture], case: Case) -> Ca
         changed = change(case.architecture)
     except ArchitectureError:
         return None
-    return None if changed.computes() == case.architecture.computes() else replace(case, architecture=changed)
+    return None if changed.function_key() == case.architecture.function_key() else replace(case, architecture=changed)
 
 
 def _fact(**facts: object) -> Callable[[Case], Case | None]:
@@ -47,19 +47,22 @@ def _neighbours(case: Case) -> Case | None:
     return replace(case, weights=weights) if changed else None
 
 
-WHOLE_FAULTS = (
-    WholeFault("the stride in the first 1x1", _fact(stride_in="conv1")),
-    WholeFault("the stride in the 3x3", _fact(stride_in="conv2")),
-    *(WholeFault(f"the max-pool aligned as {pool!r}", _fact(stem={"pool": pool})) for pool in ("pad1", "ceil", "same")),
-    WholeFault("a ReLU before every squeeze", _fact(squeeze={"after_relu": True})),
-    WholeFault("no ReLU before any squeeze", _fact(squeeze={"after_relu": False})),
-    WholeFault("shortcuts that average", _fact(shortcut={"averages": True})),
-    WholeFault("shortcuts that do not average", _fact(shortcut={"averages": False})),
-    WholeFault("channels reversed (BGR)", _images(lambda images: images[:, ::-1])),
-    WholeFault("images mirrored", _images(lambda images: images[..., ::-1])),
-    WholeFault("images upside down", _images(lambda images: images[..., ::-1, :])),
-    WholeFault("rows and columns of the images swapped", _images(lambda images: images.swapaxes(2, 3))),
-    WholeFault("images 255 times too large", _images(lambda images: images * 255)),
-    WholeFault("images 255 times too small", _images(lambda images: images / 255)),
-    WholeFault("neighbouring blocks swapped", _neighbours),
+NETWORK_FAULTS = (
+    NetworkFault("the stride in the first 1x1", _fact(stride_in="conv1")),
+    NetworkFault("the stride in the 3x3", _fact(stride_in="conv2")),
+    *(
+        NetworkFault(f"the max-pool aligned as {pool!r}", _fact(stem={"pool": pool}))
+        for pool in ("pad1", "ceil", "same")
+    ),
+    NetworkFault("a ReLU before every squeeze", _fact(squeeze={"after_relu": True})),
+    NetworkFault("no ReLU before any squeeze", _fact(squeeze={"after_relu": False})),
+    NetworkFault("shortcuts that average", _fact(shortcut={"averages": True})),
+    NetworkFault("shortcuts that do not average", _fact(shortcut={"averages": False})),
+    NetworkFault("channels reversed (BGR)", _images(lambda images: images[:, ::-1])),
+    NetworkFault("images mirrored", _images(lambda images: images[..., ::-1])),
+    NetworkFault("images upside down", _images(lambda images: images[..., ::-1, :])),
+    NetworkFault("rows and columns of the images swapped", _images(lambda images: images.swapaxes(2, 3))),
+    NetworkFault("images 255 times too large", _images(lambda images: images * 255)),
+    NetworkFault("images 255 times too small", _images(lambda images: images / 255)),
+    NetworkFault("neighbouring blocks swapped", _neighbours),
 )

@@ -44,8 +44,7 @@ class Probe:
         pairs = (self.product, self.product_expected), (self.convolution, self.convolution_expected)
         return all(abs(found / expected - 1) <= ROUNDED for found, expected in pairs)
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "full_precision": self.full_precision}
 
 

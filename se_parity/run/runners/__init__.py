@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 Part = TypeVar("Part")
 
-Run = Callable[[NDArray], NDArray]
+RunFunction = Callable[[NDArray], NDArray]
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedStep:
     """What one step of training came to: the loss, and the gradients and the weights after it by canonical name."""
 
     loss: float

@@ -17,7 +17,7 @@ from se_flax import optimizers
 from se_flax.weights import empty_model, read_gradients
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import flax as numerics
-from se_parity.run.runners import Batch, Run, Trace, Trained, parts_of
+from se_parity.run.runners import Batch, RunFunction, Trace, TrainedStep, parts_of
 from se_spec import Architecture
 from se_weights import relayout
 from se_weights.dialects import LINEN
@@ -39,18 +39,18 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
     return model
 
 
-def _runs(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array]) -> Run:
+def _runs(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array]) -> RunFunction:
     def run(images: NDArray) -> NDArray:
         return array(call(model, tensor(images)))
 
     return run
 
 
-def eager(model: nnx.Module) -> Run:
+def eager(model: nnx.Module) -> RunFunction:
     return _runs(model, lambda model, images: model(images))
 
 
-def jit(model: nnx.Module) -> Run:
+def jit(model: nnx.Module) -> RunFunction:
     return _runs(model, nnx.jit(lambda model, images: model(images)))
 
 
@@ -62,7 +62,7 @@ class Evaluated(se_flax.SEResNet):
         self.eval()
 
 
-def linen(model: se_flax.SEResNet) -> Run:
+def linen(model: se_flax.SEResNet) -> RunFunction:
     """The Linen module of the same class, given the variables that a Linen training script would hold."""
     dtype = model.conv1.kernel[...].dtype
     module = nnx.bridge.to_linen(Evaluated, model.architecture, param_dtype=dtype)
@@ -80,7 +80,7 @@ def linen(model: se_flax.SEResNet) -> Run:
 RUNS = {"eager": eager, "jit": jit, "linen": linen}
 
 
-def modules(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, Run]:
+def modules(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, RunFunction]:
     return {path: eager(module) for path, module in parts_of(model, paths, nnx.Module).items()}
 
 
@@ -108,7 +108,7 @@ def trace(model: se_flax.SEResNet, paths: Sequence[str]) -> Trace:
     return run
 
 
-def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     """In one compiled step, as NNX programs do it."""
     rates = jax.numpy.asarray(recipe.learning_rates)
     transforms: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -133,7 +133,7 @@ def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> 
     model.train()
     for images, labels in batches:
         loss, gradients = step(model, optimizer, tensor(images), jax.numpy.asarray(labels))
-        yield Trained(float(loss), read_gradients(model, gradients), se_flax.read_weights(model))
+        yield TrainedStep(float(loss), read_gradients(model, gradients), se_flax.read_weights(model))
     model.eval()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import se_tf
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import tf as numerics
-from se_parity.run.runners import Batch, Run, Trace, Trained, parts_of
+from se_parity.run.runners import Batch, RunFunction, Trace, TrainedStep, parts_of
 from se_spec import Architecture
 from se_tf.optimizers import SGD, AdamW
 from se_tf.weights import read_gradients
@@ -35,24 +35,24 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
     return model
 
 
-def _runs(call: Callable[..., keras.KerasTensor]) -> Run:
+def _runs(call: Callable[..., keras.KerasTensor]) -> RunFunction:
     def run(images: NDArray) -> NDArray:
         return array(call(tensor(images), training=False))
 
     return run
 
 
-def eager(model: keras.Model) -> Run:
+def eager(model: keras.Model) -> RunFunction:
     return _runs(model)
 
 
-def graph(model: keras.Model) -> Run:
+def graph(model: keras.Model) -> RunFunction:
     import tensorflow as tf
 
     return _runs(tf.function(model))
 
 
-def xla(model: keras.Model) -> Run:
+def xla(model: keras.Model) -> RunFunction:
     import tensorflow as tf
 
     return _runs(tf.function(model, jit_compile=True))
@@ -61,7 +61,7 @@ def xla(model: keras.Model) -> Run:
 RUNS = {"eager": eager, "graph": graph, "xla": xla, "jax": eager, "torch": eager}
 
 
-def modules(model: keras.Model, paths: Sequence[str]) -> dict[str, Run]:
+def modules(model: keras.Model, paths: Sequence[str]) -> dict[str, RunFunction]:
     return {path: _runs(layer) for path, layer in parts_of(model, paths, keras.layers.Layer).items()}
 
 
@@ -84,7 +84,7 @@ def trace(model: keras.Model, paths: Sequence[str]) -> Trace:
     return run
 
 
-def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     """In a graph, as `fit` does it; the rate is a variable of Keras's own float type, which follows the model's."""
     import tensorflow as tf
 
@@ -109,7 +109,7 @@ def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> It
     for rate, (images, labels) in zip(recipe.learning_rates, batches, strict=True):
         optimizer.learning_rate = rate
         loss, gradients = step(tensor(images), keras.ops.convert_to_tensor(labels))
-        yield Trained(float(loss), read_gradients(model, gradients), se_tf.read_weights(model))
+        yield TrainedStep(float(loss), read_gradients(model, gradients), se_tf.read_weights(model))
 
 
 def tensor(images: NDArray) -> keras.KerasTensor:

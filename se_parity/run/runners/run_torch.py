@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import se_torch
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import torch as numerics
-from se_parity.run.runners import Batch, ModeMissing, Run, Trace, Trained, parts_of
+from se_parity.run.runners import Batch, ModeMissing, RunFunction, Trace, TrainedStep, parts_of
 from se_spec import Architecture
 from se_torch.weights import read_gradients
 
@@ -32,7 +32,7 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
     return model
 
 
-def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> Run:
+def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> RunFunction:
     def run(images: NDArray) -> NDArray:
         with torch.inference_mode():
             return array(model(tensor(images).contiguous(memory_format=memory_format)))
@@ -40,18 +40,18 @@ def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.con
     return run
 
 
-def channels_last(model: torch.nn.Module) -> Run:
+def channels_last(model: torch.nn.Module) -> RunFunction:
     return eager(model.to(memory_format=torch.channels_last), torch.channels_last)
 
 
-def compiled(model: torch.nn.Module) -> Run:
+def compiled(model: torch.nn.Module) -> RunFunction:
     torch.compiler.reset()
     return eager(torch.compile(model))
 
 
-def exported(model: torch.nn.Module) -> Run:
+def exported(model: torch.nn.Module) -> RunFunction:
     """Through the bytes of a saved program, made anew for every shape of images."""
-    programs: dict[tuple[int, ...], Run] = {}
+    programs: dict[tuple[int, ...], RunFunction] = {}
 
     def run(images: NDArray) -> NDArray:
         if images.shape not in programs:
@@ -64,7 +64,7 @@ def exported(model: torch.nn.Module) -> Run:
     return run
 
 
-def xla(model: torch.nn.Module) -> Run:
+def xla(model: torch.nn.Module) -> RunFunction:
     try:
         import torch_xla
     except ModuleNotFoundError as error:
@@ -83,7 +83,7 @@ def xla(model: torch.nn.Module) -> Run:
     return run
 
 
-RUNS: dict[str, Callable[[torch.nn.Module], Run]] = {
+RUNS: dict[str, Callable[[torch.nn.Module], RunFunction]] = {
     "eager": eager,
     "channels_last": channels_last,
     "compile": compiled,
@@ -92,7 +92,7 @@ RUNS: dict[str, Callable[[torch.nn.Module], Run]] = {
 }
 
 
-def modules(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, Run]:
+def modules(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, RunFunction]:
     return {path: eager(module) for path, module in parts_of(model, paths, torch.nn.Module).items()}
 
 
@@ -115,7 +115,7 @@ def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
     return run
 
 
-def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[Trained]:
+def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     shared = {"lr": recipe.learning_rates[0], "weight_decay": recipe.weight_decay}
     optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **shared),
@@ -131,7 +131,7 @@ def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) ->
         loss.backward()
         gradients = read_gradients(model, (weight.grad for weight in model.parameters() if weight.grad is not None))
         optimizer.step()
-        yield Trained(loss.item(), gradients, se_torch.read_weights(model))
+        yield TrainedStep(loss.item(), gradients, se_torch.read_weights(model))
     model.eval()
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.json_document import parse_metadata
-from se_weights.files.stored import Stored, Tensor, values_at
+from se_weights.files.stored import FileContents, Tensor, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
@@ -35,11 +35,11 @@ Lister = Callable[[Path, Path], dict[str, Any]]
 class Listing:
     """What a file holds: the tensors by path, and the lists of names that Keras 2 keeps by group."""
 
-    stored: Stored
+    stored: FileContents
     names: dict[str, dict[str, list[str]]]
 
 
-def listed_apart(path: Path, unpacked: Path) -> dict[str, Any]:
+def list_isolated(path: Path, unpacked: Path) -> dict[str, Any]:
     """The listing of a stranger's file, made in a process of its own."""
     command = [sys.executable, "-I", str(PROGRAM), str(path), str(unpacked), METADATA]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HDF5", "PYTHON"))}
@@ -56,7 +56,7 @@ def listed_apart(path: Path, unpacked: Path) -> dict[str, Any]:
     return listing
 
 
-def listed_here(path: Path, unpacked: Path) -> dict[str, Any]:
+def list_in_process(path: Path, unpacked: Path) -> dict[str, Any]:
     """The listing of a file that this process wrote."""
     from se_weights.files.hdf5.listing_program import (  # imports h5py, which most conversions never need
         Refused,
@@ -71,14 +71,14 @@ def listed_here(path: Path, unpacked: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(path: Path, lister: Lister) -> Iterator[Listing]:
+def open_listing(path: Path, lister: Lister) -> Iterator[Listing]:
     """The listing of a file, whose tensors can be loaded until it is closed."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         unpacked = Path(folder, "unpacked")
         listing = lister(path, unpacked)
         files = {place: stack.enter_context(file.open("rb")) for place, file in ((False, path), (True, unpacked))}
         tensors = {name: _tensor(name, entry, files) for name, entry in listing["tensors"].items()}
-        yield Listing(Stored(tensors, parse_metadata(listing["metadata"])), listing["names"])
+        yield Listing(FileContents(tensors, parse_metadata(listing["metadata"])), listing["names"])
 
 
 def _tensor(name: str, entry: Mapping[str, Any], files: Mapping[bool, BinaryIO]) -> Tensor:

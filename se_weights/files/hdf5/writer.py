@@ -9,13 +9,13 @@ from typing import Any
 import ml_dtypes
 
 from se_weights.files.hdf5.listing import METADATA
-from se_weights.files.stored import Stored, Tensor, bytes_of
+from se_weights.files.stored import FileContents, Tensor, bytes_of
 
 ENTRY, HEADERS = 4096, 2**20
 """Bytes that a dataset and its groups need beside its values, and a file beside its datasets: more than either does."""
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     """The HDF5 library writes what stands around the values, and says where they belong; they are put there after it.
 
     The room is taken before: where a disk is full, h5py itself would leave open handles that complain for ever.

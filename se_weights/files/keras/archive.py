@@ -18,9 +18,9 @@ from pathlib import Path
 from se_weights.errors import MissingExtra, WriteFailed
 from se_weights.files import zip_archive as zipped
 from se_weights.files.hdf5 import listing as hdf5
-from se_weights.files.json_document import NameTwice, parse_metadata, parse_object
+from se_weights.files.json_document import DuplicateKey, parse_metadata, parse_object
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import Stored
+from se_weights.files.stored import FileContents
 from se_weights.refusals import refuse
 
 WEIGHTS, SHARDED = "model.weights.h5", "model.weights.json"
@@ -32,8 +32,8 @@ DATE = {"date_saved": "1980-01-01@00:00:00"}
 
 
 @contextmanager
-def open_stored(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterator[Stored]:
-    with zipped.opened(path) as archive, tempfile.TemporaryDirectory() as folder:
+def open_contents(path: Path, lister: hdf5.Lister = hdf5.list_isolated) -> Iterator[FileContents]:
+    with zipped.open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
         if WEIGHTS not in archive.records:
             reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"
             raise refuse(reason, f"it holds no {WEIGHTS}")
@@ -42,13 +42,13 @@ def open_stored(path: Path, lister: hdf5.Lister = hdf5.listed_apart) -> Iterator
         with weights.open("wb") as file:
             for piece in archive.pieces(WEIGHTS):
                 file.write(piece)
-        with hdf5.opened(weights, lister) as listing:
-            yield Stored(listing.stored.tensors, metadata)
+        with hdf5.open_listing(weights, lister) as listing:
+            yield FileContents(listing.stored.tensors, metadata)
 
 
 @contextmanager
-def reopen_stored(path: Path) -> Iterator[Stored]:
-    with open_stored(path, hdf5.listed_here) as stored:
+def reopen_contents(path: Path) -> Iterator[FileContents]:
+    with open_contents(path, hdf5.list_in_process) as stored:
         yield stored
 
 
@@ -60,14 +60,14 @@ def _metadata(archive: zipped.Archive) -> dict[str, str]:
         raise refuse("keras.archive", f"it holds no {CONFIG}")
     try:
         config = parse_object(archive.read_document(CONFIG), "keras.archive")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("keras.archive", f"{CONFIG}: {error}") from error
     inner = config.get("config")
     architecture = inner.get("architecture") if isinstance(inner, dict) else None
     return {"architecture": json.dumps(architecture)} if architecture else {}
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     if not (find_spec("keras") and find_spec("tensorflow")):
         raise MissingExtra("writing .keras needs Keras: pip install 'se-resnet[tf]', or write .weights.h5 instead")
     with tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from se_weights.files.hdf5.listing import Listing, listed_apart, opened
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.hdf5.listing import Listing, list_isolated, open_listing
+from se_weights.files.stored import FileContents, Tensor
 from se_weights.refusals import refuse
 
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
@@ -23,14 +23,14 @@ MODEL = "model_weights"
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
-    with opened(path, listed_apart) as listing:
+def open_contents(path: Path) -> Iterator[FileContents]:
+    with open_listing(path, list_isolated) as listing:
         root = MODEL if MODEL in listing.names else ""
         layers = _names(listing, root, "layer_names")
         if len(set(layers)) != len(layers):
             twice = next(layer for layer in layers if layers.count(layer) > 1)
             raise refuse("hdf5.layers", f"it names the layer {twice} twice")
-        yield Stored(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
+        yield FileContents(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
 
 
 def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:

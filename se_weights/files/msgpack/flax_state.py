@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from se_weights.files.msgpack.heads import ARRAY, BYTES, EXTENSION, MAP, head_of
 from se_weights.files.msgpack.tree import CHUNKS, METADATA, NDARRAY, Walk
-from se_weights.files.stored import Stored, Tensor, bytes_of
+from se_weights.files.stored import FileContents, Tensor, bytes_of
 
 CHUNK_BYTES = 2**30
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     with path.open("rb") as file:
         yield Walk(file).stored()
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     tree: dict[str, Any] = {METADATA: json.dumps(dict(stored.metadata))} if stored.metadata else {}
     for name, tensor in stored.tensors.items():
         *branches, leaf = name.split("/")

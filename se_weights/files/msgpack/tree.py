@@ -9,7 +9,7 @@ import numpy as np
 from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import DEPTH, HEADER, NAME, RANK, TENSORS
 from se_weights.files.msgpack.heads import ARRAY, BYTES, EXTENSION, MAP, TEXT, TRUE, WHOLE, Heads
-from se_weights.files.stored import Stored, Tensor, values_at
+from se_weights.files.stored import FileContents, Tensor, values_at
 from se_weights.refusals import refuse
 
 NDARRAY, SCALAR = 1, 3
@@ -36,14 +36,14 @@ class Walk:
         self.tensors: dict[str, Tensor] = {}
         self.metadata: dict[str, str] = {}
 
-    def stored(self) -> Stored:
+    def stored(self) -> FileContents:
         kind, count = self.values.head()
         if kind is not MAP:
             raise refuse("msgpack.damaged", "it holds no tree")
         self.tree("", count, 0)
         if self.values.at != self.values.end:
             raise refuse("msgpack.damaged", f"{self.values.end - self.values.at} bytes follow its end")
-        return Stored(self.tensors, self.metadata)
+        return FileContents(self.tensors, self.metadata)
 
     def tree(self, path: str, count: int, depth: int) -> None:
         """A map of so many branches, after its head."""

@@ -26,7 +26,7 @@ from se_weights.files.orbax import zarr
 from se_weights.files.orbax.folder import descend, expect_plain, own_metadata, text
 from se_weights.files.orbax.tree import LEVEL, Tree, read_tree
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.stored import FileContents, Tensor
 from se_weights.refusals import refuse
 
 PROGRAM = Path(__file__).parents[3] / "se_flax" / "orbax.py"
@@ -41,7 +41,7 @@ RANDOM = np.dtype(np.uint32)
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     """What is no part of a network is left, and named in the metadata."""
     expect_plain(path)
     folders = descend(path)
@@ -56,7 +56,7 @@ def open_stored(path: Path) -> Iterator[Stored]:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory()), "values.safetensors")
             size = sum(tensor.nbytes for tensor in tensors.values())
             _ask("read", {**_request(tree, tensors), "bytes": size}, target)
-            return stack.enter_context(safetensors.open_stored(target)).tensors
+            return stack.enter_context(safetensors.open_contents(target)).tensors
 
         def load(name: str) -> NDArray:
             with first:  # of several threads fetches them for all
@@ -70,10 +70,10 @@ def open_stored(path: Path) -> Iterator[Stored]:
             for name, (dtype, shape) in declared.items()
             if dtype != RANDOM
         }
-        yield Stored(tensors, own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
+        yield FileContents(tensors, own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     """So that `ocp.StandardCheckpointer().restore(path, abstract_state)` gives an NNX state, or Linen's variables.
 
     Raises MissingExtra and WriteFailed.
@@ -82,7 +82,7 @@ def write(path: Path, stored: Stored) -> None:
     tensors = {name if linen else f"{name}/{LEVEL}": tensor for name, tensor in stored.tensors.items()}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "weights.safetensors")
-        safetensors.write(source, Stored(tensors))
+        safetensors.write(source, FileContents(tensors))
         _ask("write", dict(stored.metadata), source, path.absolute())
 
 

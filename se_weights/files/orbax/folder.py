@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from se_weights.files.json_document import NameTwice, expect_texts, parse_object
+from se_weights.files.json_document import DuplicateKey, expect_texts, parse_object
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
 
@@ -69,7 +69,7 @@ def own_metadata(folders: Sequence[Path]) -> dict[str, str]:
 def document(path: Path) -> dict[str, Any]:
     try:
         return parse_object(text(path), "orbax.metadata")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("orbax.metadata", f"{path.name}: {error}") from error
 
 

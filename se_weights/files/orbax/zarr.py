@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from se_weights.files.json_document import NameTwice, parse_object
+from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.safetensors.single_file import TYPES
 from se_weights.refusals import refuse
 
@@ -31,7 +31,7 @@ def declared(name: str, text: str, layout: Layout, piece: tuple[int, ...] | None
     """The type and shape in an array's document; `piece` is the shape that each device wrote, where that is told."""
     try:
         document = parse_object(text, "orbax.metadata")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("orbax.metadata", f"{name}: {error}") from error
     match document:
         case {"zarr_format": 2, "shape": [*shape], "dtype": kind, "chunks": [*chunks]} if layout == ZARR2:

@@ -11,7 +11,7 @@ from typing import Any
 
 from se_weights.files.safetensors import sharded as shards
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.stored import FileContents, Tensor
 
 ONE, SHARD, INDEX = "model.safetensors", "model-{number:05d}-of-{count:05d}.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
@@ -21,14 +21,14 @@ SHARD_BYTES = 5 * 10**9
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     """A folder that `write` made."""
     one = path / ONE
-    with safetensors.open_stored(one) if one.is_file() else shards.open_stored(path / INDEX) as stored:
+    with safetensors.open_contents(one) if one.is_file() else shards.open_contents(path / INDEX) as stored:
         yield stored
 
 
-def write(path: Path, stored: Stored, shard_bytes: int = SHARD_BYTES) -> None:
+def write(path: Path, stored: FileContents, shard_bytes: int = SHARD_BYTES) -> None:
     path.mkdir()
     parts = _parts(stored, shard_bytes)
     if len(parts) == 1:
@@ -36,14 +36,14 @@ def write(path: Path, stored: Stored, shard_bytes: int = SHARD_BYTES) -> None:
     else:
         names = [SHARD.format(number=number, count=len(parts)) for number in range(1, len(parts) + 1)]
         for name, part in zip(names, parts, strict=True):
-            safetensors.write(path / name, Stored(part, stored.metadata))
+            safetensors.write(path / name, FileContents(part, stored.metadata))
         places = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
         total = sum(tensor.nbytes for tensor in stored.tensors.values())
         (path / INDEX).write_bytes(shards.index_document(places, total))
     (path / CONFIG).write_text(json.dumps(_config(stored), indent=2) + "\n")
 
 
-def _parts(stored: Stored, most: int) -> list[dict[str, Tensor]]:
+def _parts(stored: FileContents, most: int) -> list[dict[str, Tensor]]:
     """The tensors in their order, cut where a shard would grow too large."""
     parts: list[dict[str, Tensor]] = [{}]
     size = 0
@@ -56,7 +56,7 @@ def _parts(stored: Stored, most: int) -> list[dict[str, Tensor]]:
     return parts
 
 
-def _config(stored: Stored) -> dict[str, Any]:
+def _config(stored: FileContents) -> dict[str, Any]:
     """What a reader of the folder must know, under the names that timm gives it (1.0.31, models/_hub.py)."""
     facts = json.loads(stored.metadata.get("architecture", "{}"))
     known = json.loads(stored.metadata.get("preprocessing", "{}"))

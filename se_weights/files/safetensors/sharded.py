@@ -6,22 +6,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from se_weights.files.folders import expect_inside, is_file_name
-from se_weights.files.json_document import NameTwice, parse_object
+from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.limits import HEADER
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import Stored
+from se_weights.files.stored import FileContents
 from se_weights.refusals import refuse
 
 SHARD = ".safetensors"
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     """The tensors that the index names, each in the shard that it names, and no others."""
     shards = _shards(path)
     with ExitStack() as stack:
         opened = {
-            name: stack.enter_context(safetensors.open_stored(path.parent / name))
+            name: stack.enter_context(safetensors.open_contents(path.parent / name))
             for name in sorted(set(shards.values()))
         }
         held: dict[str, str] = {}
@@ -37,7 +37,7 @@ def open_stored(path: Path) -> Iterator[Stored]:
                 raise refuse("shards.missing", f"{name}, which the index places in {shard}")
         tensors = {name: opened[shard].tensors[name] for name, shard in shards.items()}
         metadata = {key: text for stored in opened.values() for key, text in stored.metadata.items()}
-        yield Stored(tensors, metadata)
+        yield FileContents(tensors, metadata)
 
 
 def _shards(path: Path) -> dict[str, str]:
@@ -46,7 +46,7 @@ def _shards(path: Path) -> dict[str, str]:
         raise refuse("shards.index", f"{path.stat().st_size:,} bytes are more than the {HEADER:,} that it may have")
     try:
         index = parse_object(path.read_bytes(), "shards.index")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("shards.index", str(error)) from error
     shards = index.get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()) or not shards:

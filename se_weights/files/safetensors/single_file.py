@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from se_weights.files.json_document import NameTwice, expect_texts, parse_object
+from se_weights.files.json_document import DuplicateKey, expect_texts, parse_object
 from se_weights.files.limits import HEADER, RANK, TENSORS
-from se_weights.files.stored import Stored, Tensor, bytes_of, values_at
+from se_weights.files.stored import FileContents, Tensor, bytes_of, values_at
 from se_weights.refusals import refuse
 
 TYPES: dict[str, np.dtype] = {
@@ -43,7 +43,7 @@ ALIGNMENT = 8
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     with path.open("rb") as file:
         header, begin = _header(file)
         metadata = header.pop(METADATA, {})
@@ -54,7 +54,7 @@ def open_stored(path: Path) -> Iterator[Stored]:
         size = file.seek(0, 2) - begin
         spans = {name: _span(name, entry) for name, entry in header.items()}
         _expect_filled(spans, size)
-        yield Stored(
+        yield FileContents(
             {name: _tensor(file, name, header[name], begin + span[0], span) for name, span in spans.items()},
             expect_texts(metadata),
         )
@@ -76,7 +76,7 @@ def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
         raise refuse("safetensors.header", f"it begins with {content[:1]!r} and not with {{")
     try:
         return parse_object(content, "safetensors.header"), LENGTH.size + length
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("safetensors.twice", str(error)) from error
 
 
@@ -115,7 +115,7 @@ def _tensor(file: BinaryIO, name: str, entry: Mapping[str, Any], offset: int, sp
     return Tensor(dtype, shape, lambda: values_at(file, offset, dtype, prod(shape)).reshape(shape))
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     """Tensors of the largest type first, as the library does, so that each begins on a multiple of its size."""
     names = {dtype: name for name, dtype in TYPES.items()}
     ordered = sorted(stored.tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))

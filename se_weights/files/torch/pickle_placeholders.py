@@ -103,7 +103,7 @@ def text_as_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
-class Function:
+class AllowedFunction:
     """A function that a pickle may call, and not change: BUILD would set attributes of the function itself."""
 
     __slots__ = ("function",)
@@ -118,7 +118,7 @@ class Function:
         raise refuse("pickle.damaged", "it would change a function")
 
 
-class Dtype:
+class DtypePlaceholder:
     """Stands in for numpy.dtype, of which numbers alone are taken."""
 
     def __init__(self, name: Any = "", *rest: Any) -> None:
@@ -147,7 +147,7 @@ NUMPY_NAMES = {
 """As numpy's pickles write the types of numbers."""
 
 
-class Array:
+class ArrayPlaceholder:
     """Stands in for an array on its way out of a pickle; its bytes are looked at and nothing is run."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -163,14 +163,14 @@ class Array:
         self.tensor = Tensor(flat.dtype, sides, lambda: flat.reshape(sides, order="F" if fortran else "C"))
 
 
-def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *rest: Any) -> Array:
+def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *rest: Any) -> ArrayPlaceholder:
     """How numpy pickles an array by protocol 5."""
-    array = Array()
+    array = ArrayPlaceholder()
     array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
     return array
 
 
-class Note:
+class InertPlaceholder:
     """Stands in for what training scripts keep beside the weights: options, scores, devices. Holds and runs nothing."""
 
     def __init__(self, *arguments: Any) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from se_weights.files.limits import DEPTH, FACTS, NAME, NODES
 from se_weights.files.stored import Tensor
-from se_weights.files.torch.pickle_placeholders import Array
+from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder
 from se_weights.refusals import refuse
 
 
 def leaves(tree: Any) -> dict[str, Tensor]:
     """Tensors by the keys that lead to them; numbers, texts and lists beside them are a training run's notes."""
-    if not isinstance(tree, Mapping | Tensor | Array):
+    if not isinstance(tree, Mapping | Tensor | ArrayPlaceholder):
         raise refuse("pickle.content", f"it is a {type(tree).__name__}")
     found: dict[str, Tensor] = {}
     for count, (path, tensor) in enumerate(_walk(tree, "", 0)):
@@ -31,7 +31,7 @@ def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | None
         raise refuse("pickle.depth", f"{path[:200]} is more than {DEPTH} levels deep")
     if len(path) > NAME:
         raise refuse("tensor.name", path)
-    tree = tree.tensor if isinstance(tree, Array) else tree
+    tree = tree.tensor if isinstance(tree, ArrayPlaceholder) else tree
     yield path, tree if isinstance(tree, Tensor) else None
     if isinstance(tree, dict):
         for key, branch in dict.items(tree):

@@ -18,12 +18,12 @@ import numpy as np
 
 from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import PICKLE
-from se_weights.files.stored import Stored, bytes_of, values_at
+from se_weights.files.stored import FileContents, bytes_of, values_at
 from se_weights.files.torch.pickle_placeholders import STORAGES, Storage, StorageType
 from se_weights.files.torch.pickle_writer import pickle_state_dict
 from se_weights.files.torch.pickled_tree import leaves, state_metadata
 from se_weights.files.torch.unpickler import Storages, unpickle, unpickle_our_own
-from se_weights.files.zip_archive import Archive, opened
+from se_weights.files.zip_archive import Archive, open_archive
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet.json"
@@ -41,26 +41,26 @@ ALIGNMENT, ZIP_HEADER, EXTRA_HEADER = 64, 30, 4
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator[Stored]:
+def open_contents(path: Path) -> Iterator[FileContents]:
     with path.open("rb") as file:
         first = file.read(8)
         file.seek(0)
         if first[4:6] == FLAT_PROGRAMS:
             raise refuse("torch.executorch", f"it begins with {first!r}")
         if first.startswith(b"PK"):
-            with opened(path) as archive:
+            with open_archive(path) as archive:
                 yield _zipped(archive)
         else:
             yield _stacked(file)
 
 
 @contextmanager
-def reopen_stored(path: Path) -> Iterator[Stored]:
-    with opened(path) as archive:
+def reopen_contents(path: Path) -> Iterator[FileContents]:
+    with open_archive(path) as archive:
         yield _zipped(archive, unpickle_our_own)
 
 
-def _zipped(archive: Archive, unpickling: Callable[[BinaryIO, Storages], Any] = unpickle) -> Stored:
+def _zipped(archive: Archive, unpickling: Callable[[BinaryIO, Storages], Any] = unpickle) -> FileContents:
     root = _root(archive)
     if archive.records[f"{root}/data.pkl"].size > PICKLE:
         raise refuse("pickle.size", f"it is declared with {archive.records[f'{root}/data.pkl'].size:,} bytes")
@@ -82,7 +82,7 @@ def _zipped(archive: Archive, unpickling: Callable[[BinaryIO, Storages], Any] = 
     tensors = leaves(tree)
     record = f"{root}/{METADATA}"
     metadata = parse_metadata(archive.read_document(record)) if record in archive.records else state_metadata(tree)
-    return Stored(tensors, metadata, training=True)
+    return FileContents(tensors, metadata, training=True)
 
 
 def _root(archive: Archive) -> str:
@@ -99,13 +99,13 @@ def _root(archive: Archive) -> str:
     return roots[0]
 
 
-def _stacked(file: BinaryIO) -> Stored:
+def _stacked(file: BinaryIO) -> FileContents:
     """torch's layout from before 1.6: pickles one after the other, then the storages; or one pickle of numpy arrays."""
     first = unpickle(file, _no_storage)
     if first != LEGACY_MAGIC:
         if rest := file.read(1):
             raise refuse("pickle.damaged", f"{rest!r} and perhaps more follows its end")
-        return Stored(leaves(first))
+        return FileContents(leaves(first))
     for _ in ("protocol version", "byte order and sizes"):
         unpickle(file, _no_storage)
     declared: dict[str, tuple[StorageType, int]] = {}
@@ -131,7 +131,7 @@ def _stacked(file: BinaryIO) -> Stored:
         if end > _size(file):
             raise refuse("torch.storage", f"the storage {key} of {count} values reaches past the end of the file")
         file.seek(end)
-    return Stored(leaves(tree), state_metadata(tree), training=True)
+    return FileContents(leaves(tree), state_metadata(tree), training=True)
 
 
 def _size(file: BinaryIO) -> int:
@@ -145,7 +145,7 @@ def _no_storage(kind: StorageType, key: str, count: int) -> Storage:
     raise refuse("torch.storage", f"the storage {key} stands where there can be none")
 
 
-def write(path: Path, stored: Stored) -> None:
+def write(path: Path, stored: FileContents) -> None:
     names = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
     declared = {name: (names[tensor.dtype], tensor.shape) for name, tensor in stored.tensors.items()}
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:

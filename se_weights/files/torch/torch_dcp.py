@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files.folders import expect_inside
-from se_weights.files.json_document import NameTwice, parse_object
+from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import Stored, Tensor
+from se_weights.files.stored import FileContents, Tensor
 from se_weights.refusals import refuse
 
 PLACES = "DCP_SHARDING_INFO"
@@ -26,7 +26,7 @@ Piece = tuple[tuple[int, ...], Tensor]
 
 
 @contextmanager
-def open_stored(folder: Path) -> Iterator[Stored]:
+def open_contents(folder: Path) -> Iterator[FileContents]:
     """The tensors whose parts lie in the files of a folder, each rank's in its own; joined when they are loaded."""
     paths = sorted(folder.glob(f"*{SHARD}"))
     for path in paths:
@@ -34,16 +34,16 @@ def open_stored(folder: Path) -> Iterator[Stored]:
     with ExitStack() as stack:
         pieces: dict[str, list[Piece]] = {}
         for path in paths:
-            stored = stack.enter_context(safetensors.open_stored(path))
+            stored = stack.enter_context(safetensors.open_contents(path))
             for name, offset in _offsets(path, stored).items():
                 pieces.setdefault(name, []).append((offset, stored.tensors[name]))
-        yield Stored({name: _whole(name, parts) for name, parts in pieces.items()})
+        yield FileContents({name: _whole(name, parts) for name, parts in pieces.items()})
 
 
-def _offsets(path: Path, stored: Stored) -> Mapping[str, tuple[int, ...]]:
+def _offsets(path: Path, stored: FileContents) -> Mapping[str, tuple[int, ...]]:
     try:
         places = parse_object(stored.metadata.get(PLACES, "{}"), "shards.pieces")
-    except NameTwice as error:
+    except DuplicateKey as error:
         raise refuse("shards.pieces", str(error)) from error
     found = {}
     for name, tensor in stored.tensors.items():

@@ -12,10 +12,10 @@ from se_weights.errors import WeightsError
 from se_weights.files.torch.pickle_opcodes import globals_of
 from se_weights.files.torch.pickle_placeholders import (
     STORAGES,
-    Array,
-    Dtype,
-    Function,
-    Note,
+    AllowedFunction,
+    ArrayPlaceholder,
+    DtypePlaceholder,
+    InertPlaceholder,
     Storage,
     StorageType,
     from_buffer,
@@ -67,7 +67,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return StorageType(np.dtype(STORAGES[name]))
         if (module == "torch" and name in DTYPES) or module.startswith("omegaconf."):
-            return Note
+            return InertPlaceholder
         if (module, name) in DENSE_ONLY or module.startswith(("torch.distributed.", "torch._subclasses.")):
             raise refuse("torch.kind", f"{module}.{name}")
         if (module, name) not in _ALLOWED:
@@ -106,23 +106,23 @@ DENSE_ONLY = {
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): Function(rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
-    ("torch._utils", "_rebuild_parameter_with_state"): Function(rebuild_parameter),
-    ("torch._tensor", "_rebuild_from_type_v2"): Function(rebuild_of_type),
-    ("numpy.core.numeric", "_frombuffer"): Function(from_buffer),
-    ("numpy._core.numeric", "_frombuffer"): Function(from_buffer),
-    ("torch", "Size"): Function(sides_of),
-    ("_codecs", "encode"): Function(text_as_bytes),
-    ("numpy", "dtype"): Dtype,
+    ("torch._utils", "_rebuild_tensor"): AllowedFunction(rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): AllowedFunction(rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): AllowedFunction(rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): AllowedFunction(rebuild_parameter),
+    ("torch._tensor", "_rebuild_from_type_v2"): AllowedFunction(rebuild_of_type),
+    ("numpy.core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
+    ("torch", "Size"): AllowedFunction(sides_of),
+    ("_codecs", "encode"): AllowedFunction(text_as_bytes),
+    ("numpy", "dtype"): DtypePlaceholder,
     **dict.fromkeys(
         [
             ("numpy", "ndarray"),
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),
         ],
-        Array,
+        ArrayPlaceholder,
     ),
     **dict.fromkeys(
         [
@@ -153,6 +153,6 @@ _ALLOWED: dict[tuple[str, str], Any] = {
             ("torch.nn.parameter", "Parameter"),
             ("typing", "Any"),
         ],
-        Note,
+        InertPlaceholder,
     ),
 }

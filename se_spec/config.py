@@ -104,19 +104,19 @@ _WORDS = {
 """Words that stand for several facts of a group. `7x7`: stride 2 and a max-pool (ImageNet). `3x3`: neither (CIFAR)."""
 
 
-def grouped(groups: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def grouped(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The facts with each group whole: the given one, with what the facts change in it."""
-    for shorthand, (group, fact) in SHORTHANDS.items():
-        if shorthand in facts:
-            facts = {**facts, group: {**_as_facts(group, facts.get(group, {})), fact: facts[shorthand]}}
+    for shorthand, (group, name) in SHORTHANDS.items():
+        if shorthand in config:
+            config = {**config, group: {**_as_config(group, config.get(group, {})), name: config[shorthand]}}
     return {
-        fact: _changed(groups[fact], _as_facts(fact, value)) if fact in groups else value
-        for fact, value in facts.items()
-        if fact not in SHORTHANDS
+        name: _changed(groups[name], _as_config(name, value)) if name in groups else value
+        for name, value in config.items()
+        if name not in SHORTHANDS
     }
 
 
-def _as_facts(group: str, value: Any) -> Mapping[str, Any]:
+def _as_config(group: str, value: Any) -> Mapping[str, Any]:
     """The facts of a group that a value gives: a group gives all, a mapping some, a word those it stands for."""
     words = _WORDS.get(group, {})
     if isinstance(value, str) and value in words:
@@ -128,8 +128,8 @@ def _as_facts(group: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _changed(group: Any, facts: Mapping[str, Any]) -> Any:
-    return replace(group, **{fact: tupled(value) for fact, value in facts.items()})
+def _changed(group: Any, config: Mapping[str, Any]) -> Any:
+    return replace(group, **{name: tupled(value) for name, value in config.items()})
 
 
 def tupled(value: Any) -> Any:
