@@ -1,8 +1,9 @@
 """SELayer and SE-ResNet in Flax NNX."""
 
 from se_flax.inference import fold_batchnorm, optimize_for_inference
+from se_flax.registry import create_model, list_models
 from se_flax.se_layer import SELayer
-from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet, create_model, list_models
+from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_flax.weights import from_file, load_weights, read_weights
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The forms in which a model is deployed, in Flax NNX."""
+"""Models for inference: batch norms folded, compiled, in Flax NNX."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -14,12 +14,12 @@ from se_flax.se_resnet import SEResNet
 from se_flax.weights import empty_model, load_weights, read_weights
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Keeps XLA from giving convolutions to YNNPACK, which takes up to a third longer than XLA's own (jax 0.10.2)."""
+"""Keeps XLA from using YNNPACK for convolutions, which takes up to a third longer than XLA's own code (jax 0.10.2)."""
 
 
 @cache
-def known_options() -> dict[str, str]:
-    """COMPILER_OPTIONS, where this XLA knows them: such experiments come and go with its versions."""
+def accepted_options() -> dict[str, str]:
+    """COMPILER_OPTIONS where this version of XLA accepts them: experimental options come and go."""
     try:
         jax.jit(jnp.negative, compiler_options=COMPILER_OPTIONS).lower(0.0).compile()
     except RuntimeError:
@@ -28,7 +28,15 @@ def known_options() -> dict[str, str]:
 
 
 def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
-    """A copy for inference whose norms are folded into its convolutions; the same function of images."""
+    """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
+
+    Args:
+        model: the model to fold; it is not changed.
+        dtype: dtype of the copy's weights; the model's own by default.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
+    """
     checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
     checkpoint = se_weights.fold_batchnorm(checkpoint)
     folded = empty_model(checkpoint.architecture, param_dtype=dtype or model.conv1.kernel[...].dtype)
@@ -38,16 +46,21 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
 
 
 def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> Callable[[Array], Array]:
-    """Images to logits, by a copy of the model that is folded and compiled: at its first call for a shape of images.
+    """A function from images to logits, for deployment: a folded copy of the model, compiled.
 
-    Computes in `dtype`, such as jnp.bfloat16, where it is given; images and logits keep the type that images have.
+    It compiles at its first call for each shape of images.
+
+    Args:
+        model: the model to deploy; it is not changed.
+        dtype: dtype of the computation, such as `jnp.bfloat16`; the model's own by default. Images and logits keep the
+            dtype that the images have.
     """
     folded = fold_batchnorm(model, dtype=dtype)
     graph, state = nnx.split(folded)
 
-    @partial(jax.jit, compiler_options=known_options())
+    @partial(jax.jit, compiler_options=accepted_options())
     def compiled(state: nnx.State, images: Array) -> Array:
-        given = images.astype(folded.conv1.kernel[...].dtype)
-        return nnx.merge(graph, state)(given).astype(images.dtype)
+        inputs = images.astype(folded.conv1.kernel[...].dtype)
+        return nnx.merge(graph, state)(inputs).astype(images.dtype)
 
     return lambda images: compiled(state, images)

@@ -1,7 +1,4 @@
-"""torch's optimisers in optax, so that a checkpoint is fine-tuned alike in every framework.
-
-`learning_rate` is a number or an optax schedule.
-"""
+"""torch's optimisers in optax, so that fine-tuning computes the same updates in every framework."""
 
 import optax
 
@@ -9,7 +6,13 @@ import optax
 def sgd(
     learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """torch.optim.SGD: decay is a part of the gradient, and the rate stands outside the momentum."""
+    """torch.optim.SGD: weight decay is added to the gradient, and the learning rate multiplies the momentum buffer.
+
+    Args:
+        learning_rate: a number or an optax schedule.
+        momentum: factor of the momentum buffer, from 0 to 1.
+        weight_decay: factor of the L2 penalty that is added to the gradient.
+    """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.trace(momentum),
@@ -23,5 +26,12 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 1e-2,
 ) -> optax.GradientTransformation:
-    """torch.optim.AdamW: decay is apart from the gradient, and epsilon stands beside the corrected root."""
+    """torch.optim.AdamW: weight decay is decoupled, and epsilon is added to the bias-corrected root.
+
+    Args:
+        learning_rate: a number or an optax schedule.
+        betas: decays of the first and the second moment.
+        epsilon: added to the bias-corrected root of the second moment.
+        weight_decay: factor of the decoupled weight decay.
+    """
     return optax.adamw(learning_rate, *betas, epsilon, weight_decay=weight_decay)

@@ -6,15 +6,27 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from se_flax.layers import dense
 from se_spec import expect_features, expect_floating, squeezed_channels
 
 
 class SELayer(nnx.Module):
     """Scales every channel by a gate that is computed from the whole input (paper, eq. 2-4).
 
-    Takes (N, spatial..., C) with one or more spatial axes, and returns the same shape. The squeezed width is
-    `channels // reduction` unless `squeezed` says otherwise; the paper's layers have no biases.
-    Raises ValueError for another rank or channel count, and TypeError for values that are not floating-point.
+    Takes (N, spatial..., C) with one or more spatial axes, and returns the same shape.
+
+    Args:
+        channels: number of channels C.
+        reduction: reduction ratio r of the paper: the squeezed width is C // r.
+        bias: whether the two fully connected layers have biases; the paper's have none.
+        squeezed: the squeezed width itself, where it does not follow from a reduction ratio.
+        dtype: dtype of the computation; that of input and weights by default.
+        param_dtype: dtype of the weights.
+        rngs: random numbers of the initial weights.
+
+    Raises:
+        ValueError: when called with another rank or channel count.
+        TypeError: when called with values that are not floating-point.
     """
 
     def __init__(
@@ -45,9 +57,3 @@ class SELayer(nnx.Module):
         """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
         squeezed = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
         return nnx.sigmoid(self.fc2(nnx.relu(self.fc1(squeezed))))
-
-
-def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
-    """A fully connected layer; weights begin uniform within 1 / sqrt(inputs), as torch has it, biases at zero."""
-    uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)

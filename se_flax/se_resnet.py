@@ -1,31 +1,32 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in Flax NNX."""
 
-from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-import se_spec
-from se_flax.batch_norm import BatchNorm
-from se_flax.convolve import convolve
-from se_flax.padding import MaxPool
-from se_flax.se_layer import SELayer, dense
+from se_flax.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
+from se_flax.se_layer import SELayer
 from se_spec import Architecture, Block, expect_floating, expect_images
 
 
 class SEBasicBlock(nnx.Module):
-    """Two 3x3 convolutions; SE scales the residual before it is added to the shortcut (paper, figure 3)."""
+    """Two 3x3 convolutions; SE scales the residual before it is added to the shortcut (paper, figure 3).
+
+    Args:
+        block: sizes and settings of the block.
+        zero_init_residual: start the gain of the last norm at zero, so that the block starts as its shortcut.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
-        self.bn2 = batch_norm(conv2, block.epsilon, zero=zero_init_residual, **options)
+        self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
         self.pool = average_pool(block.pool)
@@ -41,7 +42,13 @@ class SEBasicBlock(nnx.Module):
 
 
 class SEBottleneck(nnx.Module):
-    """1x1, 3x3 and 1x1 convolutions; SE scales the residual before it is added to the shortcut (paper, table 1)."""
+    """1x1, 3x3 and 1x1 convolutions; SE scales the residual before it is added to the shortcut (paper, table 1).
+
+    Args:
+        block: sizes and settings of the block.
+        zero_init_residual: start the gain of the last norm at zero, so that the block starts as its shortcut.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
         conv1, conv2, conv3 = block.convolutions
@@ -50,7 +57,7 @@ class SEBottleneck(nnx.Module):
         self.conv2 = convolution(conv2, **options)
         self.bn2 = batch_norm(conv2, block.epsilon, **options)
         self.conv3 = convolution(conv3, **options)
-        self.bn3 = batch_norm(conv3, block.epsilon, zero=zero_init_residual, **options)
+        self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
         self.pool = average_pool(block.pool)
@@ -72,9 +79,16 @@ BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
 class SEResNet(nnx.Module):
     """A network as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
 
-    `zero_init_residual` starts every residual branch at zero (arXiv 1706.02677, section 5.1). `dtype` is the type
-    that is computed in, `param_dtype` the type of the weights and the running statistics.
-    Raises ValueError for images of another rank or channel count, and TypeError for whole numbers.
+    Args:
+        architecture: the configuration of the network.
+        zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
+        dtype: dtype of the computation; that of images and weights by default.
+        param_dtype: dtype of the weights and of the running statistics.
+        rngs: random numbers of the initial weights and of dropout.
+
+    Raises:
+        ValueError: when called with images of another rank or channel count.
+        TypeError: when called with images that are not floating-point.
     """
 
     def __init__(
@@ -88,104 +102,51 @@ class SEResNet(nnx.Module):
     ) -> None:
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.architecture = architecture
-        for number, stem in enumerate(architecture.stem_convolutions, start=1):
-            setattr(self, f"conv{number}", convolution(stem, **options))
-            setattr(self, f"bn{number}", batch_norm(stem, architecture.bn_epsilon, **options))
+        conv1, *deep_stem = architecture.stem_convolutions
+        self.conv1 = convolution(conv1, **options)
+        self.bn1 = batch_norm(conv1, architecture.bn_epsilon, **options)
+        if deep_stem:
+            conv2, conv3 = deep_stem
+            self.conv2 = convolution(conv2, **options)
+            self.bn2 = batch_norm(conv2, architecture.bn_epsilon, **options)
+            self.conv3 = convolution(conv3, **options)
+            self.bn3 = batch_norm(conv3, architecture.bn_epsilon, **options)
         self.maxpool = max_pool(architecture.max_pool)
-        for layer, blocks in architecture.stages().items():
-            stage = [BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks]
-            setattr(self, layer, nnx.List(stage))
+        self.layer1 = stage(architecture.stage(1), zero_init_residual, **options)
+        self.layer2 = stage(architecture.stage(2), zero_init_residual, **options)
+        self.layer3 = stage(architecture.stage(3), zero_init_residual, **options)
+        self.layer4 = stage(architecture.stage(4), zero_init_residual, **options)
         self.dropout = dropout(architecture, rngs)
         self.fc = classifier(architecture, **options)
 
     def __call__(self, images: Array) -> Array:
         self.expect(images)
         x = self.stem(images)
-        for _, block in self.blocks():
+        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
             x = block(x)
         return self.head(x)
 
     def stem(self, images: Array) -> Array:
-        """The features that the first block takes."""
-        x = images
-        for number, _ in enumerate(self.architecture.stem_convolutions, start=1):
-            x = nnx.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+        """The features (N, H, W, C) that the first block takes."""
+        x = nnx.relu(self.bn1(self.conv1(images)))
+        if self.architecture.stem.inner:
+            x = nnx.relu(self.bn2(self.conv2(x)))
+            x = nnx.relu(self.bn3(self.conv3(x)))
         return self.maxpool(x)
-
-    def blocks(self) -> Iterator[tuple[str, nnx.Module]]:
-        """The blocks by canonical name, in the order they are applied."""
-        for layer in self.architecture.stages():
-            for index, block in enumerate(getattr(self, layer)):
-                yield f"{layer}.{index}", block
 
     def head(self, x: Array) -> Array:
         """The logits, from the last block's features averaged over space; without classes, those features."""
         return self.fc(self.dropout(jnp.mean(x, axis=(1, 2))))
 
     def expect(self, images: Array) -> None:
-        """Raise unless these are images that the network can take."""
+        """Raise ValueError or TypeError unless these are images that the network can take."""
         expect_images(images.shape, "NHWC", self.architecture.in_channels, self.architecture.smallest_side)
         expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
 
 
-def create_model(
-    name: str, *, zero_init_residual: bool = False, rngs: nnx.Rngs | None = None, **config: Any
-) -> SEResNet:
-    """The named network, freshly initialised; facts such as num_classes, in_channels, stem, reduction and se_bias
-    stand in for the architecture's own. Raises se_spec.ArchitectureError for an impossible one."""
-    architecture = se_spec.architecture(name, **config)
-    return SEResNet(architecture, zero_init_residual=zero_init_residual, rngs=rngs or nnx.Rngs(0))
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a shell pattern."""
-    return [name for name in se_spec.list_architectures() if fnmatchcase(name, pattern)]
-
-
-def convolution(convolution: se_spec.Convolution, **options: Any) -> nnx.Conv:
-    """A convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852); biases begin at zero."""
-    return nnx.Conv(
-        convolution.in_channels,
-        convolution.out_channels,
-        (convolution.kernel, convolution.kernel),
-        strides=convolution.stride,
-        padding=convolution.padding,
-        feature_group_count=convolution.groups,
-        use_bias=convolution.bias,
-        conv_general_dilated=convolve,
-        kernel_init=nnx.initializers.variance_scaling(2, "fan_out", "normal"),
-        **options,
-    )
-
-
-def batch_norm(
-    convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False, **options: Any
-) -> Callable[[Array], Array]:
-    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
-    convolution.expect_gain(zero)
-    if convolution.folded:
-        return identity
-    return BatchNorm(
-        convolution.out_channels,
-        epsilon=epsilon,
-        momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
-        scale_init=nnx.initializers.zeros if zero else nnx.initializers.ones,
-        use_fast_variance=False,
-        **options,
-    )
-
-
-def max_pool(pool: se_spec.MaxPool | None) -> Callable[[Array], Array]:
-    """The stem's pool, padded with minus infinity; the identity where the stem has none."""
-    return MaxPool(pool) if pool else identity
-
-
-def average_pool(pool: se_spec.AveragePool | None) -> Callable[[Array], Array]:
-    """The mean before a shortcut's projection, at an odd end of what is there; the identity where there is none."""
-    if not pool:
-        return identity
-    sides = {"window_shape": (pool.kernel,) * 2, "strides": (pool.stride,) * 2}
-    return partial(nnx.avg_pool, **sides, padding="SAME", count_include_pad=False)
+def stage(blocks: list[Block], zero_init_residual: bool, **options: Any) -> nnx.List:
+    """The blocks of one stage; none where the network does not have the stage."""
+    return nnx.List([BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks])
 
 
 def activation(block: Block) -> Callable[[Array], Array]:
@@ -215,9 +176,5 @@ def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], 
 
 
 def dropout(architecture: Architecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
-    """What training drops before the classifier; the identity where it drops nothing, and needs no random numbers."""
+    """Dropout before the classifier; the identity at a rate of zero, which then needs no random numbers."""
     return nnx.Dropout(architecture.dropout, rngs=rngs) if architecture.dropout else identity
-
-
-def identity(x: Array) -> Array:
-    return x

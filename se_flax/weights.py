@@ -1,4 +1,4 @@
-"""Weights into and out of a Flax NNX model, by canonical name."""
+"""Reading and loading the weights of a Flax NNX model, by canonical names."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -16,19 +16,37 @@ from se_weights.dialects import NNX
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
-    """Copies of the model's weights by canonical name, on canonical axes."""
+    """Copies of the model's weights.
+
+    Returns:
+        An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+    """
     return _canonical(model.architecture, nnx.state(model))
 
 
 def read_gradients(model: SEResNet, gradients: nnx.State) -> dict[str, NDArray]:
-    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    """Gradients as canonical arrays.
+
+    Args:
+        model: the model that they belong to.
+        gradients: the state that `nnx.grad` returns.
+
+    Returns:
+        An array for each learned parameter, by canonical name and on canonical axes.
+    """
     return _canonical(model.architecture, gradients)
 
 
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
-    Raises se_weights.WeightMismatch, with the whole list, and changes nothing, unless they are all there and fit.
+    Args:
+        model: the model to change.
+        weights: an array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        se_weights.WeightMismatch: with every difference, before anything is changed, unless all weights are there and
+            have the right shapes.
     """
     se_weights.check("the mapping", model.architecture, weights)
     places = NNX.places(model.architecture)
@@ -40,7 +58,16 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
 def from_file(
     path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
 ) -> SEResNet:
-    """The model in a weights file of any format and dialect, in evaluation mode and in float32."""
+    """The model in a weights file of any format and dialect, in evaluation mode and in float32.
+
+    Args:
+        path: a weights file or folder.
+        dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
+        architecture: the architecture, or its name, where the file does not tell it.
+
+    Raises:
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+    """
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
     model = empty_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
@@ -49,9 +76,14 @@ def from_file(
 
 
 def empty_model(architecture: Architecture, **options: Any) -> SEResNet:
-    """A model of shapes alone, to be filled by `load_weights`; drawing weights only to replace them takes seconds."""
+    """A model without values, to be filled by `load_weights`: initialising weights only to replace them takes seconds.
+
+    Args:
+        architecture: the configuration of the network.
+        **options: `dtype` and `param_dtype`, as SEResNet takes them.
+    """
     model = nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0), **options))
-    model.dropout = dropout(architecture, nnx.Rngs(0))  # its random state is no weight that could be loaded
+    model.dropout = dropout(architecture, nnx.Rngs(0))  # its random state is not among the weights
     return model
 
 
@@ -62,7 +94,7 @@ def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:
 
 
 def _canonical(architecture: Architecture, state: nnx.State) -> dict[str, NDArray]:
-    """The arrays of those parameters that the state has."""
+    """The canonical arrays of those parameters that the state contains."""
     leaves = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
     return {
         parameter.name: se_weights.relayout(np.asarray(leaves[place.names[0]][...]), place.axes, parameter.axes)

@@ -6,7 +6,7 @@ from se_spec.config import Shortcut, Squeeze, Stem, squeezed_channels
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
 from se_spec.inputs import expect_features, expect_floating, expect_images
-from se_spec.layers import AveragePool, Convolution, MaxPool, groups_as_one
+from se_spec.layers import AveragePool, Convolution, MaxPool
 from se_spec.manifest import Layer, Parameter, Role, manifest
 from se_spec.named import architecture, list_architectures, named_like
 from se_spec.version import __version__
@@ -32,7 +32,6 @@ __all__ = [
     "expect_features",
     "expect_floating",
     "expect_images",
-    "groups_as_one",
     "list_architectures",
     "manifest",
     "multiply_adds",

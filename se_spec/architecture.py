@@ -1,4 +1,4 @@
-"""Architecture: the facts of one network. Every width, stride and kernel of its blocks is computed here, once.
+"""Architecture: the configuration of one network. Every width, stride and kernel of its blocks is computed here, once.
 
 Sources: Squeeze-and-Excitation Networks (arXiv 1709.01507) for SE and SENet-154; Deep Residual Learning
 (arXiv 1512.03385), table 1 and section 4.2, for the ResNets; Aggregated Residual Transformations (arXiv 1611.05431) for
@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from se_spec.block import BATCH_NORM_EPSILON, EXPANSION, Block
-from se_spec.config import GROUPS, SHORTHANDS, Shortcut, Squeeze, Stem, grouped, squeezed_channels, tupled
+from se_spec.config import GROUPS, SHORTHANDS, Shortcut, Squeeze, Stem, as_tuple, squeezed_channels, with_groups
 from se_spec.errors import (
     ArchitectureError,
     expect,
@@ -26,15 +26,36 @@ from se_spec.layers import Convolution, MaxPool
 BATCH_NORM_MOMENTUM = 0.1
 """Weight of the new batch in the running statistics (torch's convention; Keras and Flax write 1 minus it)."""
 
+MOST_STAGES = 4
+"""Stages of the deepest published networks; the models have the attributes `layer1` to `layer4`."""
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """The facts of one network. Everything else about it follows from them.
+    """The configuration of one SE-ResNet. Everything else about the network follows from it.
 
-    A bottleneck's 3x3 has `groups` x `base_width` channels for every 64 of its stage's width, and its first 1x1 has
-    them divided by `reduce_first`; `stride_in` names the convolution that strides. `folded` networks are for inference:
-    each norm is in the kernel and the bias of its convolution, whatever `conv_bias` says. `dropout` is the share of
-    features that training drops before the classifier; without classes the network ends in its pooled features.
+    Attributes:
+        name: name of the network, for people; nothing is computed from it.
+        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1).
+        depths: number of blocks of each stage, for one to four stages.
+        widths: width of each stage; a bottleneck has four times as many output channels.
+        stem: the layers before the first stage.
+        shortcut: how a block's input reaches the sum where its shape differs.
+        se: whether the blocks have SE layers.
+        squeeze: the SE layers' squeezed width, biases and place.
+        groups: groups of a bottleneck's 3x3 convolution (ResNeXt's cardinality).
+        base_width: channels of each group at stage width 64; the 3x3 has width * base_width / 64 * groups channels.
+        reduce_first: 1, or 2 to halve the channels of a bottleneck's first 1x1 (SENet-154).
+        stride_in: the convolution of a bottleneck that strides: "conv1" (its first 1x1) or "conv2" (its 3x3).
+        conv_bias: whether the convolutions have biases beside their norms.
+        folded: whether the batch norms are folded into the convolutions' kernels and biases; for inference only.
+        bn_epsilon: added to the variance before its square root is taken.
+        dropout: fraction of the pooled features that is dropped before the classifier in training.
+        num_classes: number of classes; 0 for a network that returns its pooled features.
+        in_channels: channels of the images.
+
+    Raises:
+        ArchitectureError: for a value that no network can have, in a sentence that names the field.
     """
 
     name: str
@@ -70,14 +91,15 @@ class Architecture:
         expect_counts(depths=self.depths, widths=self.widths)
         for group, kind in GROUPS.items():
             expect(isinstance(getattr(self, group), kind), group, f"a {kind.__name__}", getattr(self, group))
+        expect(len(self.depths) <= MOST_STAGES, "depths", f"of at most {MOST_STAGES} stages", self.depths)
         if len(self.depths) != len(self.widths) or not self.depths:
             raise ArchitectureError(
                 f"depths and widths must name the same stages: got depths={self.depths} and widths={self.widths}"
             )
         if self.block == "basic" and (self.groups, self.base_width, self.reduce_first) != (1, 64, 1):
-            raise ArchitectureError("groups, base_width and reduce_first are facts of bottlenecks, not of basic blocks")
+            raise ArchitectureError("groups, base_width and reduce_first are for bottlenecks, not for basic blocks")
         if self.block == "basic" and self.stride_in != "conv2":
-            raise ArchitectureError("stride_in is a fact of bottlenecks; a basic block strides in its first 3x3")
+            raise ArchitectureError("stride_in is for bottlenecks; a basic block strides in its first 3x3")
         for width in self.widths:
             self._squeezed(width * EXPANSION[self.block])
             mid = self._mid_channels(width)
@@ -85,29 +107,44 @@ class Architecture:
                 raise ArchitectureError(f"groups must divide the widths: got {self.groups} groups for {mid} channels")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every fact by name, in a form that JSON keeps."""
-        return _listed(asdict(self))
+        """Every field by name, as JSON can represent it; `from_dict` is the inverse."""
+        return _with_lists(asdict(self))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Architecture":
-        """The architecture whose `config` these are; facts left out take their defaults."""
-        given = {name: tupled(value) for name, value in config.items()}
-        refuse_unknown(given, _FIELDS)
-        absent = [known.name for known in fields(cls) if known.default is MISSING and known.name not in given]
-        absent = [name for name in absent if name not in GROUPS]
-        if absent:
-            raise ArchitectureError(f"an architecture needs the facts {', '.join(absent)}")
-        return cls(**grouped({group: kind() for group, kind in GROUPS.items()}, given))
+        """The architecture that `to_dict` gave.
+
+        Args:
+            config: fields by name; those left out take their defaults.
+
+        Raises:
+            ArchitectureError: for an unknown field, a missing one without a default, or an impossible value.
+        """
+        known = {name: as_tuple(value) for name, value in config.items()}
+        refuse_unknown(known, _FIELDS)
+        required = [own.name for own in fields(cls) if own.default is MISSING and own.name not in GROUPS]
+        missing = [name for name in required if name not in known]
+        if missing:
+            raise ArchitectureError(f"an architecture needs the fields {', '.join(missing)}")
+        return cls(**with_groups({group: kind() for group, kind in GROUPS.items()}, known))
 
     def replace(self, **config: Any) -> "Architecture":
-        """This architecture with other facts. A group takes the facts that are named and keeps its others; the words
-        of SHORTHANDS stand for facts of a group."""
+        """This architecture with some fields changed.
+
+        Args:
+            **config: new values by field name. A group (`stem`, `shortcut`, `squeeze`) may be given as a mapping of
+                the fields to change in it, or as a word such as "3x3"; `reduction` and `se_bias` are fields of
+                `squeeze` that can be named directly.
+
+        Raises:
+            ArchitectureError: for an unknown field or an impossible value.
+        """
         refuse_unknown(config, _FIELDS)
-        return replace(self, **grouped({group: getattr(self, group) for group in GROUPS}, config))
+        return replace(self, **with_groups({group: getattr(self, group) for group in GROUPS}, config))
 
     @property
     def stem_convolutions(self) -> tuple[Convolution, ...]:
-        """The convolutions of the stem: `conv1`, and the others of a deep stem."""
+        """The convolutions of the stem: `conv1`, and `conv2` and `conv3` of a deep stem."""
         widths = (self.in_channels, *self.stem.inner, self.stem.width or self.widths[0])
         strides = (self.stem.stride, *[1] * len(self.stem.inner))
         return tuple(
@@ -117,26 +154,26 @@ class Architecture:
 
     @property
     def max_pool(self) -> MaxPool | None:
-        """The pool of the stem, where it has one."""
+        """The max-pool of the stem, or None where it has none."""
         return None if self.stem.pool == "none" else MaxPool(self.stem.pool)
 
     @property
     def smallest_side(self) -> int:
-        """The least side of an image, in pixels: a pool without margins needs a window."""
+        """The smallest height or width of an image in pixels: an unpadded pool needs one complete window."""
         return 3 if self.stem.pool == "ceil" else 1
 
     @property
     def image_size(self) -> int:
-        """Side of the images the papers use with this stem; the network itself takes any size."""
+        """Height and width in pixels of the images that the papers use with this stem; any size can be run."""
         return 224 if self.max_pool else 32
 
     @property
     def features(self) -> int:
-        """Channels of the pooled features that the classifier sees."""
+        """Channels of the pooled features that the classifier takes."""
         return self.widths[-1] * EXPANSION[self.block]
 
     def blocks(self) -> Iterator[Block]:
-        """The residual blocks in the order they are applied; the first of each later stage halves the size."""
+        """The residual blocks in the order they are applied; the first of each later stage halves height and width."""
         in_channels = self.stem_convolutions[-1].out_channels
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             mid_channels = self._mid_channels(width)
@@ -166,15 +203,16 @@ class Architecture:
                 )
                 in_channels = out_channels
 
-    def stages(self) -> dict[str, list[Block]]:
-        """The blocks of each stage by its attribute name: `layer1`, `layer2`, ..."""
-        stages: dict[str, list[Block]] = {}
-        for block in self.blocks():
-            stages.setdefault(f"layer{block.stage}", []).append(block)
-        return stages
+    def stage(self, number: int) -> list[Block]:
+        """The blocks of one stage.
+
+        Args:
+            number: the stage, from 1 to 4; one that the network does not have has no blocks.
+        """
+        return [block for block in self.blocks() if block.stage == number]
 
     def function_key(self) -> tuple[object, ...]:
-        """All that the logits depend on: two architectures that compute the same may differ in name and dropout."""
+        """A key of the function that is computed: architectures that differ in name and dropout only have the same."""
         return self.stem_convolutions, self.max_pool, tuple(self.blocks()), self.num_classes
 
     @property
@@ -188,17 +226,21 @@ class Architecture:
         return squeezed_channels(channels, self.squeeze.reduction, self.squeeze.rounding) if self.se else 0
 
 
-_FIELDS = [*(known.name for known in fields(Architecture)), *SHORTHANDS]
+_FIELDS = [*(own.name for own in fields(Architecture)), *SHORTHANDS]
 
 
-def _listed(value: Any) -> Any:
+def _with_lists(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
+        return {key: _with_lists(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
 def config_differences(one: Architecture, other: Architecture) -> dict[str, tuple[object, object]]:
-    """The facts, by dotted name, that the two do not share; the name is no fact of what is computed."""
+    """The fields in which two architectures differ, but for their names.
+
+    Returns:
+        The two values of each such field, by its dotted name, such as `stem.pool`.
+    """
     mine, theirs = _flat(one.to_dict()), _flat(other.to_dict())
     return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name] and name != "name"}
 

@@ -1,11 +1,11 @@
-"""Block: one residual block with its numbers worked out. The models translate it and never calculate."""
+"""Block: one residual block with every size worked out. The models translate it and never calculate."""
 
 from dataclasses import dataclass
 
 from se_spec.layers import AveragePool, Convolution
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
-"""Output channels of a block, per unit of its stage's width."""
+"""Output channels of a block, as a multiple of its stage's width."""
 
 BATCH_NORM_EPSILON = 1e-5
 """Added to the variance before its square root is taken (torchvision, the Caffe default)."""
@@ -13,9 +13,29 @@ BATCH_NORM_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Block:
-    """`stage` counts from 1, `index` from 0, as in `layer3.0`. `first_channels` (as `mid_channels` where it is 0) leave
-    a bottleneck's first 1x1; `stride_in` names the convolution that strides; a shortcut that
-    projects is a convolution of `shortcut_kernel`, which strides unless `averages` puts a 2x2 mean before it."""
+    """One residual block.
+
+    Attributes:
+        kind: "basic" or "bottleneck".
+        in_channels: channels of the block's input.
+        mid_channels: output channels of a basic block's first 3x3, or of a bottleneck's 3x3.
+        out_channels: channels of the block's output.
+        stride: stride of the whole block.
+        first_channels: output channels of a bottleneck's first 1x1; 0 for `mid_channels`.
+        groups: groups of a bottleneck's 3x3.
+        stride_in: the convolution of a bottleneck that strides, "conv1" or "conv2".
+        conv_bias: whether the convolutions have biases.
+        folded: whether the norms are folded into the convolutions.
+        always_projects: whether the shortcut is a convolution even where the identity would fit.
+        shortcut_kernel: height and width of the shortcut's convolution.
+        averages: whether a 2x2 mean before the shortcut's convolution strides in its place.
+        squeezed_channels: width of the SE bottleneck; 0 for a block without SE.
+        se_bias: whether the SE layer's fully connected layers have biases.
+        relu_before_se: whether a ReLU stands between the last norm and the SE layer.
+        epsilon: epsilon of the norms.
+        stage: number of the stage, from 1, as in `layer3`.
+        index: number of the block in its stage, from 0, as in `layer3.0`.
+    """
 
     kind: str
     in_channels: int
@@ -44,6 +64,7 @@ class Block:
 
     @property
     def has_se(self) -> bool:
+        """Whether the block has an SE layer."""
         return self.squeezed_channels > 0
 
     @property
@@ -54,23 +75,23 @@ class Block:
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
-        how = {"bias": self.conv_bias, "folded": self.folded}
+        options = {"bias": self.conv_bias, "folded": self.folded}
         if self.kind == "basic":
             return (
-                Convolution(self.in_channels, self.mid_channels, 3, self.stride, **how),
-                Convolution(self.mid_channels, self.out_channels, 3, **how),
+                Convolution(self.in_channels, self.mid_channels, 3, self.stride, **options),
+                Convolution(self.mid_channels, self.out_channels, 3, **options),
             )
         first_channels = self.first_channels or self.mid_channels
         strides = {"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}
         return (
-            Convolution(self.in_channels, first_channels, 1, strides["conv1"], **how),
-            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **how),
-            Convolution(self.mid_channels, self.out_channels, 1, **how),
+            Convolution(self.in_channels, first_channels, 1, strides["conv1"], **options),
+            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **options),
+            Convolution(self.mid_channels, self.out_channels, 1, **options),
         )
 
     @property
     def pool(self) -> AveragePool | None:
-        """The mean before the shortcut's projection, where the block has one."""
+        """The mean before the shortcut's projection, or None where there is none."""
         return AveragePool() if self.averages else None
 
     @property

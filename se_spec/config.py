@@ -1,4 +1,4 @@
-"""The groups of an architecture's facts, Stem, Shortcut and Squeeze, and the words that stand for some of them."""
+"""The groups of an architecture's fields (Stem, Shortcut, Squeeze), and the words that stand for some of them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -21,12 +21,21 @@ SQUEEZES = {
     "round8": lambda channels, reduction: max(8, (channels // reduction + 4) // 8 * 8),
     "constant": lambda channels, reduction: reduction,
 }
-"""How the squeezed width comes from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
-`reduction` itself in every stage, as NVIDIA and the first senet.pytorch have it."""
+"""How the squeezed width follows from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
+`reduction` itself in every stage, as in NVIDIA's and the first senet.pytorch."""
 
 
 def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") -> int:
-    """Width of the SE bottleneck: C / r (paper, section 3.2), as `rounding` says."""
+    """Width of the SE bottleneck (paper, section 3.2).
+
+    Args:
+        channels: channels C of the SE layer's input.
+        reduction: the reduction ratio r.
+        rounding: one of SQUEEZES.
+
+    Raises:
+        ArchitectureError: where the reduction is larger than the number of channels.
+    """
     if reduction > channels:
         raise ArchitectureError(
             f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels"
@@ -36,10 +45,14 @@ def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") ->
 
 @dataclass(frozen=True)
 class Stem:
-    """What comes before the blocks: convolutions, the first of which has the stride, and a max-pool.
+    """The layers before the first stage: one convolution or a deep stem of three, and a max-pool.
 
-    `inner` are the widths of the convolutions before the last, whose width is `width`, or the first stage's where that
-    is 0. One of 7x7 is the paper's; three of 3x3 are the deep stem of ResNet-D and SENet-154. `pool` is one of POOLS.
+    Attributes:
+        kernel: height and width of the convolutions: 7 (the paper's single one) or 3.
+        inner: output channels of the first two convolutions of a deep stem; empty for a single convolution.
+        width: output channels of the last convolution; 0 for the first stage's width.
+        stride: stride of the first convolution.
+        pool: alignment of the 3x3 max-pool, one of POOLS.
     """
 
     kernel: int = 7
@@ -53,14 +66,20 @@ class Stem:
         expect_one_of((1, 2), stem_stride=self.stride)
         expect_one_of(POOLS, stem_pool=self.pool)
         expect_counts(stem_inner=self.inner)
+        expect(len(self.inner) in (0, 2), "stem_inner", "empty, or two widths (a deep stem)", self.inner)
         expect_count_or_zero(stem_width=self.width)
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How a block's input reaches the sum where it cannot as it is: a convolution of `kernel` (1x1 where nothing
-    strides), which strides itself unless it `averages` 2x2 windows first (ResNet-D). `where`: `needed`, where the
-    shapes differ; `stages`, in the first block of every stage; `blocks`, in every block."""
+    """How a block's input reaches the sum.
+
+    Attributes:
+        kernel: height and width of the projecting convolution where it strides: 1, or 3 (SENet-154).
+        averages: whether a 2x2 mean before the projection strides in its place (ResNet-D).
+        where: "needed" to project where the shapes differ, "stages" in the first block of every stage, "blocks" in
+            every block.
+    """
 
     kernel: int = 1
     averages: bool = False
@@ -74,8 +93,15 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Squeeze:
-    """The SE blocks: C / `reduction` channels, as `rounding` (one of SQUEEZES) says. `after_relu` puts a ReLU between
-    the last norm and the squeeze, as timm's legacy SE-ResNet-18 and 34 were trained."""
+    """The SE layers of the blocks.
+
+    Attributes:
+        reduction: the reduction ratio r of the paper.
+        rounding: how the squeezed width follows from C and r, one of SQUEEZES.
+        bias: whether the two fully connected layers have biases; the paper's have none.
+        after_relu: whether a ReLU stands between the last norm and the squeeze, as timm's legacy SE-ResNet-18 and 34
+            were trained.
+    """
 
     reduction: int = 16
     rounding: str = "floor"
@@ -89,10 +115,10 @@ class Squeeze:
 
 
 SHORTHANDS = {"reduction": ("squeeze", "reduction"), "se_bias": ("squeeze", "bias")}
-"""Facts of a group that have a name of their own."""
+"""Fields of a group that can be named without it."""
 
 GROUPS: dict[str, type] = {"stem": Stem, "shortcut": Shortcut, "squeeze": Squeeze}
-"""The groups by the name of the fact that holds them."""
+"""The groups by the name of the field that holds them."""
 
 _WORDS = {
     "stem": {
@@ -101,37 +127,42 @@ _WORDS = {
     },
     "squeeze": {rounding: {"rounding": rounding} for rounding in SQUEEZES},
 }
-"""Words that stand for several facts of a group. `7x7`: stride 2 and a max-pool (ImageNet). `3x3`: neither (CIFAR)."""
+"""Words that stand for several fields of a group. `7x7`: stride 2 and a max-pool (ImageNet). `3x3`: neither (CIFAR)."""
 
 
-def grouped(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with each group whole: the given one, with what the facts change in it."""
+def with_groups(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with its shorthands resolved and every group as an object.
+
+    Args:
+        groups: the Stem, Shortcut and Squeeze to change, by field name.
+        config: fields by name, where a group may be an object, a mapping of its fields, or one of its words.
+    """
     for shorthand, (group, name) in SHORTHANDS.items():
         if shorthand in config:
-            config = {**config, group: {**_as_config(group, config.get(group, {})), name: config[shorthand]}}
+            config = {**config, group: {**_group_config(group, config.get(group, {})), name: config[shorthand]}}
     return {
-        name: _changed(groups[name], _as_config(name, value)) if name in groups else value
+        name: _changed(groups[name], _group_config(name, value)) if name in groups else value
         for name, value in config.items()
         if name not in SHORTHANDS
     }
 
 
-def _as_config(group: str, value: Any) -> Mapping[str, Any]:
-    """The facts of a group that a value gives: a group gives all, a mapping some, a word those it stands for."""
+def _group_config(group: str, value: Any) -> Mapping[str, Any]:
+    """The fields of a group that a value sets: an object sets all, a mapping some, a word those it stands for."""
     words = _WORDS.get(group, {})
     if isinstance(value, str) and value in words:
         return words[value]
     if isinstance(value, Stem | Shortcut | Squeeze) and isinstance(value, GROUPS[group]):
         return asdict(value)
     expect(isinstance(value, Mapping), group, "one of " + ", ".join([*words, GROUPS[group].__name__]), value)
-    refuse_unknown(value, [known.name for known in fields(GROUPS[group])])
+    refuse_unknown(value, [own.name for own in fields(GROUPS[group])])
     return value
 
 
 def _changed(group: Any, config: Mapping[str, Any]) -> Any:
-    return replace(group, **{name: tupled(value) for name, value in config.items()})
+    return replace(group, **{name: as_tuple(value) for name, value in config.items()})
 
 
-def tupled(value: Any) -> Any:
-    """A value that may come from JSON, which has no tuples."""
+def as_tuple(value: Any) -> Any:
+    """A list from JSON, which has no tuples, as a tuple; any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value

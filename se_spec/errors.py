@@ -1,68 +1,64 @@
-"""What a fact may not be, in a sentence."""
+"""ArchitectureError, and the checks that raise it in a sentence naming the field."""
 
 import difflib
 from collections.abc import Collection, Iterable
 
 
 class ArchitectureError(ValueError):
-    """An unknown architecture, or a fact that no SE-ResNet can have."""
+    """An unknown architecture, or a configuration that no SE-ResNet can have."""
 
 
-def expect(holds: bool, name: str, expected: str, got: object) -> None:
-    """Raise ArchitectureError, in a sentence that names the fact, unless it holds."""
+def expect(holds: bool, name: str, expected: str, value: object) -> None:
+    """Raise ArchitectureError, in a sentence that names the field, unless the condition holds."""
     if not holds:
-        raise ArchitectureError(f"{name} must be {expected}: got {got!r}")
+        raise ArchitectureError(f"{name} must be {expected}: got {value!r}")
 
 
 def expect_kind(kind: type, **config: object) -> None:
-    """Every fact must be of this type; True is no number."""
+    """Every value must be of this type; True is not a number."""
     for name, value in config.items():
-        expect(
-            isinstance(value, kind) and isinstance(value, bool) == (kind is bool),
-            name,
-            f"a {kind.__name__}",
-            value,
-        )
+        holds = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        expect(holds, name, f"a {kind.__name__}", value)
 
 
 def expect_one_of(known: Collection[object], **config: object) -> None:
-    """Every fact must be one of the known values."""
+    """Every value must be one of the known ones."""
     for name, value in config.items():
         holds = value in known and not isinstance(value, bool)
         expect(holds, name, "one of " + ", ".join(map(str, known)), value)
 
 
 def expect_count(**config: object) -> None:
-    """Every fact must be a positive whole number."""
+    """Every value must be a positive integer."""
     for name, value in config.items():
-        expect(_is_whole(value, 1), name, "a positive integer", value)
+        expect(_is_integer(value, 1), name, "a positive integer", value)
 
 
 def expect_count_or_zero(**config: object) -> None:
-    """Every fact must be a whole number and not negative."""
+    """Every value must be an integer and not negative."""
     for name, value in config.items():
-        expect(_is_whole(value, 0), name, "zero or a positive integer", value)
+        expect(_is_integer(value, 0), name, "zero or a positive integer", value)
 
 
 def expect_counts(**config: object) -> None:
-    """Every fact must be a tuple of positive whole numbers, which may be empty."""
+    """Every value must be a tuple of positive integers, which may be empty."""
     for name, value in config.items():
-        holds = isinstance(value, tuple) and all(_is_whole(item, 1) for item in value)
+        holds = isinstance(value, tuple) and all(_is_integer(item, 1) for item in value)
         expect(holds, name, "a tuple of positive integers", value)
 
 
-def refuse_unknown(config: Iterable[str], known: Collection[str]) -> None:
-    """Raise ArchitectureError for the first fact that is none of the known ones."""
-    for name in config:
+def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise ArchitectureError for the first name that is not a field."""
+    for name in names:
         if name not in known:
-            raise ArchitectureError(f"an architecture has no fact {name!r}{nearest(str(name), known)}")
+            raise ArchitectureError(f"an architecture has no field {name!r}{suggestion(str(name), known)}")
 
 
-def nearest(word: str, known: Collection[str]) -> str:
-    """The end of a sentence about an unknown word: what may have been meant, or all that is known."""
-    near = difflib.get_close_matches(word, known, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}"
+def suggestion(name: str, known: Collection[str]) -> str:
+    """The end of a sentence about an unknown name: the most similar known names, or all of them."""
+    similar = difflib.get_close_matches(name, known, n=3)
+    return f"; did you mean {' or '.join(similar)}?" if similar else f"; known: {', '.join(known)}"
 
 
-def _is_whole(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,22 +1,42 @@
-"""What the models say to an input of the wrong rank, channel count or type: one sentence for every framework."""
+"""Checks of the models' inputs: rank, channel count, size and dtype, with the same messages in every framework."""
 
 from collections.abc import Sequence
 
 
 def expect_images(shape: Sequence[int | None], axes: str, channels: int, smallest_side: int = 1) -> None:
-    """Raise ValueError unless `shape` has the axes "NCHW" or "NHWC", with `channels` on C and no smaller side."""
-    place = axes.index("C")
-    if len(shape) == len(axes) and shape[place] == channels:
-        if any(size is not None and size < smallest_side for axis, size in enumerate(shape) if axis not in (0, place)):
+    """Check the shape of a batch of images.
+
+    Args:
+        shape: the batch's shape; None for a size that is not known yet.
+        axes: "NCHW" or "NHWC".
+        channels: the number of channels expected on C.
+        smallest_side: the smallest height and width in pixels.
+
+    Raises:
+        ValueError: for another rank or channel count, or a smaller image.
+    """
+    channel_axis = axes.index("C")
+    sides = [(axis, size) for axis, size in enumerate(shape) if axis not in (0, channel_axis)]
+    if len(shape) == len(axes) and shape[channel_axis] == channels:
+        if any(size is not None and size < smallest_side for _, size in sides):
             raise ValueError(f"SEResNet expects images of at least {smallest_side} pixels a side: got {tuple(shape)}")
         return
-    elsewhere = [axis for axis, size in enumerate(shape) if axis not in (0, place) and size == channels]
-    hint = "; the channels seem to stand on another axis" if len(shape) == len(axes) and elsewhere else ""
+    on_another_axis = len(shape) == len(axes) and any(size == channels for _, size in sides)
+    hint = "; the channels seem to be on another axis" if on_another_axis else ""
     raise ValueError(f"SEResNet expects images ({', '.join(axes)}) with C = {channels}: got {tuple(shape)}{hint}")
 
 
 def expect_features(shape: Sequence[int | None], channel_axis: int, channels: int) -> None:
-    """Raise ValueError unless `shape` is a batch with at least one spatial axis and `channels` on `channel_axis`."""
+    """Check the shape of an SE layer's input.
+
+    Args:
+        shape: the shape of a batch; None for a size that is not known yet.
+        channel_axis: 1 for (N, C, spatial...), -1 for (N, spatial..., C).
+        channels: the number of channels expected there.
+
+    Raises:
+        ValueError: for an input without a spatial axis, or with another channel count.
+    """
     if len(shape) >= 3 and shape[channel_axis] == channels:
         return
     axes = "(N, C, spatial...)" if channel_axis == 1 else "(N, spatial..., C)"
@@ -24,6 +44,6 @@ def expect_features(shape: Sequence[int | None], channel_axis: int, channels: in
 
 
 def expect_floating(layer: str, floating: bool, dtype: object) -> None:
-    """Raise TypeError unless the values are floating-point; whole numbers would be scaled nowhere."""
+    """Raise TypeError unless the values are floating-point: integer images have not been scaled."""
     if not floating:
         raise TypeError(f"{layer} expects floating-point values: got {dtype}; scale and cast images first")

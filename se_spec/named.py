@@ -4,7 +4,7 @@ from typing import Any
 
 from se_spec.architecture import Architecture
 from se_spec.config import Shortcut, Stem
-from se_spec.errors import ArchitectureError, nearest
+from se_spec.errors import ArchitectureError, suggestion
 
 _DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
     "18": ("basic", (2, 2, 2, 2)),
@@ -81,27 +81,38 @@ _NAMED = {known.name: known for known in _all()}
 
 
 def list_architectures() -> list[str]:
-    """The names that `architecture` knows."""
+    """The names that `architecture` accepts."""
     return list(_NAMED)
 
 
-def named_like(told: Architecture) -> Architecture | None:
-    """The named architecture whose blocks and stem are as wide and deep, whatever else differs."""
-    return next((known for known in _NAMED.values() if _outline(known) == _outline(told)), None)
+def named_like(network: Architecture) -> Architecture | None:
+    """The named architecture with blocks and a stem of the same depths and widths, or None.
+
+    Args:
+        network: the architecture to name; its settings that change no depth or width are not compared.
+    """
+    return next((known for known in _NAMED.values() if _sizes(known) == _sizes(network)), None)
 
 
-def _outline(known: Architecture) -> tuple[object, ...]:
-    stem = known.stem.inner, known.stem.width or known.widths[0]
-    groups = known.groups, known.base_width, known.reduce_first
-    return known.block, known.depths, known.widths, known.se, stem, groups, known.shortcut.kernel
+def _sizes(network: Architecture) -> tuple[object, ...]:
+    stem = network.stem.inner, network.stem.width or network.widths[0]
+    groups = network.groups, network.base_width, network.reduce_first
+    return network.block, network.depths, network.widths, network.se, stem, groups, network.shortcut.kernel
 
 
 def architecture(name: str, **config: Any) -> Architecture:
-    """The named architecture with the given facts in place of its own.
+    """The named architecture, with some of its fields changed.
 
     `architecture("se_resnet34", stem="3x3", num_classes=10)` is the CIFAR-style SE-ResNet of the tutorials.
-    Raises ArchitectureError, in a sentence that names the fact, for an unknown name or an impossible fact.
+
+    Args:
+        name: one of `list_architectures()`.
+        **config: fields of Architecture that replace the named network's own, such as `num_classes`; see
+            `Architecture.replace`.
+
+    Raises:
+        ArchitectureError: for an unknown name, an unknown field or an impossible value, naming it.
     """
     if name not in _NAMED:
-        raise ArchitectureError(f"there is no architecture {name!r}{nearest(str(name), list(_NAMED))}")
+        raise ArchitectureError(f"there is no architecture {name!r}{suggestion(str(name), list(_NAMED))}")
     return _NAMED[name].replace(**config)

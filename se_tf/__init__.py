@@ -1,8 +1,9 @@
 """SELayer and SE-ResNet in Keras 3."""
 
 from se_tf.inference import fold_batchnorm, optimize_for_inference
+from se_tf.registry import create_model, list_models
 from se_tf.se_layer import SELayer
-from se_tf.se_resnet import SEBasicBlock, SEBottleneck, SEResNet, create_model, list_models
+from se_tf.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_tf.weights import from_file, load_weights, read_weights
 
 __all__ = [

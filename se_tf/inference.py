@@ -1,4 +1,4 @@
-"""The forms in which a model is deployed, in Keras 3."""
+"""Models for inference: batch norms folded, compiled, in Keras 3."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,15 @@ from se_tf.weights import load_weights, read_weights
 
 
 def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
-    """A copy for inference whose norms are folded into its convolutions; the same function of images."""
+    """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
+
+    Args:
+        model: the model to fold; it is not changed.
+        dtype: dtype policy of the copy; the model's own by default.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
+    """
     checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
     checkpoint = se_weights.fold_batchnorm(checkpoint)
     folded = SEResNet(checkpoint.architecture, dtype=dtype or model.dtype_policy)
@@ -21,9 +29,14 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
 
 
 def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> Callable[[KerasTensor], KerasTensor]:
-    """Images to logits, by a copy of the model that is folded and compiled: at its first call for a shape of images.
+    """A function from images to logits, for deployment: a folded copy of the model, compiled.
 
-    Computes in `dtype`, such as "bfloat16", where it is given; images and logits keep the type that images have.
+    It compiles at its first call for each shape of images.
+
+    Args:
+        model: the model to deploy; it is not changed.
+        dtype: dtype of the computation, such as "bfloat16"; the model's own by default. Images and logits keep the
+            dtype that the images have.
     """
     folded = fold_batchnorm(model, dtype=dtype)
     folded.compile(jit_compile=False)

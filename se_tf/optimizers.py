@@ -1,7 +1,4 @@
-"""torch's optimisers in Keras, so that a checkpoint is fine-tuned alike in every framework.
-
-`learning_rate` is a number or a Keras schedule.
-"""
+"""torch's optimisers in Keras, so that fine-tuning computes the same updates in every framework."""
 
 from typing import Any
 
@@ -11,10 +8,16 @@ from keras import KerasTensor, ops
 
 @keras.saving.register_keras_serializable("se_tf")
 class SGD(keras.optimizers.SGD):
-    """torch.optim.SGD: decay is a part of the gradient, and the rate stands outside the momentum.
+    """torch.optim.SGD: weight decay is added to the gradient, and the learning rate multiplies the momentum buffer.
 
-    Keras's own decays apart from the gradient, and keeps the rate inside the momentum: the two then part as soon as
-    the rate changes.
+    Keras's own applies weight decay separately and accumulates the learning rate in the momentum buffer, which differs
+    as soon as the learning rate changes.
+
+    Args:
+        learning_rate: a number or a Keras schedule.
+        momentum: factor of the momentum buffer, from 0 to 1.
+        weight_decay: factor of the L2 penalty that is added to the gradient.
+        **kwargs: further arguments of keras.optimizers.SGD.
     """
 
     def __init__(
@@ -37,9 +40,17 @@ class SGD(keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable("se_tf")
 class AdamW(keras.optimizers.AdamW):
-    """torch.optim.AdamW: epsilon stands beside the corrected root.
+    """torch.optim.AdamW: epsilon is added to the bias-corrected root.
 
-    Keras's own puts it beside the root before its correction, where it counts for up to thirty times as much.
+    Keras's own adds it to the root before the correction, where it counts for up to thirty times as much.
+
+    Args:
+        learning_rate: a number or a Keras schedule.
+        weight_decay: factor of the decoupled weight decay.
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        epsilon: added to the bias-corrected root of the second moment.
+        **kwargs: further arguments of keras.optimizers.AdamW.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What Keras needs of a residual block beside its layers: that it can be saved and made again."""
+"""The base of the residual blocks in Keras: it makes them serialisable, so that a model can be saved and cloned."""
 
 from dataclasses import asdict
 from typing import Any, Self
@@ -9,7 +9,13 @@ from se_spec import Block
 
 
 class ResidualBlock(keras.layers.Layer):
-    """A layer made from the facts of a Block; they are its configuration."""
+    """A layer whose configuration is its Block.
+
+    Args:
+        block: sizes and settings of the block.
+        zero_init_residual: start the gain of the last norm at zero.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -17,7 +23,7 @@ class ResidualBlock(keras.layers.Layer):
         self.zero_init_residual = zero_init_residual
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        """Calling the layers on a symbol builds them, so that a saved block can be loaded before it is called."""
+        """Builds the inner layers by calling them on a symbolic tensor: weights can then be loaded before any call."""
         self.call(keras.KerasTensor(shape, dtype=self.compute_dtype))
 
     def get_config(self) -> dict[str, Any]:

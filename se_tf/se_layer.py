@@ -6,15 +6,25 @@ import keras
 from keras import KerasTensor, ops
 
 from se_spec import expect_features, expect_floating, squeezed_channels
+from se_tf.layers import dense
 
 
 @keras.saving.register_keras_serializable("se_tf")
 class SELayer(keras.layers.Layer):
     """Scales every channel by a gate that is computed from the whole input (paper, eq. 2-4).
 
-    Takes (N, spatial..., C) with one or more spatial axes, and returns the same shape. The squeezed width is
-    `channels // reduction` unless `squeezed` says otherwise; the paper's layers have no biases.
-    Raises ValueError for another rank or channel count, and TypeError for values that are not floating-point.
+    Takes (N, spatial..., C) with one or more spatial axes, and returns the same shape.
+
+    Args:
+        channels: number of channels C.
+        reduction: reduction ratio r of the paper: the squeezed width is C // r.
+        bias: whether the two fully connected layers have biases; the paper's have none.
+        squeezed: the squeezed width itself, where it does not follow from a reduction ratio.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+
+    Raises:
+        ValueError: when called with another rank or channel count.
+        TypeError: when called with values that are not floating-point.
     """
 
     def __init__(
@@ -49,9 +59,3 @@ class SELayer(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "squeezed": self.squeezed, "bias": self.bias}
         return {**super().get_config(), **own}
-
-
-def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Dense:
-    """A fully connected layer; weights begin uniform within 1 / sqrt(inputs), as torch has it, biases at zero."""
-    uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
-    return keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=uniform, **kwargs)

@@ -1,4 +1,4 @@
-"""Weights into and out of a Keras model, by canonical name."""
+"""Reading and loading the weights of a Keras model, by canonical names."""
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -15,12 +15,24 @@ from se_weights.dialects.keras import WORDS, variable_path
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
-    """Copies of the model's weights by canonical name, on canonical axes."""
+    """Copies of the model's weights.
+
+    Returns:
+        An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+    """
     return {parameter.name: _canonical(parameter, variable) for parameter, variable in _variables(model).items()}
 
 
 def read_gradients(model: SEResNet, gradients: Iterable[KerasTensor]) -> dict[str, NDArray]:
-    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    """Gradients as canonical arrays.
+
+    Args:
+        model: the model that they belong to.
+        gradients: one gradient for each of `model.trainable_variables`, in that order.
+
+    Returns:
+        An array for each learned parameter, by canonical name and on canonical axes.
+    """
     parameters = {variable.path: parameter for parameter, variable in _variables(model).items()}
     owners = (parameters[variable.path] for variable in model.trainable_variables)
     return {
@@ -31,7 +43,13 @@ def read_gradients(model: SEResNet, gradients: Iterable[KerasTensor]) -> dict[st
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
-    Raises se_weights.WeightMismatch, with the whole list, and changes nothing, unless they are all there and fit.
+    Args:
+        model: the model to change.
+        weights: an array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        se_weights.WeightMismatch: with every difference, before anything is changed, unless all weights are there and
+            have the right shapes.
     """
     se_weights.check("the mapping", model.architecture, weights)
     for parameter, variable in _variables(model).items():
@@ -42,7 +60,16 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
 def from_file(
     path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
 ) -> SEResNet:
-    """The model in a weights file of any format and dialect, with Keras's own dtype policy."""
+    """The model in a weights file of any format and dialect, with Keras's own dtype policy.
+
+    Args:
+        path: a weights file or folder.
+        dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
+        architecture: the architecture, or its name, where the file does not tell it.
+
+    Raises:
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+    """
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
     model = SEResNet(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
@@ -54,6 +81,6 @@ def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:
 
 
 def _variables(model: SEResNet) -> dict[Parameter, keras.Variable]:
-    """The model's variable for each parameter; `metrics` and optimisers keep variables of their own elsewhere."""
+    """The model's variable for each parameter; the variables of metrics and optimisers are not among them."""
     by_path = {variable.path: variable for layer in model.layers for variable in layer.variables}
     return {parameter: by_path[variable_path(parameter)] for parameter in manifest(model.architecture)}

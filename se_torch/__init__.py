@@ -1,8 +1,9 @@
 """SELayer and SE-ResNet in PyTorch."""
 
 from se_torch.inference import fold_batchnorm, optimize_for_inference
+from se_torch.registry import create_model, list_models
 from se_torch.se_layer import SELayer
-from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet, create_model, list_models
+from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_torch.weights import from_file, load_weights, read_weights
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The forms in which a model is deployed, in PyTorch."""
+"""Models for inference: batch norms folded, compiled, in PyTorch."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,14 @@ from se_torch.weights import load_weights, read_weights
 
 
 def fold_batchnorm(model: SEResNet) -> SEResNet:
-    """A copy for inference whose norms are folded into its convolutions; the same function of images."""
+    """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
+
+    Args:
+        model: the model to fold; it is not changed.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
+    """
     checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
     checkpoint = se_weights.fold_batchnorm(checkpoint)
     folded = SEResNet(checkpoint.architecture).to(model.conv1.weight)
@@ -20,17 +27,22 @@ def fold_batchnorm(model: SEResNet) -> SEResNet:
 
 
 def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> Callable[[Tensor], Tensor]:
-    """Images to logits, by a copy of the model that is folded and compiled: at its first call for a shape of images.
+    """A function from images to logits, for deployment: a folded copy of the model, compiled.
 
-    Computes in `dtype`, such as torch.bfloat16, where it is given; images and logits keep the type that images have.
-    Channels lie last in memory, as oneDNN wants them.
+    It compiles at its first call for each shape of images. Images and kernels are in channels_last memory format,
+    which oneDNN prefers.
+
+    Args:
+        model: the model to deploy; it is not changed.
+        dtype: dtype of the computation, such as `torch.bfloat16`; the model's own by default. Images and logits keep
+            the dtype that the images have.
     """
     folded = fold_batchnorm(model).to(dtype=dtype, memory_format=torch.channels_last)
     compiled = torch.compile(folded)
 
     def run(images: Tensor) -> Tensor:
         with torch.inference_mode():
-            given = images.to(folded.conv1.weight.dtype, memory_format=torch.channels_last)
-            return compiled(given).to(images.dtype)
+            inputs = images.to(folded.conv1.weight.dtype, memory_format=torch.channels_last)
+            return compiled(inputs).to(images.dtype)
 
     return run

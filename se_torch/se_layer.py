@@ -4,14 +4,23 @@ import torch
 from torch import Tensor, nn
 
 from se_spec import expect_features, expect_floating, squeezed_channels
+from se_torch.layers import dense
 
 
 class SELayer(nn.Module):
     """Scales every channel by a gate that is computed from the whole input (paper, eq. 2-4).
 
-    Takes (N, C, spatial...) with one or more spatial axes, and returns the same shape. The squeezed width is
-    `channels // reduction` unless `squeezed` says otherwise; the paper's layers have no biases.
-    Raises ValueError for another rank or channel count, and TypeError for values that are not floating-point.
+    Takes (N, C, spatial...) with one or more spatial axes, and returns the same shape.
+
+    Args:
+        channels: number of channels C.
+        reduction: reduction ratio r of the paper: the squeezed width is C // r.
+        bias: whether the two fully connected layers have biases; the paper's have none.
+        squeezed: the squeezed width itself, where it does not follow from a reduction ratio.
+
+    Raises:
+        ValueError: when called with another rank or channel count.
+        TypeError: when called with values that are not floating-point.
     """
 
     def __init__(self, channels: int, reduction: int = 16, bias: bool = False, *, squeezed: int | None = None) -> None:
@@ -32,12 +41,3 @@ class SELayer(nn.Module):
         """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
         squeezed = x.mean(dim=tuple(range(2, x.ndim)))
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))
-
-
-def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:
-    """A fully connected layer; weights begin uniform within 1 / sqrt(inputs), as torch has it, biases at zero."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer

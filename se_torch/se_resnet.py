@@ -1,23 +1,26 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in PyTorch.
 
-ReLUs and sums work in place, on what a norm, a convolution or a gate has just made: new memory costs more than they do.
+ReLUs and sums work in place on tensors that a norm, a convolution or a gate has just made: allocating memory costs more
+than the operation itself.
 """
 
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import se_spec
 from se_spec import Architecture, Block, expect_floating, expect_images
-from se_torch.padding import MaxPool
-from se_torch.se_layer import SELayer, dense
+from se_torch.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
+from se_torch.se_layer import SELayer
 
 
 class SEBasicBlock(nn.Module):
-    """Two 3x3 convolutions; SE scales the residual before it is added to the shortcut (paper, figure 3)."""
+    """Two 3x3 convolutions; SE scales the residual before it is added to the shortcut (paper, figure 3).
+
+    Args:
+        block: sizes and settings of the block.
+        zero_init_residual: start the gain of the last norm at zero, so that the block starts as its shortcut.
+    """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False) -> None:
         super().__init__()
@@ -25,7 +28,7 @@ class SEBasicBlock(nn.Module):
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
-        self.bn2 = batch_norm(conv2, block.epsilon, zero=zero_init_residual)
+        self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
         self.act = activation(block)
         self.se = squeeze_excitation(block)
         self.pool = average_pool(block.pool)
@@ -38,7 +41,12 @@ class SEBasicBlock(nn.Module):
 
 
 class SEBottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions; SE scales the residual before it is added to the shortcut (paper, table 1)."""
+    """1x1, 3x3 and 1x1 convolutions; SE scales the residual before it is added to the shortcut (paper, table 1).
+
+    Args:
+        block: sizes and settings of the block.
+        zero_init_residual: start the gain of the last norm at zero, so that the block starts as its shortcut.
+    """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False) -> None:
         super().__init__()
@@ -48,7 +56,7 @@ class SEBottleneck(nn.Module):
         self.conv2 = convolution(conv2)
         self.bn2 = batch_norm(conv2, block.epsilon)
         self.conv3 = convolution(conv3)
-        self.bn3 = batch_norm(conv3, block.epsilon, zero=zero_init_residual)
+        self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual)
         self.act = activation(block)
         self.se = squeeze_excitation(block)
         self.pool = average_pool(block.pool)
@@ -67,122 +75,86 @@ BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
 class SEResNet(nn.Module):
     """A network as its architecture describes it: images (N, C, H, W) to logits (N, num_classes).
 
-    `zero_init_residual` starts every residual branch at zero (arXiv 1706.02677, section 5.1).
-    Raises ValueError for images of another rank or channel count, and TypeError for another type than the weights'.
+    Args:
+        architecture: the configuration of the network.
+        zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
+
+    Raises:
+        ValueError: when called with images of another rank or channel count.
+        TypeError: when called with images of another dtype than the weights'.
     """
 
     def __init__(self, architecture: Architecture, *, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.architecture = architecture
-        for number, stem in enumerate(architecture.stem_convolutions, start=1):
-            setattr(self, f"conv{number}", convolution(stem))
-            setattr(self, f"bn{number}", batch_norm(stem, architecture.bn_epsilon))
+        conv1, *deep_stem = architecture.stem_convolutions
+        self.conv1 = convolution(conv1)
+        self.bn1 = batch_norm(conv1, architecture.bn_epsilon)
+        if deep_stem:
+            conv2, conv3 = deep_stem
+            self.conv2 = convolution(conv2)
+            self.bn2 = batch_norm(conv2, architecture.bn_epsilon)
+            self.conv3 = convolution(conv3)
+            self.bn3 = batch_norm(conv3, architecture.bn_epsilon)
         self.maxpool = max_pool(architecture.max_pool)
-        for layer, blocks in architecture.stages().items():
-            stage = [BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks]
-            setattr(self, layer, nn.Sequential(*stage))
+        self.layer1 = stage(architecture.stage(1), zero_init_residual)
+        self.layer2 = stage(architecture.stage(2), zero_init_residual)
+        self.layer3 = stage(architecture.stage(3), zero_init_residual)
+        self.layer4 = stage(architecture.stage(4), zero_init_residual)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = classifier(architecture)
-        self.register_state_dict_post_hook(leave_facts)
+        self.register_state_dict_post_hook(add_architecture)
 
     def forward(self, images: Tensor) -> Tensor:
         self.expect(images)
         x = self.stem(images)
-        for _, block in self.blocks():
-            x = block(x)
+        x = self.layer1(x)
+        x = self.layer2(x)
+        x = self.layer3(x)
+        x = self.layer4(x)
         return self.head(x)
 
     def stem(self, images: Tensor) -> Tensor:
-        """The features that the first block takes."""
-        x = images
-        for number, _ in enumerate(self.architecture.stem_convolutions, start=1):
-            x = torch.relu_(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+        """The features (N, C, H, W) that the first block takes."""
+        x = torch.relu_(self.bn1(self.conv1(images)))
+        if self.architecture.stem.inner:
+            x = torch.relu_(self.bn2(self.conv2(x)))
+            x = torch.relu_(self.bn3(self.conv3(x)))
         return self.maxpool(x)
-
-    def blocks(self) -> Iterator[tuple[str, nn.Module]]:
-        """The blocks by canonical name, in the order they are applied."""
-        for layer in self.architecture.stages():
-            for index, block in enumerate(getattr(self, layer)):
-                yield f"{layer}.{index}", block
 
     def head(self, x: Tensor) -> Tensor:
         """The logits, from the last block's features averaged over space; without classes, those features."""
         return self.fc(self.dropout(x.mean(dim=(2, 3))))
 
     def expect(self, images: Tensor) -> None:
-        """Raise unless these are images that the network can take."""
+        """Raise ValueError or TypeError unless these are images that the network can take."""
         expect_images(images.shape, "NCHW", self.architecture.in_channels, self.architecture.smallest_side)
         expect_floating("SEResNet", images.is_floating_point(), images.dtype)
         expected = self.conv1.weight.dtype
         if images.dtype != expected and not torch.is_autocast_enabled(images.device.type):
-            raise TypeError(f"SEResNet expects images of the type of its weights, {expected}: got {images.dtype}")
+            raise TypeError(f"SEResNet expects images of the dtype of its weights, {expected}: got {images.dtype}")
 
 
-def leave_facts(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Puts the architecture beside the versions that a state_dict keeps of its modules: torch.save keeps it too."""
-    classes = getattr(model.fc, "out_features", 0)  # a user may have put another classifier in its place
+def add_architecture(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Puts the architecture into the metadata of a state dict, which torch.save keeps: a hook of `state_dict()`."""
+    classes = getattr(model.fc, "out_features", 0)  # a user may have replaced the classifier
     metadata["architecture"] = {**model.architecture.to_dict(), "num_classes": classes}
 
 
-def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> SEResNet:
-    """The named network, freshly initialised; facts such as num_classes, in_channels, stem, reduction and se_bias
-    stand in for the architecture's own. Raises se_spec.ArchitectureError for an impossible one."""
-    return SEResNet(se_spec.architecture(name, **config), zero_init_residual=zero_init_residual)
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a shell pattern."""
-    return [name for name in se_spec.list_architectures() if fnmatchcase(name, pattern)]
-
-
-def convolution(convolution: se_spec.Convolution) -> nn.Conv2d:
-    """A convolution, padded alike on every side, He-normal by fan-out (arXiv 1502.01852); biases begin at zero."""
-    layer = nn.Conv2d(
-        convolution.in_channels,
-        convolution.out_channels,
-        convolution.kernel,
-        stride=convolution.stride,
-        padding=convolution.padding,
-        groups=convolution.groups,
-        bias=convolution.bias,
-    )
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    if convolution.bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def batch_norm(convolution: se_spec.Convolution, epsilon: float, *, zero: bool = False) -> nn.Module:
-    """Batch normalisation after a convolution, or the identity where that is folded; `zero` starts its gain at zero."""
-    convolution.expect_gain(zero)
-    if convolution.folded:
-        return nn.Identity()
-    layer = nn.BatchNorm2d(convolution.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
-    nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
-    return layer
-
-
-def max_pool(pool: se_spec.MaxPool | None) -> nn.Module:
-    """The stem's pool, padded with minus infinity; the identity where the stem has none."""
-    return MaxPool(pool) if pool else nn.Identity()
-
-
-def average_pool(pool: se_spec.AveragePool | None) -> nn.Module:
-    """The mean before a shortcut's projection, at an odd end of what is there; the identity where there is none."""
-    if not pool:
-        return nn.Identity()
-    return nn.AvgPool2d(pool.kernel, pool.stride, ceil_mode=True, count_include_pad=False)
+def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
+    """The blocks of one stage; none where the network does not have the stage."""
+    return nn.Sequential(*(BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks))
 
 
 def activation(block: Block) -> nn.Module:
     """The ReLU before the squeeze of a network that was trained with one; else the identity."""
-    return nn.ReLU() if block.relu_before_se else nn.Identity()
+    return nn.ReLU() if block.relu_before_se else identity()
 
 
 def squeeze_excitation(block: Block) -> nn.Module:
     """The block's SE layer; the identity where the network has none."""
     if not block.has_se:
-        return nn.Identity()
+        return identity()
     return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels)
 
 
@@ -196,5 +168,5 @@ def shortcut(block: Block) -> nn.Sequential:
 def classifier(architecture: Architecture) -> nn.Module:
     """The fully connected layer that gives the logits; the identity where the network has no classes."""
     if not architecture.num_classes:
-        return nn.Identity()
+        return identity()
     return dense(architecture.features, architecture.num_classes, bias=True)

@@ -1,4 +1,4 @@
-"""Weights into and out of a PyTorch model, by canonical name."""
+"""Reading and loading the weights of a PyTorch model, by canonical names."""
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -14,7 +14,11 @@ from se_torch.se_resnet import SEResNet
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
-    """Copies of the model's weights by canonical name, on canonical axes."""
+    """Copies of the model's weights.
+
+    Returns:
+        An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+    """
     state = model.state_dict()
     return {
         parameter.name: state[parameter.name].numpy(force=True).copy() for parameter in manifest(model.architecture)
@@ -22,7 +26,15 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
 
 
 def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
-    """Gradients as the framework gives them for what the model learns, by canonical name, on canonical axes."""
+    """Gradients as canonical arrays.
+
+    Args:
+        model: the model that they belong to.
+        gradients: one gradient for each of `model.parameters()`, in that order.
+
+    Returns:
+        An array for each learned parameter, by canonical name and on canonical axes.
+    """
     names = (name for name, _ in model.named_parameters())
     return {name: gradient.numpy(force=True).copy() for name, gradient in zip(names, gradients, strict=True)}
 
@@ -30,7 +42,13 @@ def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, ND
 def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
-    Raises se_weights.WeightMismatch, with the whole list, and changes nothing, unless they are all there and fit.
+    Args:
+        model: the model to change.
+        weights: an array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        se_weights.WeightMismatch: with every difference, before anything is changed, unless all weights are there and
+            have the right shapes.
     """
     se_weights.check("the mapping", model.architecture, weights)
     state = model.state_dict()
@@ -42,7 +60,16 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
 def from_file(
     path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
 ) -> SEResNet:
-    """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype."""
+    """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype.
+
+    Args:
+        path: a weights file or folder.
+        dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
+        architecture: the architecture, or its name, where the file does not tell it.
+
+    Raises:
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+    """
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
     model = SEResNet(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
@@ -50,6 +77,6 @@ def from_file(
 
 
 def _native(array: NDArray) -> NDArray:
-    """torch.from_numpy takes no bfloat16; float32 holds each of its values."""
+    """torch.from_numpy does not accept bfloat16, all of whose values float32 represents."""
     native = np.float32 if array.dtype.name == "bfloat16" else array.dtype
     return np.array(array, dtype=native, order="C", copy=True)

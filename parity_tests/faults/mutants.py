@@ -177,13 +177,13 @@ def inner(relu: Any, self: Any, x: Any) -> Any:
 def keras_same_padding() -> None:
     import keras
 
-    from se_tf import padding
+    from se_tf import layers
 
     def call(self: Any, inputs: Any) -> Any:
         self.padding = "same"
         return keras.layers.Conv2D.call(self, inputs)
 
-    padding.Convolution.call = call
+    layers.Convolution.call = call
 
 
 CALLS = {"torch": "forward", "tf": "__call__", "flax": "__call__"}
@@ -251,9 +251,9 @@ def jax_precision() -> None:
 def flax_training_statistics() -> None:
     from flax import nnx
 
-    from se_flax import batch_norm
+    from se_flax import layers
 
-    batch_norm.BatchNorm.__call__ = lambda self, x, **kwargs: nnx.BatchNorm.__call__(self, x, use_running_average=False)
+    layers.BatchNorm.__call__ = lambda self, x, **kwargs: nnx.BatchNorm.__call__(self, x, use_running_average=False)
 
 
 def torch_without_first_relu() -> None:

@@ -33,13 +33,13 @@ TRAINING = "test_models.py::test_a_model_in_training_keeps_torchs_running_statis
 
 FAULTS = {
     "Keras's lopsided padding at stride 2": Fault(
-        "se_tf/padding.py",
-        "return super().call(padded(inputs, self.margins, 0.0))",
+        "se_tf/layers.py",
+        "return super().call(padded(inputs, self.explicit_padding, 0.0))",
         'self.padding = "same"\n        return super().call(inputs)',
         f"{EVERY_MODE}[tf-float64-basic]",
     ),
     "batch norm epsilon of 1e-3": Fault(
-        "se_tf/se_resnet.py",
+        "se_tf/layers.py",
         "epsilon=epsilon",
         "epsilon=1e-3",
         f"{EVERY_MODE}[tf-float32-bottleneck]",
@@ -75,15 +75,15 @@ FAULTS = {
         "test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
     ),
     "momentum of 0.1 read Keras's way": Fault(
-        "se_tf/se_resnet.py",
+        "se_tf/layers.py",
         "momentum=1 - se_spec.BATCH_NORM_MOMENTUM",
         "momentum=se_spec.BATCH_NORM_MOMENTUM",
         f"{TRAINING}[tf]",
     ),
     "a max-pool padded with zeros": Fault(
-        "se_tf/padding.py",
-        'ops.shape(inputs)), float("-inf")',
-        "ops.shape(inputs)), 0.0",
+        "se_tf/layers.py",
+        'padding, float("-inf")',
+        "padding, 0.0",
         "test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf-pad1]",
     ),
     "running statistics not loaded": Fault(
@@ -93,10 +93,10 @@ FAULTS = {
         f"{EVERY_MODE}[torch-float64-basic]",
     ),
     "a biased running variance in Keras": Fault(
-        "se_tf/batch_norm.py", "(count / ops.maximum(count - 1, 1))", "1.0", f"{TRAINING}[tf]"
+        "se_tf/layers.py", "(count / ops.maximum(count - 1, 1))", "1.0", f"{TRAINING}[tf]"
     ),
     "a biased running variance in Flax": Fault(
-        "se_flax/batch_norm.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
+        "se_flax/layers.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
     ),
     "views written to safetensors as they lie": Fault(
         "se_weights/files/stored.py",
@@ -132,7 +132,7 @@ FAULTS = {
 
 FAULTS |= {
     "a mean of 2x2 that counts what is not there": Fault(
-        "se_flax/se_resnet.py",
+        "se_flax/layers.py",
         "count_include_pad=False",
         "count_include_pad=True",
         f"{FLOAT64}[flax-se_resnet18 of PaddleClas]",
@@ -147,8 +147,8 @@ FAULTS |= {
         "se_spec/layers.py", '"ceil": 0', '"ceil": 1', "test_spec.py::test_a_pools_sides_are_those_of_its_code_base[55]"
     ),
     "groups left out in Keras": Fault(
-        "se_tf/se_resnet.py",
-        "groups=convolution.groups",
+        "se_tf/layers.py",
+        "groups=spec.groups",
         "groups=1",
         f"{FLOAT64}[tf-se_resnext50_32x4d of NVIDIA]",
     ),
@@ -160,8 +160,8 @@ FAULTS |= {
     ),
     "groups computed together that mix": Fault(
         "se_flax/convolve.py",
-        "jnp.eye(together, dtype=kernel.dtype)",
-        "jnp.eye(together, dtype=kernel.dtype)[::-1]",
+        "jnp.eye(merged, dtype=kernel.dtype)",
+        "jnp.eye(merged, dtype=kernel.dtype)[::-1]",
         f"{FLOAT64}[flax-se_resnext50_32x4d of NVIDIA]",
     ),
     "Cadene's networks stride in their 3x3": Fault(

@@ -54,7 +54,7 @@ def constant_statistics() -> None:
     import jax
     from flax import nnx
 
-    from se_flax.batch_norm import BatchNorm
+    from se_flax.layers import BatchNorm
 
     right = BatchNorm.__call__
 
@@ -180,10 +180,10 @@ TRAINING_MUTANTS = {
         "tf", "the momentum read backwards", replacing("se_spec", "BATCH_NORM_MOMENTUM", lambda _: 0.9)
     ),
     "keras: a biased running variance": TrainingMutant(
-        "tf", "a biased running variance", biased("se_tf.batch_norm", "call")
+        "tf", "a biased running variance", biased("se_tf.layers", "call")
     ),
     "flax: a biased running variance": TrainingMutant(
-        "flax", "a biased running variance", biased("se_flax.batch_norm", "__call__")
+        "flax", "a biased running variance", biased("se_flax.layers", "__call__")
     ),
     "torch: a momentum of 0.99": TrainingMutant("torch", "a momentum of 0.99", torch_momentum(0.01)),
     "torch: running statistics not updated": TrainingMutant(

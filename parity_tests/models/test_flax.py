@@ -49,11 +49,11 @@ def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model
     from se_flax import inference
 
     monkeypatch.setattr(inference, "COMPILER_OPTIONS", {"xla_no_such_option": ""})
-    inference.known_options.cache_clear()
+    inference.accepted_options.cache_clear()
     try:
         assert share(network, inference.optimize_for_inference(model)(images(network))) <= network.limit
     finally:
-        inference.known_options.cache_clear()
+        inference.accepted_options.cache_clear()
 
 
 def test_a_jitted_training_step_moves_parameters_and_statistics(model, network):

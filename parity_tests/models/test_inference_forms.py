@@ -1,13 +1,14 @@
 """What is deployed gives the logits of what was trained."""
 
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import Network, full_size, network
+from parity_tests.support.cases import Network, full_size, needs, network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_LOGITS
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
@@ -109,8 +110,15 @@ def test_a_norm_that_cannot_be_folded_is_named(framework, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "together"), [(4, 32, 8), (8, 32, 4), (16, 32, 1), (64, 1, 1), (4, 6, 6), (3, 1, 1)]
+    "module",
+    [
+        pytest.param("se_tf.grouped_convolution", marks=needs("tf")),
+        pytest.param("se_flax.convolve", marks=needs("flax")),
+    ],
 )
-def test_narrow_groups_are_computed_together_as_far_as_they_divide(channels, groups, together):
-    assert se_spec.groups_as_one(channels, groups) == together
-    assert groups % together == 0
+@pytest.mark.parametrize(
+    ("channels", "groups", "merged"), [(4, 32, 8), (8, 32, 4), (16, 32, 1), (64, 1, 1), (4, 6, 6), (3, 1, 1)]
+)
+def test_narrow_groups_are_computed_together_as_far_as_they_divide(module, channels, groups, merged):
+    assert import_module(module).merged_groups(channels, groups) == merged
+    assert groups % merged == 0

@@ -118,7 +118,7 @@ def test_a_model_in_training_keeps_torchs_running_statistics(framework):
 
 def test_a_small_batch_shows_the_unbiased_variance(framework):
     """Two values a channel: the unbiased variance is twice the biased one."""
-    norm = framework.models.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
+    norm = framework.layers.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
     x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
     framework.run(norm, x, training=True)
     variance = (
@@ -141,7 +141,7 @@ def test_evaluation_moves_no_statistics(framework):
 def test_a_max_pool_keeps_a_negative_map_negative(framework, alignment):
     x = -1 - np.random.default_rng(0).random((2, 3, 7, 10)).astype(np.float32)
     pool = MaxPool(alignment)
-    assert np.array_equal(framework.run(framework.models.max_pool(pool), x), max_pool(x, pool))
+    assert np.array_equal(framework.run(framework.layers.max_pool(pool), x), max_pool(x, pool))
 
 
 def test_initial_weights_have_the_same_distribution_in_every_framework(framework):

@@ -8,18 +8,22 @@ import pytest
 PACKAGES = ("se_torch", "se_tf", "se_flax")
 
 OWN = {
-    "se_torch": {"leave_facts"},  # a state_dict has room for the facts of its model
-    "se_tf": {"build", "compute_output_shape", "get_config", "from_config", "identity"},  # how Keras saves and clones
-    # NNX has no identity layer, is slow to draw weights it will not keep, and keeps a dropout's random state; XLA's
-    # experiments come and go.
-    "se_flax": {"identity", "empty_model", "dropout", "known_options"},
+    "se_torch": {"add_architecture"},  # a state dict has room for the architecture of its model
+    # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
+    "se_tf": {
+        *("build", "compute_output_shape", "get_config", "from_config"),
+        *("Convolution", "BatchNorm", "padded", "padded_shape"),
+    },
+    # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
+    # options of XLA come and go.
+    "se_flax": {"empty_model", "dropout", "accepted_options", "BatchNorm"},
 }
-"""Functions and methods that one framework needs beside the common ones."""
+"""Classes, functions and methods that one framework needs beside the common ones."""
 
 FUNCTIONAL = {"stem", "head"}
 """Methods of a network that a functional Keras model has as layers instead."""
 
-KEPT_FOR_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
+KERAS_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
 """Attributes that Keras needs for its configuration and the other two do not."""
 
 FORWARD = {"forward", "call", "__call__"}
@@ -29,7 +33,7 @@ def outline(package: str, file: str) -> list[str]:
     source = (Path(__file__).parents[2] / package / file).read_text()
     lines = []
     for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and node.name not in OWN[package]:
             lines.append(f"class {node.name}: {first_line(node)}")
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name not in OWN[package] | FUNCTIONAL:
@@ -45,16 +49,19 @@ def outline(package: str, file: str) -> list[str]:
 def first_line(node: ast.ClassDef | ast.FunctionDef) -> str:
     """The docstring's first line, with images in one order of axes."""
     text = (ast.get_docstring(node) or "").partition("\n")[0]
-    return text.replace("(N, H, W, C)", "(N, C, H, W)").partition(", in evaluation")[0].partition(", with Keras")[0]
+    text = text.replace("(N, H, W, C)", "(N, C, H, W)").partition(". Keras's own")[0]
+    return text.partition(", in evaluation")[0].partition(", with Keras")[0].rstrip(".")
 
 
 def attributes(method: ast.FunctionDef) -> list[str]:
     targets = [target for node in ast.walk(method) if isinstance(node, ast.Assign) for target in node.targets]
     names = [target.attr for target in targets if isinstance(target, ast.Attribute)]
-    return [name for name in names if name not in KEPT_FOR_CONFIG]
+    return [name for name in names if name not in KERAS_CONFIG]
 
 
-@pytest.mark.parametrize("file", ["se_layer.py", "se_resnet.py", "weights.py", "inference.py"])
+@pytest.mark.parametrize(
+    "file", ["se_layer.py", "layers.py", "se_resnet.py", "registry.py", "weights.py", "inference.py"]
+)
 def test_the_three_files_have_one_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)
     assert torch == keras

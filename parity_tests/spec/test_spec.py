@@ -151,7 +151,7 @@ def test_the_cifar_style_net_of_the_tutorials_keeps_the_size_through_its_stem():
     assert (conv1.kernel, conv1.stride) == (3, 1)
     assert tutorial.max_pool is None
     assert tutorial.widths == (64, 128, 256, 512)
-    assert [len(blocks) for blocks in tutorial.stages().values()] == [3, 4, 6, 3]
+    assert [len(tutorial.stage(number)) for number in (1, 2, 3, 4)] == [3, 4, 6, 3]
 
 
 def test_the_first_block_of_each_later_stage_strides_in_its_3x3_and_projects():

@@ -27,8 +27,8 @@ class Framework:
         return import_module(f"se_{self.name}")
 
     @property
-    def models(self) -> Any:
-        return import_module(f"se_{self.name}.se_resnet")
+    def layers(self) -> Any:
+        return import_module(f"se_{self.name}.layers")
 
     def run(self, module: Any, x: NDArray, *, training: bool = False) -> NDArray:
         """(N, C, spatial...) in and out; (N, classes) for a network."""

@@ -157,7 +157,7 @@ def _pools(own: Architecture, sides: Sequence[int]) -> list[str]:
         return ["none"]
     for convolution in own.stem_convolutions:
         sides = [convolution.side(side) for side in sides]
-    pools = {tuple(map(MaxPool(pool).margins, sides)): pool for pool in ("same", "ceil", "pad1")}
+    pools = {tuple(map(MaxPool(pool).padding, sides)): pool for pool in ("same", "ceil", "pad1")}
     return list(pools.values())
 
 

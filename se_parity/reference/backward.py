@@ -176,7 +176,7 @@ def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolu
 
 def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
     """Each window's gradient goes to its first largest value."""
-    margins = [pool.margins(side) for side in x.shape[2:]]
+    margins = [pool.padding(side) for side in x.shape[2:]]
     padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
     windows = windows[:, :, :: pool.stride, :: pool.stride]

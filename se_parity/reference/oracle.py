@@ -128,7 +128,7 @@ def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Mar
 
 def max_pool(x: Array, pool: MaxPool) -> Array:
     """The largest value of each window of (N, C, H, W), with margins of minus infinity."""
-    margins = (0, 0), (0, 0), *map(pool.margins, x.shape[2:])
+    margins = (0, 0), (0, 0), *map(pool.padding, x.shape[2:])
     padded = np.pad(x, margins, constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
     return windows[:, :, :: pool.stride, :: pool.stride].max(axis=(4, 5))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, Shortcut, Squeeze, Stem
+from se_spec.architecture import MOST_STAGES
 from se_spec.block import EXPANSION
 from se_spec.config import SQUEEZES
 from se_spec.manifest import NORM_ROLES
@@ -20,9 +21,6 @@ Shapes = Mapping[str, Shape]
 
 UNNAMED = "unnamed"
 """The name of an architecture that fits the tensors but is none of the named ones."""
-
-MOST_STAGES = 8
-"""Twice those of any published network: where names are counters, a wrong guess would find blocks without end."""
 
 STEMS = (Stem(), Stem(kernel=3, stride=1, pool="none"), Stem(kernel=3, inner=(1, 1)))
 """The paper's, that of CIFAR, and a deep one."""
@@ -112,13 +110,15 @@ class _ArchitectureInference:
             *before, depth = self.known.depths
             *_, width = self.known.widths
             deeper = self.known.replace(depths=(*before, depth + 1))
-            wider = self.known.replace(depths=(*self.known.depths, 1), widths=(*self.known.widths, 2 * width))
             if self.last_width(deeper) == width:
                 self.known = deeper
-            elif len(before) < MOST_STAGES and (found := self.last_width(wider)):
-                self.known = wider.replace(widths=(*self.known.widths, found))
-            else:
+                continue
+            if len(self.known.depths) == MOST_STAGES:
                 break
+            wider = self.known.replace(depths=(*self.known.depths, 1), widths=(*self.known.widths, 2 * width))
+            if not (found := self.last_width(wider)):
+                break
+            self.known = wider.replace(widths=(*self.known.widths, found))
         if self.known.stem.width == self.known.widths[0]:
             self.known = self.known.replace(stem={"width": 0})
         return True

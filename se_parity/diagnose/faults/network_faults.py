@@ -37,7 +37,8 @@ def _images(change: Callable[[NDArray], NDArray]) -> Callable[[Case], Case | Non
 def _neighbours(case: Case) -> Case | None:
     """The weights of the last two blocks of every stage that has equal ones, swapped."""
     weights = dict(case.weights)
-    for blocks in case.architecture.stages().values():
+    for number in range(1, len(case.architecture.depths) + 1):
+        blocks = case.architecture.stage(number)
         if len(blocks) > 2:
             one, other = (f"{block.name}." for block in blocks[-2:])
             for name in [name for name in weights if name.startswith(one)]:

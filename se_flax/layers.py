@@ -1,0 +1,111 @@
+"""The layers of the networks in Flax NNX: convolution, batch norm, pools, dense and identity, from specifications."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.lax import stop_gradient
+
+import se_spec
+from se_flax.convolve import convolve
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Flax's BatchNorm over the last axis, with the unbiased variance in its running statistics.
+
+    Flax averages the biased variance of a batch. torch normalises with that too, but averages N / (N - 1) times it,
+    where N counts the values of a channel. What Flax has just averaged in is scaled by that factor here.
+    Flax also keeps the statistics in float32 whatever dtype the parameters have; here they have the parameters' dtype.
+    """
+
+    def __init__(self, num_features: int, *, param_dtype: Any = jnp.float32, **options: Any) -> None:
+        super().__init__(num_features, param_dtype=param_dtype, **options)
+        self.mean = nnx.BatchStat(jnp.zeros(num_features, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(num_features, param_dtype))
+
+    def __call__(self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None) -> Array:
+        if self.use_running_average if use_running_average is None else use_running_average:
+            return super().__call__(x, use_running_average=True, mask=mask)
+        kept = self.var[...] * self.momentum
+        outputs = super().__call__(x, use_running_average=False, mask=mask)
+        averaged_in = self.var[...] - kept
+        count = prod(x.shape[:-1])
+        self.var[...] = stop_gradient(kept + averaged_in * (count / max(count - 1, 1)))
+        return outputs
+
+
+class MaxPool(nnx.Module):
+    """A max-pool of (N, H, W, C) with the alignment of its specification, padded with minus infinity.
+
+    Args:
+        spec: kernel, stride and alignment. Its padding may depend on the size of the input; that of JAX's "SAME"
+            depends on the stride too.
+    """
+
+    def __init__(self, spec: se_spec.MaxPool) -> None:
+        self.spec = spec
+
+    def __call__(self, x: Array) -> Array:
+        window, strides = (self.spec.kernel,) * 2, (self.spec.stride,) * 2
+        return nnx.max_pool(x, window, strides, padding=[self.spec.padding(side) for side in x.shape[1:3]])
+
+
+def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    return nnx.Conv(
+        spec.in_channels,
+        spec.out_channels,
+        (spec.kernel, spec.kernel),
+        strides=spec.stride,
+        padding=spec.padding,
+        feature_group_count=spec.groups,
+        use_bias=spec.bias,
+        conv_general_dilated=convolve,
+        kernel_init=nnx.initializers.variance_scaling(2, "fan_out", "normal"),
+        **options,
+    )
+
+
+def batch_norm(
+    spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False, **options: Any
+) -> Callable[[Array], Array]:
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    spec.check_zero_init(zero_init)
+    if spec.folded:
+        return identity
+    return BatchNorm(
+        spec.out_channels,
+        epsilon=epsilon,
+        momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
+        scale_init=nnx.initializers.zeros if zero_init else nnx.initializers.ones,
+        use_fast_variance=False,
+        **options,
+    )
+
+
+def max_pool(spec: se_spec.MaxPool | None) -> Callable[[Array], Array]:
+    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    return MaxPool(spec) if spec else identity
+
+
+def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    if not spec:
+        return identity
+    window, strides = (spec.kernel,) * 2, (spec.stride,) * 2
+    return partial(nnx.avg_pool, window_shape=window, strides=strides, padding="SAME", count_include_pad=False)
+
+
+def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)
+
+
+def identity(x: Array) -> Array:
+    """A layer that returns its input."""
+    return x

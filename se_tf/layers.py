@@ -1,0 +1,145 @@
+"""The layers of the networks in Keras 3: convolution, batch norm, pools, dense and identity, from specifications."""
+
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+import se_spec
+from se_tf.grouped_convolution import merged_groups, widened
+
+Shape = tuple[int | None, ...]
+Padding = list[tuple[Any, Any]]
+"""Before and after each spatial axis; integers, or tensors where the size is not known yet."""
+
+
+@keras.saving.register_keras_serializable("se_tf")
+class Convolution(keras.layers.Conv2D):
+    """A convolution of (N, H, W, C) that pads half its kernel on every side: at stride 1 that is Keras's `same`.
+
+    Keras's own `same` pads more after than before where it strides.
+    """
+
+    @property
+    def explicit_padding(self) -> Padding:
+        return [(0, 0) if self.padding == "same" else (side // 2, side // 2) for side in self.kernel_size]
+
+    def call(self, inputs: KerasTensor) -> KerasTensor:
+        return super().call(padded(inputs, self.explicit_padding, 0.0))
+
+    def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
+        """Narrow groups are computed together: TensorFlow leaves them to XLA, which is slow at them on a CPU."""
+        return super().convolution_op(inputs, widened(kernel, self.groups, merged_groups(kernel.shape[2], self.groups)))
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        return super().compute_output_shape(padded_shape(shape, self.explicit_padding))
+
+
+@keras.saving.register_keras_serializable("se_tf")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Keras's BatchNormalization over the last axis, with the unbiased variance in its running statistics.
+
+    Keras averages the biased variance of a batch. torch normalises with that too, but averages N / (N - 1) times it,
+    where N counts the values of a channel. What Keras has just averaged in is scaled by that factor here.
+    """
+
+    def call(self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None) -> KerasTensor:
+        if not (training and self.trainable):
+            return super().call(inputs, training=False, mask=mask)
+        kept = ops.convert_to_tensor(self.moving_variance) * self.momentum
+        outputs = super().call(inputs, training=True, mask=mask)
+        averaged_in = self.moving_variance - kept
+        count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), self.moving_variance.dtype)
+        self.moving_variance.assign(kept + averaged_in * (count / ops.maximum(count - 1, 1)))
+        return outputs
+
+
+@keras.saving.register_keras_serializable("se_tf")
+class MaxPool(keras.layers.MaxPooling2D):
+    """A max-pool of (N, H, W, C) with the alignment of its specification, padded with minus infinity.
+
+    Args:
+        alignment: where its windows begin, one of se_spec.layers.POOLS. Its padding may depend on the input's size.
+    """
+
+    def __init__(self, alignment: str, **kwargs: Any) -> None:
+        self.spec = se_spec.MaxPool(alignment)
+        super().__init__(self.spec.kernel, self.spec.stride, data_format="channels_last", **kwargs)
+
+    def call(self, inputs: KerasTensor) -> KerasTensor:
+        padding = [self.spec.padding(side) for side in ops.shape(inputs)[1:3]]
+        return super().call(padded(inputs, padding, float("-inf")))
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        batch, *sides, channels = shape
+        return batch, *(side and self.spec.side(side) for side in sides), channels
+
+    def get_config(self) -> dict[str, Any]:
+        config = keras.layers.Layer.get_config(self)
+        return {**config, "alignment": self.spec.alignment}
+
+
+def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    return Convolution(
+        spec.out_channels,
+        spec.kernel,
+        strides=spec.stride,
+        padding="same" if spec.stride == 1 else "valid",
+        groups=spec.groups,
+        use_bias=spec.bias,
+        kernel_initializer=keras.initializers.VarianceScaling(2, mode="fan_out", distribution="untruncated_normal"),
+        data_format="channels_last",
+        **kwargs,
+    )
+
+
+def batch_norm(
+    spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False, **kwargs: Any
+) -> keras.layers.Layer:
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    spec.check_zero_init(zero_init)
+    if spec.folded:
+        return identity(**kwargs)
+    return BatchNorm(
+        epsilon=epsilon,
+        momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
+        gamma_initializer="zeros" if zero_init else "ones",
+        **kwargs,
+    )
+
+
+def max_pool(spec: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
+    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    return MaxPool(spec.alignment, **kwargs) if spec else identity(**kwargs)
+
+
+def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layers.Layer:
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    if not spec:
+        return identity(**kwargs)
+    return keras.layers.AveragePooling2D(
+        spec.kernel, spec.stride, padding="same", data_format="channels_last", **kwargs
+    )
+
+
+def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Dense:
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+    return keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=uniform, **kwargs)
+
+
+def identity(**kwargs: Any) -> keras.layers.Layer:
+    """A layer that returns its input. Keras's own Identity cannot be cloned once it has a dtype policy."""
+    return keras.layers.Activation("linear", **kwargs)
+
+
+def padded(images: KerasTensor, padding: Padding, value: float) -> KerasTensor:
+    if not any(after for _, after in padding):
+        return images
+    return ops.pad(images, [(0, 0), *padding, (0, 0)], constant_values=value)
+
+
+def padded_shape(shape: Shape, padding: Padding) -> Shape:
+    batch, *sides, channels = shape
+    return batch, *(side and side + sum(pads) for side, pads in zip(sides, padding, strict=True)), channels

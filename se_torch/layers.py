@@ -1,0 +1,79 @@
+"""The layers of the networks in PyTorch: convolution, batch norm, pools, dense and identity, from specifications."""
+
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+import se_spec
+
+
+class MaxPool(nn.Module):
+    """A max-pool of (N, C, H, W) with the alignment of its specification, padded with minus infinity.
+
+    Args:
+        spec: kernel, stride and alignment. Its padding may depend on the size of the input; torch's own is always the
+            same on both sides.
+    """
+
+    def __init__(self, spec: se_spec.MaxPool) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = (self.spec.padding(side) for side in x.shape[2:])
+        if top == bottom == left == right:  # torch's own padding needs no copy
+            return functional.max_pool2d(x, self.spec.kernel, self.spec.stride, padding=top)
+        padded = functional.pad(x, (left, right, top, bottom), value=float("-inf"))
+        return functional.max_pool2d(padded, self.spec.kernel, self.spec.stride)
+
+
+def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    layer = nn.Conv2d(
+        spec.in_channels,
+        spec.out_channels,
+        spec.kernel,
+        stride=spec.stride,
+        padding=spec.padding,
+        groups=spec.groups,
+        bias=spec.bias,
+    )
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if spec.bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def batch_norm(spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False) -> nn.Module:
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    spec.check_zero_init(zero_init)
+    if spec.folded:
+        return identity()
+    layer = nn.BatchNorm2d(spec.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
+    nn.init.constant_(layer.weight, 0.0 if zero_init else 1.0)
+    return layer
+
+
+def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
+    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    return MaxPool(spec) if spec else identity()
+
+
+def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    if not spec:
+        return identity()
+    return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=True, count_include_pad=False)
+
+
+def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def identity() -> nn.Module:
+    """A layer that returns its input."""
+    return nn.Identity()
