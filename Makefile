@@ -1,17 +1,30 @@
 # Two commands do everything on a fresh machine, each with its own set-up: `make demo` and `make test`.
+# .ci/run runs what a change must pass; `make everything` runs all that exists.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRA ?= torch
 
-.PHONY: setup demo test sweep faults alone peers fleet fuzz xla bench lint clean
+# uv reads its own settings only: it looks for packages where pip is configured to look, and chooses as pip does.
+pip_setting = $(or $(PIP_$(1)),$(shell $(PYTHON) -m pip config get global.$(2) 2>/dev/null))
+ifndef UV_FIND_LINKS
+export UV_FIND_LINKS := $(call pip_setting,FIND_LINKS,find-links)
+endif
+ifndef UV_EXTRA_INDEX_URL
+export UV_EXTRA_INDEX_URL := $(call pip_setting,EXTRA_INDEX_URL,extra-index-url)
+endif
+export UV_INDEX_STRATEGY ?= unsafe-best-match
+
+.PHONY: setup demo test lint faults alone-one peers xla sweep alone every-peer fleet fuzz bench everything clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[all,report,test,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[all,report,test,dev]"
 	touch $(READY)
 
 demo: setup
@@ -20,17 +33,32 @@ demo: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not faults and not sweep"
 
-sweep: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m sweep --timeout 900
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 faults: setup
-	$(BIN)/pytest --numprocesses 2 -m faults --timeout 900
+	$(BIN)/pytest --numprocesses 2 -m "faults and not sweep" --timeout 900
+
+alone-one: setup
+	$(BIN)/nox --sessions "alone(extra='$(EXTRA)')"
+
+peers: setup
+	$(BIN)/nox --sessions peers keras_peers
+
+xla: setup
+	$(BIN)/nox --sessions torch_xla
+
+sweep: setup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m sweep --timeout 900
 
 alone: setup
 	$(BIN)/nox --sessions alone
 
-peers: setup
-	$(BIN)/nox --sessions peers keras_peers
+every-peer: setup
+	EVERY_PEER=1 $(BIN)/nox --sessions peers keras_peers
 
 fleet: setup
 	$(BIN)/nox --sessions ray
@@ -39,17 +67,20 @@ fuzz: setup
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m fuzz.run --seconds 60 --json build/fuzz.json
 	$(BIN)/nox --sessions fuzz -- -max_total_time=10
 
-xla: setup
-	$(BIN)/nox --sessions torch_xla
-
 bench: setup
 	$(BIN)/nox --sessions bench
 
-lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+everything:
+	$(MAKE) lint
+	$(MAKE) faults
+	EVERY_ARCHITECTURE=1 $(MAKE) sweep
+	$(MAKE) alone
+	$(MAKE) every-peer
+	$(MAKE) fleet
+	$(MAKE) fuzz
+	$(MAKE) xla
+	$(MAKE) demo
+	$(MAKE) test
 
 clean:
 	rm -rf build .nox $(VENV)

@@ -3,12 +3,14 @@
 Each fault names the test of the ordinary suite that catches it. `make faults` runs them; so does `.ci/run`.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +28,10 @@ class Fault:
     caught_by: str
 
 
-EVERY_MODE = "test_logits.py::test_every_mode_gives_the_oracles_logits"
-FLOAT64 = "test_logits.py::test_float64_logits_are_the_oracles"
-SQUARE = "test_logits.py::test_square_matrices_are_laid_out_right"
-TRAINING = "test_models.py::test_a_model_in_training_keeps_torchs_running_statistics"
+EVERY_MODE = "parity/test_logits.py::test_every_mode_gives_the_oracles_logits"
+FLOAT64 = "parity/test_logits.py::test_float64_logits_are_the_oracles"
+SQUARE = "parity/test_logits.py::test_square_matrices_are_laid_out_right"
+TRAINING = "models/test_models.py::test_a_model_in_training_keeps_torchs_running_statistics"
 
 FAULTS = {
     "Keras's lopsided padding at stride 2": Fault(
@@ -72,7 +74,7 @@ FAULTS = {
         "se_torch/se_layer.py",
         "torch.relu(self.fc1(squeezed))",
         "self.fc1(squeezed)",
-        "test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
+        "models/test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
     ),
     "momentum of 0.1 read Keras's way": Fault(
         "se_tf/layers.py",
@@ -84,7 +86,7 @@ FAULTS = {
         "se_tf/layers.py",
         'padding, float("-inf")',
         "padding, 0.0",
-        "test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf-pad1]",
+        "models/test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf-pad1]",
     ),
     "running statistics not loaded": Fault(
         "se_torch/weights.py",
@@ -102,31 +104,31 @@ FAULTS = {
         "se_weights/files/stored.py",
         "in_order(array).reshape(-1)",
         'np.ravel(array, order="K")',
-        "test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
+        "weights/test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
     ),
     "the last values of an axis that takes several pieces not moved": Fault(
         "se_weights/layouts.py",
         "range(0, array.shape[axis], PIECE)",
         "range(0, array.shape[axis] - PIECE // 2, PIECE)",
-        "test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
+        "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
         "        _expect_same(stored, stored, path) or (",
-        "test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
+        "weights/test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
         "se_spec/block.py",
         '{"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}',
         '{"conv1": self.stride, "conv2": 1}',
-        "test_spec.py::test_multiply_adds_are_the_published_ones",
+        "spec/test_spec.py::test_multiply_adds_are_the_published_ones",
     ),
     "reductions taken of the stage's width": Fault(
         "se_spec/architecture.py",
         "squeezed_channels=self._squeezed(out_channels)",
         "squeezed_channels=self._squeezed(width)",
-        "test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
+        "spec/test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
     ),
 }
 
@@ -144,7 +146,10 @@ FAULTS |= {
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),
     "a pool without margins that has one": Fault(
-        "se_spec/layers.py", '"ceil": 0', '"ceil": 1', "test_spec.py::test_a_pools_sides_are_those_of_its_code_base[55]"
+        "se_spec/layers.py",
+        '"ceil": 0',
+        '"ceil": 1',
+        "spec/test_spec.py::test_a_pools_sides_are_those_of_its_code_base[55]",
     ),
     "groups left out in Keras": Fault(
         "se_tf/layers.py",
@@ -156,7 +161,7 @@ FAULTS |= {
         "se_weights/transforms/fold.py",
         "- mean) * gain",
         "* gain - mean)",
-        "test_folding.py::test_a_folded_network_is_the_same_function[se_resnet50 with another epsilon]",
+        "weights/test_folding.py::test_a_folded_network_is_the_same_function[se_resnet50 with another epsilon]",
     ),
     "groups computed together that mix": Fault(
         "se_flax/convolve.py",
@@ -168,55 +173,69 @@ FAULTS |= {
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',
         '"conv2"',
-        "test_dialects.py::test_a_dialect_knows_what_its_tensors_do_not_tell[Cadene's 50]",
+        "weights/test_dialects.py::test_a_dialect_knows_what_its_tensors_do_not_tell[Cadene's 50]",
     ),
     "the first of two fitting dialects is taken": Fault(
         "se_weights/reading/recognition.py",
         "if len(readings) > 1:",
         "if len(readings) > 2:",
-        "test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
+        "weights/test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
     ),
 }
 
 
+class FaultyCopy:
+    """A copy of the sources, and a process that runs tests on it as it is at that moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "parity_tests.faults.fresh_pytest"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *tests: str) -> dict[str, Any]:
+        """pytest's exit status and output of these tests."""
+        print(json.dumps([f"parity_tests/{test}" for test in tests]), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faulty")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
-
-
-def run(folder: Path, *tests: str) -> subprocess.CompletedProcess:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *(f"parity_tests/{test}" for test in tests),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    copy = FaultyCopy(tmp_path_factory.mktemp("faulty"))
+    yield copy
+    copy.close()
 
 
 def test_without_a_fault_the_catching_tests_pass(copy):
-    ran = run(copy, *sorted({fault.caught_by for fault in FAULTS.values()}))
-    assert ran.returncode == 0, ran.stdout[-3000:]
+    done = copy.run(*sorted({fault.caught_by for fault in FAULTS.values()}))
+    assert done["status"] == 0, done["output"][-3000:]
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught(copy, name):
     fault = FAULTS[name]
-    source = copy / fault.file
+    source = copy.folder / fault.file
     right = source.read_text()
     assert right.count(fault.right) == 1, f"{fault.file} no longer holds the text that the fault replaces"
     source.write_text(right.replace(fault.right, fault.wrong))
     try:
-        ran = run(copy, fault.caught_by)
+        done = copy.run(fault.caught_by)
     finally:
         source.write_text(right)
-    assert ran.returncode == 1, ran.stdout[-3000:]
-    assert "1 failed" in ran.stdout
+    assert done["status"] == 1, done["output"][-3000:]
+    assert "1 failed" in done["output"]
