@@ -113,7 +113,7 @@ FAULTS = {
     "a file kept without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
-        "        _expect_same(stored, stored, path) or (",
+        "        _expect_same(contents, contents, path) or (",
         "test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
@@ -172,8 +172,8 @@ FAULTS |= {
     ),
     "the first of two fitting dialects is taken": Fault(
         "se_weights/reading/recognition.py",
-        "if len(readings) > 1:",
-        "if len(readings) > 2:",
+        "if len(matches) > 1:",
+        "if len(matches) > 2:",
         "test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
     ),
 }

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from se_spec import Parameter, Role, manifest
 from se_weights.checkpoint import Checkpoint
-from se_weights.threads import for_each
+from se_weights.threads import map_in_threads
 
 KERNELS = (Role.CONVOLUTION, Role.GATE, Role.CLASSIFIER)
 SHOWN = 3
@@ -17,7 +17,7 @@ def notes(checkpoint: Checkpoint) -> list[str]:
     """A sentence for each thing that no trained network has."""
     found: dict[str, list[str]] = {}
     parameters = manifest(checkpoint.architecture)
-    noted = for_each(lambda parameter: list(_notes(parameter, checkpoint.weights[parameter.name])), parameters)
+    noted = map_in_threads(lambda parameter: list(_notes(parameter, checkpoint.weights[parameter.name])), parameters)
     for parameter, told in zip(parameters, noted, strict=True):
         for words in told:
             found.setdefault(words, []).append(parameter.name)

@@ -55,7 +55,7 @@ def cast_to(name: str) -> Callable[[Checkpoint], Checkpoint]:
         if not losses:
             return checkpoint
         record = json.dumps([asdict(loss) for loss in losses])
-        return checkpoint.changed(weights, {CAST: record})
+        return checkpoint.with_weights(weights, {CAST: record})
 
     return cast
 

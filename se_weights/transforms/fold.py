@@ -54,7 +54,7 @@ def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
     if overflown:
         raise WeightMismatch(f"the weights of {architecture.name} are not finite once they are folded", overflown)
     record = {FOLDED: "norms into convolutions"}
-    return replace(checkpoint.changed(weights, record), architecture=folded)
+    return replace(checkpoint.with_weights(weights, record), architecture=folded)
 
 
 def _unusable(architecture: Architecture, weights: Weights) -> Iterator[str]:

@@ -62,4 +62,4 @@ def _recorded(checkpoint: Checkpoint, what: str, weights: dict[str, NDArray], me
     if what in before:
         raise UnsupportedFormat(f"the file says that this was done already: {before}")
     record = {REORDERED: "; ".join(filter(None, (before, what)))}
-    return checkpoint.changed(weights, {**metadata, **record})
+    return checkpoint.with_weights(weights, {**metadata, **record})
