@@ -25,7 +25,7 @@ class Preprocessing:
         std: What each channel is then divided by, in the order of `channels`.
         size: Height and width of the input in pixels.
         interpolation: The filter for resizing: "bilinear", or "none" for images that are not resized.
-        crop: The fraction of the short side that is kept: an image is resized so that its short side is
+        crop: The fraction of the short side that is cropped to: an image is resized so that its short side is
             `size` / `crop` pixels, then the central `size` x `size` pixels are cropped.
         classes: The order of the classes: `STANDARD_CLASSES`, `CAFFE_CLASSES`, or a description.
     """

@@ -106,8 +106,8 @@ FAULTS = {
     ),
     "the last values of an axis that takes several pieces not moved": Fault(
         "se_weights/layouts.py",
-        "range(0, array.shape[axis], PIECE)",
-        "range(0, array.shape[axis] - PIECE // 2, PIECE)",
+        "range(0, array.shape[axis], CHUNK)",
+        "range(0, array.shape[axis] - CHUNK // 2, CHUNK)",
         "test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
     ),
     "a file kept without being read back": Fault(

@@ -57,6 +57,7 @@ class Journal:
             self.path.unlink()
 
     def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line and flush it to the disk."""
         self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
         os.fsync(self.file.fileno())

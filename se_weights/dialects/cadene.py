@@ -31,6 +31,7 @@ FIXED_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor
 
 
 def hidden_config(architecture: Architecture) -> Config | None:
+    """Of these networks, only SE-ResNet-18 and 34 have basic blocks, and only SENet-154 has dropout."""
     if not architecture.se or not architecture.max_pool:
         return None
     plain_bottleneck = architecture.block == "bottleneck" and architecture.groups == 1

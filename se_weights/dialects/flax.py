@@ -19,6 +19,7 @@ LEAF_NAMES: LeafNames = {
 
 
 def nnx_path(parameter: Parameter) -> str:
+    """The path of a parameter in the state of a module, such as `layer3/0/conv2/kernel`."""
     return f"{parameter.module.replace('.', '/')}/{LEAF_NAMES[parameter.role][0]}"
 
 

@@ -24,7 +24,7 @@ LEAF_NAMES: LeafNames = {
 }
 
 VARIABLE_INDEX = {"kernel": 0, "bias": 1, "gamma": 0, "beta": 1, "moving_mean": 2, "moving_variance": 3}
-"""The order in which Keras layers create their variables."""
+"""The index of a variable in its layer: Keras layers create their variables in this order."""
 
 MODEL_LAYERS: Layers = {
     **CANONICAL_LAYERS,
