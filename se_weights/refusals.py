@@ -92,7 +92,7 @@ REFUSALS = {
         UnsafeFile, "the pickle imports a class or function that a state dict does not need", DISTRUST
     ),
     "pickle.module": Refusal(
-        UnsafeFile, "this is a complete pickled model, which runs code when it is loaded", STATE_DICT
+        UnsafeFile, "this is a pickled model, not a state dict; it runs code when it is loaded", STATE_DICT
     ),
     "pickle.content": Refusal(MalformedFile, "the pickle does not contain a state dict", STATE_DICT),
     "torch.archive": Refusal(MalformedFile, "this is a zip archive that torch.save did not write", AGAIN),

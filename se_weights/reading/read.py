@@ -91,6 +91,12 @@ def read_disambiguated(
 ) -> tuple[Checkpoint, bool]:
     """Read a file as `read` does, and use `dialect` only if the file matches several dialects.
 
+    Args:
+        path: The file or folder.
+        dialect: The dialect to read if the file matches several and this is one of them.
+        architecture: The architecture, or its name; inferred from the tensors if not given.
+        hashed: Whether to compute the hashes of the tensors in the background while reading.
+
     Returns:
         The checkpoint, and whether `dialect` was used.
 
