@@ -53,7 +53,7 @@ def convert_batch(
             options,
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,
-            share=share,
+            shard=share,
             describe=describe,
             on_result=show,
         )

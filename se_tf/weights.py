@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import se_weights
 from se_spec import Architecture, Parameter, manifest
 from se_tf.se_resnet import SEResNet
-from se_weights.dialects.keras import WORDS, variable_path
+from se_weights.dialects.keras import LEAF_NAMES, variable_path
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
@@ -53,7 +53,7 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     """
     se_weights.check("the mapping", model.architecture, weights)
     for parameter, variable in _variables(model).items():
-        array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, WORDS[parameter.role][1])
+        array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, LEAF_NAMES[parameter.role][1])
         variable.assign(array.astype(variable.dtype, copy=False))
 
 
@@ -77,7 +77,7 @@ def from_file(
 
 
 def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:
-    return se_weights.relayout(keras.ops.convert_to_numpy(tensor), WORDS[parameter.role][1], parameter.axes)
+    return se_weights.relayout(keras.ops.convert_to_numpy(tensor), LEAF_NAMES[parameter.role][1], parameter.axes)
 
 
 def _variables(model: SEResNet) -> dict[Parameter, keras.Variable]:

@@ -1,4 +1,4 @@
-"""How weights are named, laid out, stored and converted. No framework is imported for any of it."""
+"""Reading, converting and writing the weights of SE networks. No framework is imported."""
 
 from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha256
 from se_weights.convert import convert

@@ -1,4 +1,4 @@
-"""A checkpoint: canonical weights, the architecture they belong to, and where they came from."""
+"""Checkpoints: an architecture with its weights and metadata, whatever file they were read from."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from se_weights.dialects import TORCH
 from se_weights.errors import WeightMismatch
 from se_weights.layouts import contiguous
 from se_weights.preprocessing import Preprocessing
-from se_weights.threads import for_each
+from se_weights.threads import map_in_threads
 
 Weights = Mapping[str, NDArray]
 """Arrays by canonical name, on canonical axes."""
@@ -22,49 +22,74 @@ Weights = Mapping[str, NDArray]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights in the manifest's order; `dialect` is the one they were read in, `metadata` what travels with them."""
+    """The weights of a network, with the architecture and metadata that belong to them.
+
+    Do not modify the arrays in place: their hashes are cached. Use `with_weights` instead.
+
+    Attributes:
+        architecture: The architecture of the network.
+        weights: The arrays by canonical name (torchvision's names, plus `se.fc1` and `se.fc2`), on canonical axes
+            (OIHW, OI), in the order of `se_spec.manifest(architecture)`.
+        dialect: The name of the dialect that the weights were read in.
+        metadata: Texts that are written to every file of these weights, such as `preprocessing` and `source_sha256`.
+    """
 
     architecture: Architecture
     weights: Weights
     dialect: str = TORCH.name
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def changed(self, weights: Weights, metadata: Mapping[str, str]) -> "Checkpoint":
-        """With other weights, and what is to be said of them; the hash that a file recorded is theirs no longer."""
-        kept = {key: text for key, text in self.metadata.items() if key != "weights_sha256"}
-        return replace(self, weights=weights, metadata={**kept, **metadata})
+    def with_weights(self, weights: Weights, metadata: Mapping[str, str]) -> "Checkpoint":
+        """Return the checkpoint with other weights.
 
-    def remember(self, hashes: Mapping[str, str]) -> None:
-        """The hashes of the tensors, counted before they are asked for."""
-        self.__dict__["hashes"] = hashes  # where cached_property keeps them, and `replace` does not take them
+        Args:
+            weights: The new weights, of the same architecture.
+            metadata: Entries that are added to the metadata. The entry `weights_sha256` is removed, since it is the
+                hash of the old weights.
+        """
+        unchanged = {key: text for key, text in self.metadata.items() if key != "weights_sha256"}
+        return replace(self, weights=weights, metadata={**unchanged, **metadata})
+
+    def set_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Set `hashes` where the SHA-256 of every tensor is already known."""
+        self.__dict__["hashes"] = hashes  # where cached_property stores its value; `replace` does not copy it
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """The hash of each tensor, counted once: the weights of a checkpoint are not changed, but replaced."""
-        return dict(zip(self.weights, for_each(tensor_sha256, self.weights.values()), strict=True))
+        """The `tensor_sha256` of each tensor by canonical name."""
+        return dict(zip(self.weights, map_in_threads(tensor_sha256, self.weights.values()), strict=True))
 
     @cached_property
     def weights_sha256(self) -> str:
-        """One hash for all weights, as `weights_sha256` of a mapping gives it."""
-        return _joint_sha256(self.hashes)
+        """The hash of all weights; equal to `se_weights.weights_sha256(self.weights)`."""
+        return _combined_sha256(self.hashes)
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """What the network expects of an image and how its classes are ordered, where that is known."""
+        """The preprocessing and class order of the network, or None if they are not known."""
         text = self.metadata.get("preprocessing")
         return Preprocessing.from_text(text) if text else None
 
 
 def check(what: str, architecture: Architecture, weights: Weights) -> None:
-    """Raise WeightMismatch, with the whole list, unless these are the architecture's weights, all floating-point."""
+    """Check names, shapes and dtypes of weights against an architecture.
+
+    Args:
+        what: What contains the weights, for the message, such as "the checkpoint".
+        architecture: The expected architecture.
+        weights: Arrays by canonical name, on canonical axes.
+
+    Raises:
+        WeightMismatch: A tensor is missing, unexpected, of the wrong shape or not floating-point; lists all of them.
+    """
     differences = TORCH.differences(architecture, {name: np.shape(array) for name, array in weights.items()})
     differences += not_floating({name: array.dtype for name, array in weights.items()})
     if differences:
-        raise WeightMismatch(f"{what} does not hold the weights of {architecture.name}", differences)
+        raise WeightMismatch(f"{what} does not contain the weights of {architecture.name}", differences)
 
 
 def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:
-    """A line for each type that is not floating-point."""
+    """One line of differences for each tensor that is not floating-point."""
     return [
         f"! {name} expected a floating-point type, found {dtype}"
         for name, dtype in dtypes.items()
@@ -72,8 +97,17 @@ def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:
     ]
 
 
+def all_finite(array: NDArray) -> bool:
+    """Whether no value is infinite or NaN. The sum is tested first, which is faster than testing each value."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+
+
 def tensor_sha256(array: NDArray) -> str:
-    """The hash of an array's type, shape and little-endian bytes in C order, whatever file it lay in."""
+    """The SHA-256 of an array's dtype, shape and values (little-endian, in C order).
+
+    It does not depend on the format of the file that the array was read from.
+    """
     little = contiguous(array.astype(array.dtype.newbyteorder("<"), copy=False))
     digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
     digest.update(little.reshape(-1).view(np.uint8).data)
@@ -81,10 +115,16 @@ def tensor_sha256(array: NDArray) -> str:
 
 
 def weights_sha256(weights: Weights) -> str:
-    """One hash for a set of weights: equal weights have equal hashes in every format, framework and dialect."""
-    return _joint_sha256({name: tensor_sha256(array) for name, array in weights.items()})
+    """The SHA-256 of a set of weights.
+
+    Equal weights have equal hashes in every format, framework and dialect.
+
+    Args:
+        weights: Arrays by canonical name, on canonical axes; their order does not matter.
+    """
+    return _combined_sha256({name: tensor_sha256(array) for name, array in weights.items()})
 
 
-def _joint_sha256(hashes: Mapping[str, str]) -> str:
+def _combined_sha256(hashes: Mapping[str, str]) -> str:
     lines = [f"{name} {hashes[name]}\n" for name in sorted(hashes)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""One file to another, whatever their formats and dialects."""
+"""Converts a file of weights to another format and dialect."""
 
 from collections.abc import Callable, Iterable
 from os import PathLike
@@ -26,27 +26,51 @@ def convert(
     manifest: bool = False,
     force: bool = False,
 ) -> Checkpoint:
-    """Read one file and write another; the checkpoint that was written is returned.
+    """Convert a file of weights to another format and dialect.
 
-    `dialect` is the one to write. It says how to read the source instead where it cannot be meant for the target, whose
-    format has dialects of its own, and where the source fits several dialects and this is one of them;
-    `source_dialect` leaves no doubt. `changes`, such as `rgb_input`, `standard_classes` and `cast_to("float16")`, are
-    made in between. `manifest` writes one beside the target (se_weights.provenance.conversion_record).
+    The target is written as `se_weights.write` writes it: read back, compared bit for bit, then renamed.
+
+    Args:
+        source: The file or folder to read, in any known format.
+        target: The file or folder to write; its suffix names the format.
+        dialect: The dialect to write; the first one of the target's format if not given. If the target's format
+            cannot hold it, or if the source matches several dialects and it is one of them, it is instead the
+            dialect to read.
+        source_dialect: The dialect to read; inferred from the tensors if not given.
+        architecture: The architecture of the source, or its name; inferred from the tensors if not given.
+        changes: Functions that are applied in order before writing, such as `rgb_input`, `standard_classes`,
+            `fold_batchnorm` and `cast_to("float16")`.
+        shard_bytes: For a `.hf` folder, the largest size of the tensors in each shard, in bytes.
+        manifest: Whether to write a conversion record next to the target (`TARGET.manifest.json`).
+        force: Whether to overwrite a target that already exists.
+
+    Returns:
+        The checkpoint that was written.
+
+    Raises:
+        TargetExists: The target exists and `force` is not set, or the target is the source or part of it.
+        WeightMismatch: The tensors of the source are not those of any known architecture and dialect.
+        AmbiguousDialect: The source matches several dialects that compute different functions.
+        MalformedFile: The source is damaged.
+        UnsafeFile: The source would run code, read other files or exhaust the memory.
+        UnsupportedFormat: A format is not known, or the target's format or dialect cannot represent the weights.
+        SourceChanged: The source was changed while it was read.
+        WriteFailed: The target was not read back bit for bit.
     """
     source, target = Path(source), Path(target)
-    _expect_apart(source, target)
+    _expect_separate(source, target)
     file_format = format_of(target)
     if dialect and not source_dialect and find_dialect(dialect).family not in file_format.families:
         dialect, source_dialect = None, dialect
     if manifest and record_path(target).exists() and not force:
         raise TargetExists(
-            f"{record_path(target)} is already there: remove it, or overwrite it with --force (force=True)"
+            f"{record_path(target)} already exists: remove it, or overwrite it with --force (force=True)"
         )
     if source_dialect:
         checkpoint = read(source, dialect=source_dialect, architecture=architecture, hashed=True)
     else:
-        checkpoint, settled = read_disambiguated(source, dialect=dialect, architecture=architecture, hashed=True)
-        dialect = None if settled else dialect
+        checkpoint, dialect_used = read_disambiguated(source, dialect=dialect, architecture=architecture, hashed=True)
+        dialect = None if dialect_used else dialect
     for change in changes:
         checkpoint = change(checkpoint)
     write(checkpoint, target, dialect=dialect, force=force, shard_bytes=shard_bytes)
@@ -55,14 +79,15 @@ def convert(
     return checkpoint
 
 
-def _expect_apart(source: Path, target: Path) -> None:
+def _expect_separate(source: Path, target: Path) -> None:
+    """Raise TargetExists if writing the target would change the source."""
     if not source.exists() or not target.parent.exists():
         return
-    one, other = source.resolve(), target.resolve()
-    if one == other or (target.exists() and target.samefile(source)):
-        raise TargetExists(f"{target} is the source itself: a conversion never writes in place")
-    if other.is_relative_to(one) or one.is_relative_to(other):
-        raise TargetExists(f"{target} and {source} lie one in the other: a conversion never writes into its source")
-    shard = source.name.endswith(SHARDS.suffixes) and other.name.endswith(SAFETENSORS.suffixes)
-    if shard and one.parent == other.parent and target.exists():
-        raise TargetExists(f"{target} lies among the shards of the source: choose another folder")
+    real_source, real_target = source.resolve(), target.resolve()
+    if real_source == real_target or (target.exists() and target.samefile(source)):
+        raise TargetExists(f"{target} is the source itself: choose another target")
+    if real_target.is_relative_to(real_source) or real_source.is_relative_to(real_target):
+        raise TargetExists(f"of {target} and {source}, one contains the other: choose a target outside the source")
+    into_shard = source.name.endswith(SHARDS.suffixes) and real_target.name.endswith(SAFETENSORS.suffixes)
+    if into_shard and real_source.parent == real_target.parent and target.exists():
+        raise TargetExists(f"{target} may be a shard of the source: choose a target in another folder")

@@ -1,48 +1,54 @@
-"""What can go wrong with a file of weights. Each message says what was found, where, and what to do."""
+"""The errors of se_weights. Each message says what was found, where, and what to do."""
 
 from collections.abc import Iterable, Mapping
 
 
 class WeightsError(Exception):
-    """The root of every error that reading, checking or writing weights raises.
+    """Base class of all errors in reading, checking, converting and writing weights.
 
-    `id` names the reason in a word that stays the same from release to release (docs/refusals.md).
+    Attributes:
+        id: The reason as a short text that does not change between releases (docs/refusals.md).
     """
 
     id = "weights"
 
 
 class AmbiguousDialect(WeightsError):
-    """The tensors fit more than one reading; the user must name the dialect. `candidates` has a line for
-    each of them, by name."""
+    """The tensors match several dialects that compute different functions; the user must name one.
+
+    Attributes:
+        candidates: For each dialect that matches, by name: the architecture, and the settings in which it differs.
+    """
 
     id = "dialect.ambiguous"
 
     def __init__(self, what: str, candidates: Mapping[str, str]) -> None:
         self.candidates = dict(candidates)
-        lines = [f"{name}: {line}" for name, line in self.candidates.items()]
+        lines = [f"{name}: {description}" for name, description in self.candidates.items()]
         super().__init__(
-            f"{what} fits {len(lines)} dialects, and its tensors do not tell which: say it with --dialect (dialect=), "
-            "or let `se-resnet identify` find it from a few outputs\n" + "\n".join(lines)
+            f"{what} matches {len(lines)} dialects, which share all tensor names and shapes: name one with --dialect "
+            "(dialect=), or let `se-resnet identify` determine it from a few outputs of the model\n" + "\n".join(lines)
         )
 
 
 class AmbiguousFolder(WeightsError):
-    """The folder holds several checkpoints; the user must name one."""
+    """The folder contains several checkpoints; the user must name one."""
 
     id = "folder.ambiguous"
 
 
 class MalformedFile(WeightsError):
-    """The file is damaged, or is not what its name says."""
+    """The file is damaged, or is not in the format that its suffix names."""
 
     id = "file.malformed"
 
 
 class WeightMismatch(WeightsError):
-    """The tensors are not those of the architecture. `differences` lists all of them.
+    """The tensors are not those of the architecture.
 
-    `-` stands before a missing tensor, `+` before an unexpected one, `!` before one of the wrong shape or type.
+    Attributes:
+        differences: One line for each difference: `- name` for a missing tensor, `+ name` for an unexpected one,
+            `! name` for a wrong shape, dtype or value.
     """
 
     id = "weights.mismatch"
@@ -53,50 +59,54 @@ class WeightMismatch(WeightsError):
 
 
 class UnsafeFile(WeightsError):
-    """The file asks for something that weights never need: to run code, to read elsewhere, to fill the memory."""
+    """The file would run code, read other files or exhaust the memory, which no file of weights needs to do."""
 
     id = "file.unsafe"
 
 
 class UnsupportedFormat(WeightsError):
-    """No reader or writer for this file, or the format cannot hold what was asked of it."""
+    """There is no reader or writer for the file, or the format or dialect cannot represent the weights."""
 
     id = "format.unsupported"
 
 
 class MissingExtra(WeightsError):
-    """A framework is needed that is not installed; the message names the pip extra."""
+    """A framework that is needed is not installed; the message names the pip extra."""
 
     id = "extra.missing"
 
 
 class SourceChanged(WeightsError):
-    """The file was changed while it was read, so what was read is neither the old nor the new."""
+    """The file was changed while it was read."""
 
     id = "source.changed"
 
 
 class TargetExists(WeightsError):
-    """The file to be written is already there."""
+    """The target already exists."""
 
     id = "target.exists"
 
 
 class WriteFailed(WeightsError):
-    """The file could not be written, or did not read back as it was meant; nothing was left behind."""
+    """The file could not be written, or was not read back bit for bit. No partial file is left."""
 
     id = "target.failed"
 
 
-LONGEST = 300
+MAX_PRINTED = 300
+"""Characters of a text from a file that a message shows."""
 
 
 def printable(text: str) -> str:
-    """A text from a file as it may be shown: escaped, and not too long."""
+    """A text from an untrusted file, escaped and shortened for a message."""
     shown = escaped(text)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}... ({len(text):,} characters)"
+    return shown if len(shown) <= MAX_PRINTED else f"{shown[:MAX_PRINTED]}... ({len(text):,} characters)"
 
 
 def escaped(text: str) -> str:
-    """A text whose control characters, and signs that turn the direction of writing, are spelled out."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode() for sign in text)
+    """The text with control characters and bidirectional formatting characters escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
+        for character in text
+    )

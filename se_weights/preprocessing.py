@@ -1,4 +1,4 @@
-"""What a network expects of an image, and what its classes are: facts of the code base that trained it."""
+"""The preprocessing of images and the order of the classes that published weights were trained with."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,17 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 STANDARD_CLASSES = "standard"
-"""The ILSVRC 2012 classes in the order of their WordNet ids, as torchvision, timm and Keras have them."""
+"""The ILSVRC 2012 classes in the order of their WordNet ids, as in torchvision, timm and Keras."""
 
 CAFFE_CLASSES = "caffe"
-"""The ILSVRC 2012 classes in the order of the authors' own Caffe release (hujie-frank/SENet)."""
+"""The ILSVRC 2012 classes in the order of the authors' Caffe release (hujie-frank/SENet)."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`channels` are "RGB" or "BGR"; pixels reach from 0 to `maximum`, then `mean` is subtracted and the rest divided
-    by `std`, channel by channel in the order of `channels`. Images are resized by `interpolation` so that their short
-    side is `size` / `crop`, and the middle `size` x `size` pixels are taken."""
+    """How an image becomes the input of a network, and how the network orders its classes.
+
+    Attributes:
+        channels: The order of the color channels, "RGB" or "BGR".
+        maximum: The value of a white pixel before normalization: 1.0 or 255.0.
+        mean: What is subtracted from each channel, in the order of `channels`.
+        std: What each channel is then divided by, in the order of `channels`.
+        size: Height and width of the input in pixels.
+        interpolation: The filter for resizing: "bilinear", or "none" for images that are not resized.
+        crop: The fraction of the short side that is cropped to: an image is resized so that its short side is
+            `size` / `crop` pixels, then the central `size` x `size` pixels are cropped.
+        classes: The order of the classes: `STANDARD_CLASSES`, `CAFFE_CLASSES`, or a description.
+    """
 
     channels: str
     maximum: float
@@ -30,32 +40,39 @@ class Preprocessing:
     classes: str
 
     def apply(self, pixels: NDArray, maximum: float) -> NDArray[np.float32]:
-        """Images (N, 3, H, W) of RGB pixels from 0 to `maximum`, as the network expects them; their size is kept."""
+        """Reorder and normalize the channels of images, without resizing them.
+
+        Args:
+            pixels: RGB images of shape (N, 3, H, W).
+            maximum: The value of a white pixel in `pixels`.
+
+        Returns:
+            The input of the network, of shape (N, 3, H, W).
+        """
         ordered = pixels[:, ::-1] if self.channels == "BGR" else pixels
         scaled = ordered.astype(np.float64) * (self.maximum / maximum)
-        columns = (np.array(values)[:, None, None] for values in (self.mean, self.std))
-        mean, std = columns
+        mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
         return ((scaled - mean) / std).astype(np.float32)
 
     @property
     def text(self) -> str:
-        """As JSON, for the metadata of a file."""
+        """The JSON that is stored in the metadata of a file."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """The preprocessing in a file's metadata. Raises ValueError or TypeError where it is none."""
-        facts: Any = json.loads(text)
-        return cls(**{**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])})
+        """Parse the JSON that `text` returns. Raises ValueError, TypeError or KeyError if it is invalid."""
+        fields: Any = json.loads(text)
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 IMAGENET = Preprocessing("RGB", 1.0, IMAGENET_MEAN, IMAGENET_STD, 224, "bilinear", 0.875, STANDARD_CLASSES)
-"""torchvision's, Cadene's, senet.pytorch's, pytorchcv's and qubvel's."""
+"""That of torchvision, Cadene, senet.pytorch, pytorchcv and qubvel."""
 
 CAFFE = Preprocessing("BGR", 255.0, (104.0, 117.0, 123.0), (1.0, 1.0, 1.0), 224, "bilinear", 0.875, CAFFE_CLASSES)
-"""The authors' own (hujie-frank/SENet, issues 5 and 53)."""
+"""That of the authors' Caffe release (hujie-frank/SENet, issues 5 and 53)."""
 
 MMPRETRAIN = Preprocessing(
     "RGB", 255.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 224, "bilinear", 0.875, STANDARD_CLASSES
@@ -68,7 +85,7 @@ VGGFACE2 = Preprocessing(
 CIFAR = Preprocessing(
     "RGB", 1.0, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), 32, "none", 1.0, "as CIFAR numbers them"
 )
-"""pytorchcv's, for CIFAR-10, CIFAR-100 and SVHN alike."""
+"""That of pytorchcv for CIFAR-10, CIFAR-100 and SVHN."""
 
 KNOWN = {"imagenet": IMAGENET, "caffe": CAFFE, "vggface2": VGGFACE2, "cifar": CIFAR}
-"""What `se-resnet identify` tries; mmpretrain's gives what ImageNet's does."""
+"""The candidates of `se-resnet identify`, by name. MMPRETRAIN gives the same inputs as IMAGENET."""

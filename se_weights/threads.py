@@ -1,6 +1,6 @@
-"""Work on one file in several threads: reading, hashing, copying and comparing all let other threads run.
+"""Threads for the work on one file: reading, hashing, copying and comparing all release the GIL.
 
-A batch converts as many files at a time as there are processors, and each of them alone: there `ONE_THREAD` is set.
+A batch converts as many files at a time as there are processors, each in its own process; there `ONE_THREAD` is set.
 """
 
 import os
@@ -15,32 +15,34 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Wanted = Callable[[], bool]
+ShouldContinue = Callable[[], bool]
+"""A function that returns False once the result is no longer needed."""
 
 ONE_THREAD: ContextVar[bool] = ContextVar("ONE_THREAD", default=False)
+"""Whether all work is done in the calling thread."""
 
-MOST = 4
-"""Threads: each holds a tensor or two, and more would wait for the memory."""
-
-
-def processors() -> int:
-    """How many of them this process may use, of those that help."""
-    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(present, MOST)
+MAX_THREADS = 4
+"""Each thread holds one or two tensors; more threads are limited by the memory bandwidth."""
 
 
-def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The results for all items, in their order, made in as many threads as there are processors.
+def thread_count() -> int:
+    """The number of processors that this process may use, at most `MAX_THREADS`."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MAX_THREADS)
 
-    A thread takes every n-th item: one that is given item by item waits longer than it works.
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Apply a function to all items, in `thread_count()` threads, and return the results in the order of the items.
+
+    Each thread takes every n-th item: scheduling the items one by one takes longer than most of the calls.
     """
-    count = 1 if ONE_THREAD.get() else processors()
+    count = 1 if ONE_THREAD.get() else thread_count()
     items = list(items)
     results: list[Any] = [None] * len(items)
 
     def work(first: int) -> None:
-        for number in range(first, len(items), count):
-            results[number] = function(items[number])
+        for index in range(first, len(items), count):
+            results[index] = function(items[index])
 
     if count == 1:
         work(0)
@@ -52,7 +54,11 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 @contextmanager
 def background_queue(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Callable[[], Result]]]:
-    """A thread that works through what it is handed, in order; what handing over gives waits for the result."""
+    """Apply a function to submitted items, one after the other in a background thread.
+
+    Yields:
+        A function that submits an item; it returns a function that waits for the result.
+    """
     if ONE_THREAD.get():
         yield lambda item: partial(function, item)
         return
@@ -61,10 +67,13 @@ def background_queue(function: Callable[[Item], Result]) -> Iterator[Callable[[I
 
 
 @contextmanager
-def in_background(function: Callable[[Wanted], Result]) -> Iterator[Callable[[], Result]]:
-    """Begin something beside what follows; what this gives waits for it.
+def in_background(function: Callable[[ShouldContinue], Result]) -> Iterator[Callable[[], Result]]:
+    """Run a function in a background thread during the `with` block.
 
-    The function is given what tells whether it is still wanted: it is not, once what follows has failed.
+    The block does not end before the function does. The function's argument returns False once the block has failed.
+
+    Yields:
+        A function that waits for the result.
     """
     if ONE_THREAD.get():
         yield partial(function, lambda: True)

@@ -108,14 +108,14 @@ FAULTS = {
     ),
     "the last values of an axis that takes several pieces not moved": Fault(
         "se_weights/layouts.py",
-        "range(0, array.shape[axis], PIECE)",
-        "range(0, array.shape[axis] - PIECE // 2, PIECE)",
+        "range(0, array.shape[axis], CHUNK)",
+        "range(0, array.shape[axis] - CHUNK // 2, CHUNK)",
         "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
-        "        _expect_same(stored, stored, path) or (",
+        "        _expect_same(contents, contents, path) or (",
         "weights/test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
@@ -177,8 +177,8 @@ FAULTS |= {
     ),
     "the first of two fitting dialects is taken": Fault(
         "se_weights/reading/recognition.py",
-        "if len(readings) > 1:",
-        "if len(readings) > 2:",
+        "if len(matches) > 1:",
+        "if len(matches) > 2:",
         "weights/test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
     ),
 }

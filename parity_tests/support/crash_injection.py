@@ -66,7 +66,7 @@ def walk(case: Case, folder: Path, whole: bool) -> list[Walked]:
     """Killed at the first line, then at the second, until it comes through; at each one of them every time that it is
     run, or, where not `whole`, the first and the last time."""
     if not case.nameless:
-        replacing.NAMELESS = None
+        replacing.O_TMPFILE = None
     source, target = folder / "place" / f"source{_other(case.suffix)}", folder / "place" / f"target{case.suffix}"
     known = _prepare(case, folder, source, target)
     read = read_disambiguated(source)

@@ -1,4 +1,4 @@
-"""Writes docs/refusals.md from the table of refusals: `python -m parity_tests.support.refusals_table`."""
+"""Generates docs/refusals.md from the table of refusals: `python -m parity_tests.support.refusals_table`."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "refusals.md"
 
 HEAD = """# Why a file is refused
 
-Every refusal has an id that stays the same from release to release: `se-resnet ... --json` has it as `error.id`, its
-message ends with it, and in Python it is `error.id`. Written by `python -m parity_tests.support.refusals_table` from
-`se_weights/refusals.py`; [hostile_files.md](hostile_files.md) has the files that each was tried on.
+Every refusal has an id that does not change between releases. In Python it is `error.id`; on the command line it is at
+the end of the message, and `error.id` in the output of `--json`. This page is generated from `se_weights/refusals.py`
+by `python -m parity_tests.support.refusals_table`; [hostile_files.md](hostile_files.md) lists the test files.
 
-| id | status | what it means | what to do |
+| id | exit status | what was found | what to do |
 |---|---|---|---|
 """
 

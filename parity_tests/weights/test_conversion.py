@@ -159,7 +159,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
         path.write_bytes(save({name: np.asfortranarray(tensor.load()) for name, tensor in stored.tensors.items()}))
 
     monkeypatch.setattr(safetensors, "write", careless)
-    with pytest.raises(WriteFailed, match="reads back otherwise"):
+    with pytest.raises(WriteFailed, match="reading it back gave other values"):
         se_weights.write(numbered(small_network().architecture), tmp_path / "weights.safetensors")
     assert list(tmp_path.iterdir()) == []
 

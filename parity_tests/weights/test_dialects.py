@@ -37,10 +37,10 @@ def in_dialect(dialect, network):
     name, facts = NETWORKS[network]
     told = se_spec.architecture(name, **{**LITTLE, **facts}).replace(reduction=4)
     words = DIALECTS[dialect]
-    if words.has.get("se", told.se) != told.se:
+    if words.fixed_config.get("se", told.se) != told.se:
         return None
-    completed = words.completed(told.replace(**{**words.has, "se": told.se}))
-    return completed if completed and not words.refuses(completed) else None
+    completed = words.completed(told.replace(**{**words.fixed_config, "se": told.se}))
+    return completed if completed and not words.why_unsupported(completed) else None
 
 
 PAIRS = [pair for pair in product(DIALECTS, NETWORKS) if in_dialect(*pair)]
@@ -484,7 +484,7 @@ def test_an_impossible_preprocessing_in_a_file_is_malformed(tmp_path, text):
     known = little(num_classes=3)
     weights = {parameter.name: np.ones(parameter.shape, "f4") for parameter in manifest(known)}
     se_weights.write(Checkpoint(known, weights, metadata={"preprocessing": text}), tmp_path / "a.npz")
-    with pytest.raises(MalformedFile, match="impossible preprocessing"):
+    with pytest.raises(MalformedFile, match="invalid preprocessing"):
         se_weights.read(tmp_path / "a.npz")
 
 

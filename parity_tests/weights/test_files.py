@@ -380,7 +380,7 @@ def test_an_existing_target_is_kept_unless_forced(tmp_path):
     source, target = tmp_path / "a.npz", tmp_path / "b.pth"
     se_weights.write(small_network().checkpoint, source)
     target.write_bytes(b"precious")
-    with pytest.raises(TargetExists, match="already there"):
+    with pytest.raises(TargetExists, match="already exists"):
         se_weights.convert(source, target)
     assert target.read_bytes() == b"precious"
     se_weights.convert(source, target, force=True)

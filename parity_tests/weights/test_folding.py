@@ -138,7 +138,7 @@ def test_tensors_alone_tell_that_a_network_is_folded(dialect):
         reading = recognise("the tensors", words.shapes(known), [words])
         assert reading.architecture == known
     else:
-        assert "folded" in (words.refuses(known) or "")
+        assert "folded" in (words.why_unsupported(known) or "")
         with pytest.raises(WeightMismatch):
             recognise("the tensors", words.shapes(known), [words])
 

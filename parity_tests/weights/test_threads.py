@@ -7,7 +7,7 @@ from threading import get_ident
 import pytest
 
 from se_weights import file_sha256
-from se_weights.threads import ONE_THREAD, background_queue, for_each, in_background, processors
+from se_weights.threads import ONE_THREAD, background_queue, in_background, map_in_threads, thread_count
 
 
 @pytest.fixture(params=["threads", "one thread"])
@@ -19,17 +19,17 @@ def threads(request):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
 def test_results_come_in_the_order_of_the_items(threads, count):
-    assert for_each(lambda number: number**2, range(count)) == [number**2 for number in range(count)]
+    assert map_in_threads(lambda number: number**2, range(count)) == [number**2 for number in range(count)]
 
 
 def test_an_error_of_any_item_is_raised(threads):
     with pytest.raises(ZeroDivisionError):
-        for_each(lambda number: 1 // (number - 40), range(41))
+        map_in_threads(lambda number: 1 // (number - 40), range(41))
 
 
-@pytest.mark.skipif(processors() == 1, reason="there is one processor")
+@pytest.mark.skipif(thread_count() == 1, reason="there is one processor")
 def test_there_is_more_than_one_thread_unless_one_is_asked_for(threads):
-    seen = set(for_each(lambda number: (time.sleep(0.01), get_ident())[1], range(4)))
+    seen = set(map_in_threads(lambda number: (time.sleep(0.01), get_ident())[1], range(4)))
     assert seen == {get_ident()} if threads == "one thread" else get_ident() not in seen
 
 

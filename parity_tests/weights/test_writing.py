@@ -277,9 +277,9 @@ def test_the_target_does_not_lie_in_the_source_nor_the_source_in_the_target(tmp_
     folder = sharded(tmp_path / "source.hf")
     before = content(tmp_path)
     for target in ("a.pth", "a.hf", "model-00001-of-00002.safetensors"):
-        with pytest.raises(TargetExists, match="one in the other"):
+        with pytest.raises(TargetExists, match="one contains the other"):
             se_weights.convert(folder, folder / target, force=True)
-    with pytest.raises(TargetExists, match="one in the other"):
+    with pytest.raises(TargetExists, match="one contains the other"):
         se_weights.convert(folder / "model.safetensors.index.json", folder, force=True)
     assert content(tmp_path) == before
 
@@ -344,13 +344,13 @@ def test_an_earlier_folder_is_swapped_for_the_new_one_in_one_step(tmp_path, monk
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("earlier", [True, False])
 def test_what_reads_back_otherwise_leaves_nothing(tmp_path, monkeypatch, suffix, nameless, earlier):
-    monkeypatch.setattr(replacing, "NAMELESS", replacing.NAMELESS if nameless else None)
+    monkeypatch.setattr(replacing, "O_TMPFILE", replacing.O_TMPFILE if nameless else None)
     path = tmp_path / f"a{suffix}"
     if earlier:
         se_weights.write(tiny(1), path)
     before = content(tmp_path)
     monkeypatch.setattr("se_weights.writing.write._same_bits", lambda one, other: False)
-    with pytest.raises(WriteFailed, match="reads back otherwise"):
+    with pytest.raises(WriteFailed, match="reading it back gave other values"):
         se_weights.write(tiny(), path, force=earlier)
     assert content(tmp_path) == before
 
@@ -365,7 +365,7 @@ def test_without_nameless_files_the_same_is_written(tmp_path, monkeypatch, suffi
         with pytest.raises(TargetExists):
             se_weights.write(tiny(), path)
         se_weights.write(tiny(), path, force=True)
-        monkeypatch.setattr(replacing, "NAMELESS", None)
+        monkeypatch.setattr(replacing, "O_TMPFILE", None)
     assert content(tmp_path / names[0]) == content(tmp_path / names[1])
 
 

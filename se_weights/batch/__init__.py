@@ -1,9 +1,8 @@
-"""Many files, each converted in a process of its own, so that a bad one fails alone.
+"""Converts many files, each in a separate process, so that a file that crashes the process fails alone.
 
-A batch can be killed at any moment and gone on with. Its journal says which targets were begun and which are done; what
-is done is known by content, and so is skipped only while source, options and target are what they were. In the end the
-journal becomes `results.jsonl`, a line an item in the order of the sources: the same bytes, however often the batch was
-interrupted.
+A batch that was interrupted can be resumed. Its journal records which targets were started and which are finished;
+finished items are skipped only if source, options and target still have the same content. At the end the journal is
+replaced by `results.jsonl`, with a line for each item in the order of the sources; it does not depend on interruptions.
 """
 
 from se_weights.batch.items import BatchShard, Item, items_in

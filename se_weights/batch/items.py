@@ -1,4 +1,4 @@
-"""What a batch consists of: the checkpoints of a folder or of a list, and the shares that machines take of them."""
+"""The items of a batch: checkpoints in a folder or a list, and the shards that several machines convert."""
 
 import hashlib
 import json
@@ -13,7 +13,13 @@ from se_weights.files import FORMATS, locate_format
 
 @dataclass(frozen=True)
 class Item:
-    """A file or folder to convert, and where to, inside the batch's folder; `dialect` is the one to read, if told."""
+    """One conversion of a batch.
+
+    Attributes:
+        source: The path of the file or folder to read.
+        target: The path to write, relative to the batch's output folder.
+        dialect: The dialect to read, or None for that of the batch's options.
+    """
 
     source: str
     target: str
@@ -22,46 +28,61 @@ class Item:
 
 @dataclass(frozen=True)
 class BatchShard:
-    """The i-th of n parts of a batch, from 1. What belongs to it depends on an item's own name alone."""
+    """One of several disjoint parts of a batch. Which items it has depends only on the paths of their sources.
+
+    Attributes:
+        number: The number of the part, from 1.
+        count: The number of parts.
+    """
 
     number: int = 1
     count: int = 1
 
     def has(self, item: Item) -> bool:
+        """Whether an item belongs to this part."""
         return int(hashlib.sha256(item.source.encode()).hexdigest(), 16) % self.count == self.number - 1
 
     @property
     def results(self) -> str:
-        """The name of the file of its results."""
+        """The name of the file with the results of this part."""
         return "results.jsonl" if self.count == 1 else f"results-{self.number}-of-{self.count}.jsonl"
 
 
 def items_in(source: Path, out: Path, suffix: str) -> list[Item]:
-    """The items of a folder, wherever they lie in it; or of a list, with a path or an object of JSON in each line.
+    """List the items of a batch, without duplicates.
 
-    What is listed twice is one item. Raises MalformedFile for a line that is neither, UnsupportedFormat where two would
-    become the same file, and TargetExists where the targets would lie among the sources.
+    Args:
+        source: A folder, which is searched recursively; or a text file, in which each line is a path or a JSON object
+            with `source` and optionally `target` and `dialect`.
+        out: The output folder. It may be inside `source`, and is then not searched.
+        suffix: The suffix of targets that the list does not name.
+
+    Raises:
+        MalformedFile: A line of the list is invalid, or a target is outside `out`.
+        UnsupportedFormat: Two sources have the same target.
+        TargetExists: `out` is the folder of the sources.
     """
     if source.resolve() == out.resolve():
-        raise TargetExists(f"{out} is the folder of the sources: choose another for the targets")
-    items = list(dict.fromkeys(_in_folder(source, out, suffix) if source.is_dir() else _in_list(source, suffix)))
+        raise TargetExists(f"{out} is the folder of the sources: choose another folder for the targets")
+    listed = _items_in_folder(source, out, suffix) if source.is_dir() else _items_in_list(source, suffix)
+    items = list(dict.fromkeys(listed))
     by_target: dict[str, Item] = {}
     for item in items:
         if Path(item.target).is_absolute() or ".." in Path(item.target).parts:
-            raise MalformedFile(f"{source}: the target {item.target} of {item.source} does not lie inside {out}")
+            raise MalformedFile(f"{source}: the target {item.target} of {item.source} is outside {out}")
         other = by_target.setdefault(os.path.normcase(item.target), item)
         if other != item:
             clash = f"{other.source} and {item.source} would both become {item.target}"
-            raise UnsupportedFormat(f"{clash}: give a list with a target for each")
+            raise UnsupportedFormat(f"{clash}: use a list that names a target for each")
     return items
 
 
-def _in_folder(folder: Path, out: Path, suffix: str) -> Iterator[Item]:
-    for path in sorted(_checkpoints(folder, out)):
-        yield Item(str(path), _renamed(path.relative_to(folder), suffix))
+def _items_in_folder(folder: Path, out: Path, suffix: str) -> Iterator[Item]:
+    for path in sorted(_find_checkpoints(folder, out)):
+        yield Item(str(path), _default_target(path.relative_to(folder), suffix))
 
 
-def _checkpoints(folder: Path, out: Path) -> Iterator[Path]:
+def _find_checkpoints(folder: Path, out: Path) -> Iterator[Path]:
     suffixes = tuple(suffix for known in FORMATS for suffix in known.suffixes)
     for path in folder.iterdir():
         if path.name.startswith(".") or path.resolve() == out.resolve():
@@ -69,13 +90,13 @@ def _checkpoints(folder: Path, out: Path) -> Iterator[Path]:
         if not path.is_dir():
             if path.name.lower().endswith(suffixes):
                 yield path
-        elif _is_checkpoint(path):
+        elif _is_checkpoint_folder(path):
             yield path
         else:
-            yield from _checkpoints(path, out)
+            yield from _find_checkpoints(path, out)
 
 
-def _is_checkpoint(folder: Path) -> bool:
+def _is_checkpoint_folder(folder: Path) -> bool:
     try:
         locate_format(folder)
     except UnsupportedFormat:
@@ -83,40 +104,41 @@ def _is_checkpoint(folder: Path) -> bool:
     return True
 
 
-def _in_list(path: Path, suffix: str) -> Iterator[Item]:
+def _items_in_list(path: Path, suffix: str) -> Iterator[Item]:
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
-        raise MalformedFile(f"{path} is no list of files: it is not a text") from error
+        raise MalformedFile(f"{path} is not a list of files: it is not a text file") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line) if line.lstrip().startswith("{") else {"source": line.strip()}
-            source = _text(entry.pop("source"))
-            target = _text(entry.pop("target", _renamed(Path(Path(source).name), suffix)))
+            source = _expect_name(entry.pop("source"))
+            target = _expect_name(entry.pop("target", _default_target(Path(Path(source).name), suffix)))
             dialect = entry.pop("dialect", None)
-            yield Item(source, target, _text(dialect) if dialect is not None else None)
+            yield Item(source, target, _expect_name(dialect) if dialect is not None else None)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedFile(
-                f"{path}, line {number}: neither a path nor an object with a source: {error}"
+                f"{path}, line {number}: expected a path, or a JSON object with a source: {error}"
             ) from error
         if entry:
             raise MalformedFile(
-                f"{path}, line {number}: only source, target and dialect are known, not {', '.join(entry)}"
+                f"{path}, line {number}: unknown keys {', '.join(entry)}; known: source, target, dialect"
             )
 
 
-def _text(value: object) -> str:
+def _expect_name(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise TypeError(f"{value!r} is no name")
+        raise TypeError(f"{value!r} is not a valid name")
     return value
 
 
-def _renamed(path: Path, suffix: str) -> str:
+def _default_target(path: Path, suffix: str) -> str:
+    """The path with its format suffix replaced."""
     name = path.name
-    for ending in sorted((ending for known in FORMATS for ending in known.suffixes), key=len, reverse=True):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
+    for known in sorted((known for file_format in FORMATS for known in file_format.suffixes), key=len, reverse=True):
+        if name.lower().endswith(known):
+            name = name[: -len(known)]
             break
     return path.with_name(name + suffix).as_posix()

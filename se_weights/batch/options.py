@@ -1,4 +1,4 @@
-"""How the items of a batch are converted."""
+"""The options of a batch, which are the same for all its items."""
 
 import hashlib
 import json
@@ -18,7 +18,20 @@ Change = Callable[[Checkpoint], Checkpoint]
 
 @dataclass(frozen=True)
 class Options:
-    """How every item is converted; `suffix` names the format to write."""
+    """How every item is converted; see `se_weights.convert`.
+
+    Attributes:
+        suffix: The suffix of the targets, which names the format.
+        dialect: The dialect to write, or to read where a source matches several.
+        source_dialect: The dialect to read; recognised from the tensors if None.
+        architecture: The name of the architecture; inferred from the tensors if None.
+        dtype: The dtype to cast the weights to, or None.
+        rgb_input: Whether to change the input channels from BGR to RGB.
+        standard_classes: Whether to change the classes from Caffe's order to the standard one.
+        fold_batchnorm: Whether to fold the batch norms into the convolutions.
+        manifest: Whether to write a conversion record next to each target.
+        force: Whether to overwrite targets that already exist.
+    """
 
     suffix: str = ".safetensors"
     dialect: str | None = None
@@ -33,21 +46,22 @@ class Options:
 
     @property
     def changes(self) -> list[Change]:
-        asked: list[tuple[bool, Change]] = [
+        """The `changes` for `se_weights.convert`."""
+        optional: list[tuple[bool, Change]] = [
             (self.rgb_input, rgb_input),
             (self.standard_classes, standard_classes),
             (self.fold_batchnorm, fold_batchnorm),
         ]
-        return [change for wanted, change in asked if wanted] + ([cast_to(self.dtype)] if self.dtype else [])
+        return [change for enabled, change in optional if enabled] + ([cast_to(self.dtype)] if self.dtype else [])
 
     @property
     def digest(self) -> str:
-        """What must be the same for an item that is done to count as done."""
-        facts = {key: value for key, value in asdict(self).items() if key != "force"}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        """A hash of all options except `force`. An item is converted again if it was finished with another digest."""
+        options = {key: value for key, value in asdict(self).items() if key != "force"}
+        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def expect_writable(suffix: str) -> None:
-    """Raise UnsupportedFormat where no format of this suffix can be written."""
+    """Raise UnsupportedFormat if files with this suffix cannot be written."""
     if format_of(Path(f"x{suffix}")).read_only:
-        raise UnsupportedFormat(f"{suffix} files are read only")
+        raise UnsupportedFormat(f"{suffix} files can only be read")

@@ -1,4 +1,4 @@
-"""The items of a batch, each in a process of its own."""
+"""Runs a batch, with a separate process for each item."""
 
 import contextlib
 import json
@@ -21,7 +21,10 @@ from se_weights.threads import ONE_THREAD
 from se_weights.writing.atomic_write import atomic_write
 
 KILLED = "process.killed"
-"""The id of an item whose process ended without a word."""
+"""The id of an item whose process ended without a result."""
+
+Describe = Callable[[Exception], tuple[int, str]]
+"""Returns the exit status and the id of an error."""
 
 
 def run_batch(
@@ -31,47 +34,58 @@ def run_batch(
     *,
     jobs: int,
     resume: bool = False,
-    share: BatchShard | None = None,
-    describe: Callable[[Exception], tuple[int, str]] = lambda error: (1, type(error).__name__),
+    shard: BatchShard | None = None,
+    describe: Describe = lambda error: (1, type(error).__name__),
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Convert the items of a share; the results are returned, and kept in the file `share.results` of the folder.
+    """Convert the items of a batch.
 
-    `describe` gives the status and the id of an error. Raises TargetExists where the folder holds the results of an
-    earlier batch, unless that is to be resumed, or overwritten (options.force).
+    An item that fails does not stop the batch: its result has the status and the message of the error.
+
+    Args:
+        items: The items of the whole batch, as `items_in` lists them.
+        out: The output folder, which is created if it does not exist. The results are written to `shard.results` in it.
+        options: How every item is converted.
+        jobs: The number of items to convert at a time.
+        resume: Whether to resume an interrupted batch, and skip items whose source and target have not changed.
+        shard: The part of the batch to convert; all of it if not given.
+        describe: Returns the exit status and the id of an error. It is called in another process.
+        on_result: Is called with each result, in the order in which the items finish.
+
+    Returns:
+        The results in the order of the items.
+
+    Raises:
+        TargetExists: The folder contains the results of an earlier batch, and neither `resume` nor `options.force` is
+            set.
     """
-    share = share or BatchShard()
-    items = [item for item in items if share.has(item)]
+    shard = shard or BatchShard()
+    items = [item for item in items if shard.has(item)]
     out.mkdir(parents=True, exist_ok=True)
-    results = out / share.results
-    with Journal(results.with_name(results.name + ".part"), results, resume, options) as journal:
+    path = out / shard.results
+    with Journal(path.with_name(path.name + ".part"), path, resume, options) as journal:
         waiting = []
-        found: dict[str, Result] = {}
+        results: dict[str, Result] = {}
         for item in items:
-            if done := journal.done(item, out):
-                found[item.target] = done
-                on_result(done)
+            if earlier := journal.finished_result(item, out):
+                results[item.target] = earlier
+                on_result(earlier)
             else:
                 waiting.append(item)
-        for item, result in _converted(waiting, out, options, jobs, journal, describe):
-            journal.add({"done": result})
-            found[item.target] = result
+        for item, result in _convert_all(waiting, out, options, jobs, journal, describe):
+            journal.append({"done": result})
+            results[item.target] = result
             on_result(result)
-        ordered = [found[item.target] for item in items]
-        with atomic_write(results, replace=True) as temporary:
+        ordered = [results[item.target] for item in items]
+        with atomic_write(path, replace=True) as temporary:
             temporary.write_text("".join(json.dumps(result) + "\n" for result in ordered))
     return ordered
 
 
-def _converted(
-    items: Sequence[Item],
-    out: Path,
-    options: Options,
-    jobs: int,
-    journal: Journal,
-    describe: Callable[[Exception], tuple[int, str]],
+def _convert_all(
+    items: Sequence[Item], out: Path, options: Options, jobs: int, journal: Journal, describe: Describe
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, as they come; so many at a time."""
+    """Convert items, `jobs` at a time, and yield each with its result when it finishes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "se_weights.batch", *(known.path for known in FORMATS)])
     waiting = list(reversed(items))
@@ -80,15 +94,15 @@ def _converted(
         while waiting or running:
             while waiting and len(running) < jobs:
                 item = waiting.pop()
-                force = options.force or journal.ours(item)
-                journal.add({"begun": item.target})
-                mine, theirs = context.Pipe(duplex=False)
+                force = options.force or journal.may_overwrite(item)
+                journal.append({"begun": item.target})
+                receiver, sender = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(
-                    target=_convert, args=(item, str(out), options, force, describe, theirs)
+                    target=_convert_item, args=(item, str(out), options, force, describe, sender)
                 )
                 process.start()
-                theirs.close()
-                running[mine] = item, process
+                sender.close()
+                running[receiver] = item, process
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 item, process = running.pop(ready)
@@ -96,7 +110,8 @@ def _converted(
                     result = ready.recv()
                 except (EOFError, OSError):
                     process.join()
-                    result = _result(item, options, 1, KILLED, f"its process ended with {process.exitcode}")
+                    message = f"its process ended with exit code {process.exitcode} and without a result"
+                    result = _result(item, options, 1, KILLED, message)
                 process.join()
                 yield item, result
     finally:
@@ -105,15 +120,8 @@ def _converted(
             process.join()
 
 
-def _convert(
-    item: Item,
-    out: str,
-    options: Options,
-    force: bool,
-    describe: Callable[[Exception], tuple[int, str]],
-    answer: Connection,
-) -> None:
-    """One item, in its own process. An interrupt is the parent's affair, which ends this one."""
+def _convert_item(item: Item, out: str, options: Options, force: bool, describe: Describe, sender: Connection) -> None:
+    """Convert one item in its own process. Interrupts are left to the parent, which kills this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ONE_THREAD.set(True)
     target = Path(out, item.target)
@@ -129,7 +137,7 @@ def _convert(
             manifest=options.manifest,
             force=force,
         )
-        facts = {
+        details = {
             "architecture": checkpoint.architecture.name,
             "dialect": checkpoint.dialect,
             "weights_sha256": checkpoint.weights_sha256,
@@ -137,13 +145,20 @@ def _convert(
             "target_sha256": file_sha256(target),
             **({"manifest_sha256": file_sha256(record_path(target))} if options.manifest else {}),
         }
-        result = _result(item, options, 0, "ok", "converted", **facts)
+        result = _result(item, options, 0, "ok", "converted", **details)
     except Exception as error:
         result = _result(item, options, *describe(error), str(error))
-    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
-        answer.send(result)
+    with contextlib.suppress(BrokenPipeError):  # the parent was killed
+        sender.send(result)
 
 
-def _result(item: Item, options: Options, status: int, reason: str, message: str, **facts: Any) -> Result:
-    place = {"source": item.source, "target": item.target, "options": options.digest}
-    return {**place, "status": status, "id": reason, "message": message, **facts}
+def _result(item: Item, options: Options, status: int, reason: str, message: str, **details: Any) -> Result:
+    return {
+        "source": item.source,
+        "target": item.target,
+        "options": options.digest,
+        "status": status,
+        "id": reason,
+        "message": message,
+        **details,
+    }

@@ -1,4 +1,4 @@
-"""Other people's names and facts, a small file a family. The three frameworks are dialects too."""
+"""The names and hidden config of each code base, one file for each. Our three frameworks are dialects too."""
 
 from se_weights.dialects.cadene import CADENE, MONAI
 from se_weights.dialects.dialect import Dialect, Place
@@ -39,6 +39,6 @@ DIALECTS = {
         LINEN,
     )
 }
-"""By name; where several read a file alike, the first is named."""
+"""All dialects by name. If several interpret a file in the same way, the first one is reported."""
 
 __all__ = ["DIALECTS", "KERAS", "LINEN", "NNX", "TORCH", "Dialect", "Place"]

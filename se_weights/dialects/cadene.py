@@ -1,15 +1,16 @@
-"""Cadene's pretrained-models.pytorch (0.7.4) and what descends from it: timm's legacy `senet.py`, the SE encoders of
-segmentation_models_pytorch, and MONAI's copy of the same networks under other names.
+"""Cadene's pretrained-models.pytorch (0.7.4) and code that is based on it: timm's legacy `senet.py`, the SE encoders
+of segmentation_models_pytorch, and MONAI, which has the same networks under other names.
 
-SE-ResNet-50 to 152 stride in their first 1x1, as the authors' Caffe networks do; the grouped networks in their 3x3. The
-stem's pool has no margins. timm's legacy SE-ResNet-18 and 34 have a ReLU before the squeeze (timm, pull request 771).
+SE-ResNet-50 to 152 stride in the first 1x1 convolution, as in the authors' Caffe networks; the grouped networks in the
+3x3. The max pool of the stem is not padded and rounds up. timm's legacy SE-ResNet-18 and 34 have a ReLU before the
+squeeze (timm, pull request 771).
 """
 
 from se_spec import Architecture, Layer
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, hidden_config
+from se_weights.dialects.dialect import Config, Dialect, Layers, make_hidden_config
 from se_weights.dialects.timm import imagenet
-from se_weights.dialects.torch import batch_counter, placed
+from se_weights.dialects.torch import batch_counter, make_place
 
 LAYERS: Layers = {
     **CANONICAL_LAYERS,
@@ -26,14 +27,15 @@ MONAI_LAYERS: Layers = {
     Layer.PROJECTION: "layer{stage}.{index}.project.conv",
     Layer.PROJECTION_NORM: "layer{stage}.{index}.project.adn.N",
 }
-HAS: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
+FIXED_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
 
 
-def hidden(architecture: Architecture) -> Config | None:
+def hidden_config(architecture: Architecture) -> Config | None:
+    """Of these networks, only SE-ResNet-18 and 34 have basic blocks, and only SENet-154 has dropout."""
     if not architecture.se or not architecture.max_pool:
         return None
     plain_bottleneck = architecture.block == "bottleneck" and architecture.groups == 1
-    return hidden_config(
+    return make_hidden_config(
         architecture,
         pool="ceil",
         stride_in="conv1" if plain_bottleneck else "conv2",
@@ -46,19 +48,19 @@ CADENE = Dialect(
     "cadene",
     "pretrainedmodels, timm's legacy_se*, segmentation_models_pytorch: se_module, last_linear",
     "torch",
-    placed(LAYERS, "OI11"),
-    hidden,
-    HAS,
+    make_place(LAYERS, "OI11"),
+    hidden_config,
+    FIXED_CONFIG,
     batch_counter,
     imagenet,
 )
 MONAI = Dialect(
     "monai",
-    "MONAI: Cadene's networks under the names of its own blocks",
+    "MONAI: Cadene's networks with the names of MONAI's blocks",
     "torch",
-    placed(MONAI_LAYERS),
-    hidden,
-    HAS,
+    make_place(MONAI_LAYERS),
+    hidden_config,
+    FIXED_CONFIG,
     batch_counter,
     imagenet,
 )

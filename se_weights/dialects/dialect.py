@@ -1,7 +1,7 @@
-"""A dialect: how one code base names and lays out the parameters of the manifest, and what its tensors do not tell.
+"""Dialects: how a code base names and lays out the parameters of the manifest, and its hidden config.
 
-A dialect makes its names forwards, from our own parameters; it never parses a foreign name. Two set
-differences then tell what is missing and what is unexpected.
+A dialect generates names from our parameters and never parses names. Missing and unexpected tensors are then two set
+differences.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,64 +16,86 @@ from se_weights.layouts import relayout_shape
 from se_weights.preprocessing import Preprocessing
 
 Layers = Mapping[Layer, str | tuple[str, ...]]
-"""A dialect's path of each layer; a path for each number where no pattern gives them."""
+"""The path of each layer in a dialect; one path for each number if they do not follow a pattern."""
 
-Words = Mapping[Role, tuple[str, str]]
-"""A dialect's last word and axes for each role."""
+LeafNames = Mapping[Role, tuple[str, str]]
+"""The last part of the name, and the axes, of each role in a dialect."""
 
 Config = Mapping[str, Any]
+"""Settings of an architecture, as `Architecture.replace` takes them."""
 
 
 class Loadable(Protocol):
-    """What a file declares of a tensor, and loads when it is asked to."""
+    """A tensor of a file, whose values are read by `load`."""
 
     def load(self) -> NDArray: ...
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dialect keeps one parameter: under one name, or in equal parts along O under several, one a group."""
+    """Where a dialect stores one parameter.
+
+    Attributes:
+        names: The name of the tensor; or several names, for a grouped convolution that is stored as one tensor for each
+            group, split along O.
+        axes: The axes of the tensor, such as "HWIO" (see `se_weights.relayout`).
+    """
 
     names: tuple[str, ...]
     axes: str
 
     def join(self, tensors: Mapping[str, Loadable]) -> NDArray:
-        """The parameter's array among tensors by name."""
+        """Load the parameter from the tensors of a file, on the axes of the place."""
         if len(self.names) == 1:
             return tensors[self.names[0]].load()
         return np.concatenate([tensors[name].load() for name in self.names], axis=self.axes.index("O"))
 
-    def part(self, array: NDArray, number: int) -> NDArray:
-        """What is kept under the name of this number of an array on the axes of the place."""
-        return array if len(self.names) == 1 else np.split(array, len(self.names), axis=self.axes.index("O"))[number]
+    def part(self, array: NDArray, index: int) -> NDArray:
+        """The part of the parameter's array, on the axes of the place, that is stored as `names[index]`."""
+        return array if len(self.names) == 1 else np.split(array, len(self.names), axis=self.axes.index("O"))[index]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """`place` names a parameter of an architecture. `hidden` gives the facts that neither names nor shapes tell, as the
-    code base has them for such a network, or None where it has no such network. `has` are the facts that shapes tell
-    and that every network of the code base shares. `companion` names a tensor that stands beside a parameter and
-    carries no weight. `family` is the framework whose files hold the dialect. A dialect of our own `carries_config`: it
-    holds every architecture, in files whose metadata say which. `model_name` is what the code base calls a network."""
+    """The names, axes and hidden config of one code base.
+
+    Attributes:
+        name: The name for `dialect=` and `--dialect`.
+        summary: A description in one line.
+        family: The framework whose files the dialect occurs in: "torch", "keras", "keras2" or "flax".
+        place: Returns the names and axes of a parameter of an architecture.
+        hidden_config: Returns the settings that tensor names and shapes cannot show, as the code base has them for an
+            architecture, or None if it has no such network.
+        fixed_config: Settings that shapes show and that are the same in every network of the code base.
+        companion: Returns the name of a tensor that is stored next to a parameter and is not a weight, or None.
+        preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
+        carries_config: Whether the dialect can hold every architecture, because it is one of our own and the metadata
+            of its files contain the architecture.
+        model_name: Returns the name of an architecture in the code base.
+    """
 
     name: str
     summary: str
     family: str
     place: Callable[[Parameter, Architecture], Place]
-    hidden: Callable[[Architecture], Config | None]
-    has: Config
+    hidden_config: Callable[[Architecture], Config | None]
+    fixed_config: Config
     companion: Callable[[Parameter, Place], str | None] = lambda parameter, place: None
     preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
     carries_config: bool = False
     model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
 
-    def completed(self, told: Architecture) -> Architecture | None:
-        """The architecture with the facts that its tensors do not tell, or None where the code base has none such."""
-        hidden = self.hidden(told) if self.carries_config or not told.folded else None
-        return None if hidden is None else told.replace(**hidden)
+    def completed(self, inferred: Architecture) -> Architecture | None:
+        """Add the hidden config to an architecture that was inferred from names and shapes.
 
-    def refuses(self, architecture: Architecture) -> str | None:
-        """Why the code base could not run an architecture's weights as they are meant, where it could not."""
+        Returns:
+            The complete architecture, or None if the code base has no such network.
+        """
+        config = self.hidden_config(inferred) if self.carries_config or not inferred.folded else None
+        return None if config is None else inferred.replace(**config)
+
+    def why_unsupported(self, architecture: Architecture) -> str | None:
+        """The reason why no network of the code base computes the function of an architecture, or None if one does."""
         if self.carries_config:
             return None
         if architecture.folded:
@@ -81,34 +103,35 @@ class Dialect:
         completed = self.completed(architecture)
         if not completed:
             return f"{self.name} has no such network"
-        built = completed.replace(**self.has)
-        if built.function_key() == architecture.function_key():
+        supported = completed.replace(**self.fixed_config)
+        if supported.function_key() == architecture.function_key():
             return None
-        differing = config_differences(architecture, built).items()
         return "; ".join(
-            f"{fact} is {mine}, and {theirs} in {self.name}"
-            for fact, (mine, theirs) in differing
-            if _computes_otherwise(architecture, fact, theirs)
+            f"{setting} is {value}, and {supported_value} in {self.name}"
+            for setting, (value, supported_value) in config_differences(architecture, supported).items()
+            if _changes_function(architecture, setting, supported_value)
         )
 
     def places(self, architecture: Architecture) -> dict[Parameter, Place]:
-        """Where this dialect keeps every parameter of the architecture, in the manifest's order."""
+        """The place of every parameter of an architecture, in the order of the manifest."""
         return {parameter: self.place(parameter, architecture) for parameter in manifest(architecture)}
 
     def shapes(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of the architecture, by its name in this dialect."""
-        return {
-            name: shape
-            for parameter, place in self.places(architecture).items()
-            for name, shape in _part_shapes(parameter, place)
-        }
+        """The shape of every tensor of an architecture by its name in this dialect."""
+        return _stored_shapes(self.places(architecture))
 
     def differences(self, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """The join: what keeps tensors of these names and shapes from being this architecture in this dialect."""
+        """Compare tensors with an architecture in this dialect.
+
+        Args:
+            architecture: The expected architecture.
+            shapes: The shapes of the tensors by their name in the file.
+
+        Returns:
+            A line for each difference: `- name` missing, `+ name` unexpected, `! name` of the wrong shape.
+        """
         places = self.places(architecture)
-        expected = {
-            name: shape for parameter, place in places.items() for name, shape in _part_shapes(parameter, place)
-        }
+        expected = _stored_shapes(places)
         companions = {self.companion(parameter, place) for parameter, place in places.items()}
         missing = [f"- {name} {shape}" for name, shape in expected.items() if name not in shapes]
         unexpected = [
@@ -122,8 +145,9 @@ class Dialect:
         return missing + unexpected + wrong
 
 
-def _computes_otherwise(architecture: Architecture, fact: str, value: object) -> bool:
-    group, _, name = fact.partition(".")
+def _changes_function(architecture: Architecture, setting: str, value: object) -> bool:
+    """Whether the architecture computes another function with this value of a setting, such as "squeeze.bias"."""
+    group, _, name = setting.partition(".")
     try:
         changed = architecture.replace(**{group: {name: value} if name else value})
     except ArchitectureError:
@@ -131,14 +155,17 @@ def _computes_otherwise(architecture: Architecture, fact: str, value: object) ->
     return changed.function_key() != architecture.function_key()
 
 
-def _part_shapes(parameter: Parameter, place: Place) -> list[tuple[str, tuple[int, ...]]]:
-    whole = relayout_shape(parameter.shape, parameter.axes, place.axes)
-    share = len(place.names)
-    shape = tuple(size // share if axis == "O" else size for axis, size in zip(place.axes, whole, strict=True))
-    return [(name, shape if share > 1 else whole) for name in place.names]
+def _stored_shapes(places: Mapping[Parameter, Place]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for parameter, place in places.items():
+        shape = relayout_shape(parameter.shape, parameter.axes, place.axes)
+        if (parts := len(place.names)) > 1:
+            shape = tuple(size // parts if axis == "O" else size for axis, size in zip(place.axes, shape, strict=True))
+        shapes |= dict.fromkeys(place.names, shape)
+    return shapes
 
 
-def hidden_config(
+def make_hidden_config(
     architecture: Architecture,
     *,
     pool: str = "pad1",
@@ -148,8 +175,17 @@ def hidden_config(
     epsilon: float = 1e-5,
     dropout: float = 0.0,
 ) -> Config:
-    """The facts that tensors never tell, as far as this architecture can have them: without a pool there is no
-    alignment, and basic blocks stride in one place."""
+    """The settings that tensor names and shapes cannot show, where the architecture has them.
+
+    Args:
+        architecture: Without a max pool it has no `pool`, and only bottlenecks have a choice of `stride_in`.
+        pool: The alignment of the max pool in the stem: "pad1" pads by one pixel on each side, "ceil" rounds up.
+        stride_in: The convolution of a bottleneck that strides: "conv1" or "conv2".
+        averages: Whether shortcuts that stride average 2x2 windows before their convolution (ResNet-D).
+        after_relu: Whether there is a ReLU between the last norm of a block and the squeeze.
+        epsilon: The epsilon of the batch norms.
+        dropout: The dropout rate before the classifier.
+    """
     return {
         "stem": {"pool": pool if architecture.max_pool else "none"},
         "shortcut": {"averages": averages},

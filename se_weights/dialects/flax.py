@@ -1,10 +1,10 @@
-"""The trees of Flax: an NNX module's own, and Linen's, which keeps the running statistics in a collection apart."""
+"""Flax trees: the state of an NNX module, and Linen's, which has the running statistics in another collection."""
 
 from se_spec import Architecture, Parameter, Role
-from se_weights.dialects.dialect import Dialect, Place, Words
-from se_weights.dialects.torch import own_hidden_config
+from se_weights.dialects.dialect import Dialect, LeafNames, Place
+from se_weights.dialects.torch import published_hidden_config
 
-WORDS: Words = {
+LEAF_NAMES: LeafNames = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
     Role.CONVOLUTION_BIAS: ("bias", "O"),
     Role.GAMMA: ("scale", "C"),
@@ -19,16 +19,17 @@ WORDS: Words = {
 
 
 def nnx_path(parameter: Parameter) -> str:
-    return f"{parameter.module.replace('.', '/')}/{WORDS[parameter.role][0]}"
+    """The path of a parameter in the state of a module, such as `layer3/0/conv2/kernel`."""
+    return f"{parameter.module.replace('.', '/')}/{LEAF_NAMES[parameter.role][0]}"
 
 
 def nnx_place(parameter: Parameter, architecture: Architecture) -> Place:
-    return Place((nnx_path(parameter),), WORDS[parameter.role][1])
+    return Place((nnx_path(parameter),), LEAF_NAMES[parameter.role][1])
 
 
 def linen_place(parameter: Parameter, architecture: Architecture) -> Place:
     collection = "params" if parameter.role.learned else "batch_stats"
-    return Place((f"{collection}/{nnx_path(parameter)}",), WORDS[parameter.role][1])
+    return Place((f"{collection}/{nnx_path(parameter)}",), LEAF_NAMES[parameter.role][1])
 
 
 NNX = Dialect(
@@ -36,7 +37,7 @@ NNX = Dialect(
     "se_flax: the state of an NNX module as a tree, HWIO",
     "flax",
     nnx_place,
-    own_hidden_config,
+    published_hidden_config,
     {},
     carries_config=True,
 )
@@ -45,7 +46,7 @@ LINEN = Dialect(
     "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO",
     "flax",
     linen_place,
-    own_hidden_config,
+    published_hidden_config,
     {},
     carries_config=True,
 )

@@ -1,16 +1,16 @@
-"""Keras 3: the variable paths of a live `se_tf` model, and the names in the weights file it saves.
+"""Keras 3: the variable paths of an `se_tf` model, and the names in the weights file that it saves.
 
-A weights file does not hold the variables' paths. Keras addresses a layer of a model by its class and a counter
-(`layers/se_bottleneck_4`), a layer inside it by its attribute, and a variable by its number; a list of layers by
-class and counter again (keras 3.15, saving_lib.py). The counters are why a place depends on the whole architecture.
+A weights file does not contain the paths of the variables. Keras names a layer of a model by its class and a counter
+(`layers/se_bottleneck_4`), a layer inside it by its attribute, and a variable by its index; the layers of a list again
+by class and counter (keras 3.15, saving_lib.py). Because of the counters, a place depends on the whole architecture.
 """
 
 from se_spec import Architecture, Layer, Parameter, Role
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Dialect, Layers, Place, Words
-from se_weights.dialects.torch import own_hidden_config
+from se_weights.dialects.dialect import Dialect, Layers, LeafNames, Place
+from se_weights.dialects.torch import published_hidden_config
 
-WORDS: Words = {
+LEAF_NAMES: LeafNames = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
     Role.CONVOLUTION_BIAS: ("bias", "O"),
     Role.GAMMA: ("gamma", "C"),
@@ -23,10 +23,10 @@ WORDS: Words = {
     Role.CLASSIFIER_BIAS: ("bias", "O"),
 }
 
-NUMBERS = {"kernel": 0, "bias": 1, "gamma": 0, "beta": 1, "moving_mean": 2, "moving_variance": 3}
-"""The order in which Keras's layers create, and so number, their variables."""
+VARIABLE_INDEX = {"kernel": 0, "bias": 1, "gamma": 0, "beta": 1, "moving_mean": 2, "moving_variance": 3}
+"""The index of a variable in its layer: Keras layers create their variables in this order."""
 
-LIVE: Layers = {
+MODEL_LAYERS: Layers = {
     **CANONICAL_LAYERS,
     Layer.CONVOLUTION: "layer{stage}_{index}/conv{number}",
     Layer.NORM: "layer{stage}_{index}/bn{number}",
@@ -34,44 +34,44 @@ LIVE: Layers = {
     Layer.PROJECTION: "layer{stage}_{index}/downsample_0",
     Layer.PROJECTION_NORM: "layer{stage}_{index}/downsample_1",
 }
-"""The paths of a live model's layers: `layer3_0` for `layer3.0`, since Keras's torch backend refuses dots."""
+"""The paths of the layers in a model: `layer3_0` for `layer3.0`, since Keras's torch backend does not allow dots."""
 
-INSIDE: Layers = {
+BLOCK_LAYERS: Layers = {
     Layer.CONVOLUTION: "conv{number}",
     Layer.NORM: "bn{number}",
     Layer.GATE: "se/fc{number}",
     Layer.PROJECTION: "downsample/convolution",
     Layer.PROJECTION_NORM: "downsample/batch_norm",
 }
-"""The paths of the layers inside a block, in a file."""
+"""The paths of the layers in a block, in a file."""
 
-TOP = {Layer.STEM_CONVOLUTION: "convolution", Layer.STEM_NORM: "batch_norm", Layer.CLASSIFIER: "dense"}
-"""The snake-case classes of the layers outside the blocks."""
+TOP_LEVEL = {Layer.STEM_CONVOLUTION: "convolution", Layer.STEM_NORM: "batch_norm", Layer.CLASSIFIER: "dense"}
+"""The layers outside the blocks, by their class in snake case."""
 
-BLOCKS = {"basic": "se_basic_block", "bottleneck": "se_bottleneck"}
+BLOCK_CLASSES = {"basic": "se_basic_block", "bottleneck": "se_bottleneck"}
 
 
 def variable_path(parameter: Parameter) -> str:
-    """The path of a variable of a live model, such as `layer3_0/conv2/kernel`."""
-    return f"{parameter.path(LIVE)}/{WORDS[parameter.role][0]}"
+    """The path of a variable in a model, such as `layer3_0/conv2/kernel`."""
+    return f"{parameter.path(MODEL_LAYERS)}/{LEAF_NAMES[parameter.role][0]}"
 
 
 def place(parameter: Parameter, architecture: Architecture) -> Place:
-    word, axes = WORDS[parameter.role]
-    return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{NUMBERS[word]}",), axes)
+    leaf, axes = LEAF_NAMES[parameter.role]
+    return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{VARIABLE_INDEX[leaf]}",), axes)
 
 
 def dropout_seed(parameter: Parameter, place: Place) -> str | None:
-    """Keras saves the state of a dropout's random numbers beside the weights."""
+    """The random seed of the dropout layer, which Keras saves with the weights."""
     return "layers/dropout/seed_generator/vars/0" if parameter.role is Role.CLASSIFIER else None
 
 
 def _layer_path(parameter: Parameter, architecture: Architecture) -> str:
-    if parameter.layer in TOP:
-        return _counted(TOP[parameter.layer], parameter.number - 1)
+    if parameter.layer in TOP_LEVEL:
+        return _counted(TOP_LEVEL[parameter.layer], parameter.number - 1)
     before = sum(architecture.depths[: parameter.stage - 1])
-    block = _counted(BLOCKS[architecture.block], before + parameter.index)
-    return f"{block}/{parameter.path(INSIDE)}"
+    block = _counted(BLOCK_CLASSES[architecture.block], before + parameter.index)
+    return f"{block}/{parameter.path(BLOCK_LAYERS)}"
 
 
 def _counted(name: str, number: int) -> str:
@@ -83,7 +83,7 @@ KERAS = Dialect(
     "se_tf: the weights file of Keras 3, HWIO",
     "keras",
     place,
-    own_hidden_config,
+    published_hidden_config,
     {},
     dropout_seed,
     carries_config=True,

@@ -1,9 +1,9 @@
-"""Files of Keras 2: qubvel's classification_models (image-classifiers 1.0.0), and tfimm.
+"""Keras 2 files: qubvel's classification_models (image-classifiers 1.0.0), and tfimm.
 
-qubvel's layers have no names of their own, so a layer is known by its class and by how many of that class were made
-before it: in a block the convolutions of the branch, then the shortcut's, then the two of the SE. A grouped convolution
-is one layer a group. The reader of `.h5` counts from 0 whatever the session that saved the file had counted.
-Its SE-ResNet-18 and 34 are other networks (pre-activation, with a norm on the image) and are none of these.
+qubvel does not name its layers, so Keras names a layer by its class and a counter in order of creation: in a block
+first the convolutions of the residual branch, then that of the shortcut, then the two of the SE. A grouped convolution
+is one layer for each group. The reader of `.h5` files makes all counters start at 0.
+qubvel's SE-ResNet-18 and 34 are different networks (pre-activation, with a norm on the image) and are not supported.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from functools import cache
 
 from se_spec import Architecture, Layer, Parameter, Role
 from se_weights.dialects import timm
-from se_weights.dialects.dialect import Config, Dialect, Place, hidden_config
-from se_weights.dialects.keras import WORDS
+from se_weights.dialects.dialect import Config, Dialect, Place, make_hidden_config
+from se_weights.dialects.keras import LEAF_NAMES
 from se_weights.dialects.timm import imagenet
 
 CLASSES = {
@@ -26,33 +26,34 @@ CLASSES = {
     Layer.CLASSIFIER: "dense",
 }
 QUBVEL_EPSILON = 9.999999747378752e-06
-"""1e-5 as a float32; written out in image-classifiers' senet.py."""
+"""1e-5 rounded to float32, as it is written in image-classifiers' senet.py."""
 
-Key = tuple[Layer, int, int, int]
+LayerKey = tuple[Layer, int, int, int]
+"""A layer with its stage, the index of its block, and its number."""
 
 
 def qubvel_place(parameter: Parameter, architecture: Architecture) -> Place:
-    word, axes = WORDS[parameter.role]
+    leaf, axes = LEAF_NAMES[parameter.role]
     axes = "11IO" if parameter.role is Role.GATE else axes
     key = parameter.layer, parameter.stage, parameter.index, parameter.number
-    numbers = _numbers(architecture).get(key, ())
-    return Place(tuple(f"{CLASSES[parameter.layer]}/{number}/{word}" for number in numbers) or ("none",), axes)
+    counters = _keras_counters(architecture).get(key, ())
+    return Place(tuple(f"{CLASSES[parameter.layer]}/{counter}/{leaf}" for counter in counters) or ("none",), axes)
 
 
 @cache
-def _numbers(architecture: Architecture) -> dict[Key, tuple[int, ...]]:
-    """The numbers of the Keras layers that make up each of ours, among those of their class."""
+def _keras_counters(architecture: Architecture) -> dict[LayerKey, tuple[int, ...]]:
+    """The counters of the Keras layers that make up each of our layers."""
     counts = dict.fromkeys(CLASSES.values(), 0)
-    numbers: dict[Key, tuple[int, ...]] = {}
+    counters: dict[LayerKey, tuple[int, ...]] = {}
     for key, layers in _creation_order(architecture):
         kind = CLASSES[key[0]]
-        numbers[key] = tuple(range(counts[kind], counts[kind] + layers))
+        counters[key] = tuple(range(counts[kind], counts[kind] + layers))
         counts[kind] += layers
-    return numbers
+    return counters
 
 
-def _creation_order(architecture: Architecture) -> Iterator[tuple[Key, int]]:
-    """Our layers as qubvel's code makes them, each with the number of Keras layers it is made of."""
+def _creation_order(architecture: Architecture) -> Iterator[tuple[LayerKey, int]]:
+    """Our layers in the order in which qubvel's code creates them, each with its number of Keras layers."""
     for number, _ in enumerate(architecture.stem_convolutions, start=1):
         yield (Layer.STEM_CONVOLUTION, 0, 0, number), 1
         yield (Layer.STEM_NORM, 0, 0, number), 1
@@ -68,20 +69,20 @@ def _creation_order(architecture: Architecture) -> Iterator[tuple[Key, int]]:
     yield (Layer.CLASSIFIER, 0, 0, 1), 1
 
 
-def qubvel_hidden(architecture: Architecture) -> Config | None:
-    """Cadene's weights, and so stride in the first 1x1, but with the stem's pool padded by one."""
+def qubvel_hidden_config(architecture: Architecture) -> Config | None:
+    """As in Cadene's networks, whose weights these are, but with a max pool that is padded by one pixel."""
     if not architecture.se or architecture.block == "basic":
         return None
     stride_in = "conv1" if architecture.groups == 1 else "conv2"
     dropout = 0.2 if architecture.stem.inner else 0.0
-    return hidden_config(architecture, stride_in=stride_in, epsilon=QUBVEL_EPSILON, dropout=dropout)
+    return make_hidden_config(architecture, stride_in=stride_in, epsilon=QUBVEL_EPSILON, dropout=dropout)
 
 
 def tfimm_place(parameter: Parameter, architecture: Architecture) -> Place:
-    word, axes = WORDS[parameter.role]
+    leaf, axes = LEAF_NAMES[parameter.role]
     layers = {**timm.layers(architecture), Layer.CLASSIFIER: "remove.fc"}
     path = parameter.path(layers).replace(".", "/")
-    return Place((f"{path}/{word}",), "11IO" if parameter.role is Role.GATE else axes)
+    return Place((f"{path}/{leaf}",), "11IO" if parameter.role is Role.GATE else axes)
 
 
 QUBVEL = Dialect(
@@ -89,7 +90,7 @@ QUBVEL = Dialect(
     "qubvel's classification_models: Keras 2, unnamed layers, one kernel a group",
     "keras2",
     qubvel_place,
-    qubvel_hidden,
+    qubvel_hidden_config,
     {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False},
     preprocessing=imagenet,
 )
@@ -98,7 +99,7 @@ TFIMM = Dialect(
     "tfimm: timm's names with slashes, HWIO",
     "keras2",
     tfimm_place,
-    timm.hidden,
-    timm.TIMM.has,
+    timm.hidden_config,
+    timm.TIMM.fixed_config,
     preprocessing=imagenet,
 )

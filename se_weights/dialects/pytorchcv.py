@@ -1,12 +1,12 @@
-"""osmr's pytorchcv (0.0.74). A name that ends in `b` strides in its 3x3, one that does not in its first 1x1: two
-dialects, since not one key or shape differs.
+"""osmr's pytorchcv (0.0.74), as two dialects: networks whose name ends in `b` stride in the 3x3, the others in the
+first 1x1, and no key or shape differs between them.
 """
 
 from collections.abc import Callable
 
 from se_spec import Architecture, Layer, Parameter
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
-from se_weights.dialects.torch import batch_counter, placed
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
+from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
 
 BLOCK = "features.stage{stage}.unit{unit}"
@@ -32,18 +32,18 @@ SENET: Layers = {
 
 
 def place(parameter: Parameter, architecture: Architecture) -> Place:
-    own = SENET if architecture.stem.inner else {} if architecture.max_pool else CIFAR_STEM
-    return placed({**LAYERS, **own}, "OI11")(parameter, architecture)
+    changed = SENET if architecture.stem.inner else {} if architecture.max_pool else CIFAR_STEM
+    return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
 
 
-def hidden(stride_in: str) -> Callable[[Architecture], Config]:
-    """The bottlenecks of its CIFAR networks and its grouped ones stride in the 3x3, whatever their names end in."""
+def _hidden_config(stride_in: str) -> Callable[[Architecture], Config]:
+    """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
 
-    def config(architecture: Architecture) -> Config:
-        chosen = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
-        return hidden_config(architecture, stride_in=chosen, dropout=0.2 if architecture.stem.inner else 0.0)
+    def hidden_config(architecture: Architecture) -> Config:
+        convolution = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
+        return make_hidden_config(architecture, stride_in=convolution, dropout=0.2 if architecture.stem.inner else 0.0)
 
-    return config
+    return hidden_config
 
 
 def _preprocessing(architecture: Architecture) -> Preprocessing:
@@ -51,9 +51,11 @@ def _preprocessing(architecture: Architecture) -> Preprocessing:
 
 
 def _dialect(name: str, stride_in: str, models: str) -> Dialect:
-    has = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
+    fixed_config = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
     summary = f"osmr's pytorchcv, {models}"
-    return Dialect(name, summary, "torch", place, hidden(stride_in), has, batch_counter, _preprocessing)
+    return Dialect(
+        name, summary, "torch", place, _hidden_config(stride_in), fixed_config, batch_counter, _preprocessing
+    )
 
 
 PYTORCHCV = _dialect("pytorchcv", "conv1", "names without b (seresnet50): stride in the first 1x1")

@@ -1,13 +1,13 @@
 """timm's `resnet.py` (1.0.31): torchvision's names, with the SE as biased 1x1 convolutions.
 
-Its squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequential, and so is an averaging
-shortcut, whose pool has the number 0 even where nothing strides and it is the identity.
+The squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequential, and so is an averaging shortcut,
+whose pool has the index 0 even where it is the identity because the block does not stride.
 """
 
 from se_spec import Architecture, Layer, Parameter
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
-from se_weights.dialects.torch import batch_counter, placed
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
+from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
 DEEP_STEM: Layers = {
@@ -21,24 +21,24 @@ AVERAGING: Layers = {
 
 
 def layers(architecture: Architecture) -> Layers:
-    """timm's paths of an architecture's layers."""
+    """The paths of the layers of an architecture in timm."""
     deep = DEEP_STEM if architecture.stem.inner else {}
     return {**CANONICAL_LAYERS, **deep, **(AVERAGING if architecture.shortcut.averages else {})}
 
 
 def place(parameter: Parameter, architecture: Architecture) -> Place:
-    return placed(layers(architecture), "OI11")(parameter, architecture)
+    return make_place(layers(architecture), "OI11")(parameter, architecture)
 
 
-def hidden(architecture: Architecture) -> Config | None:
-    """timm drops nothing unless it is asked to. Its names tell which shortcuts average."""
+def hidden_config(architecture: Architecture) -> Config | None:
+    """timm has no dropout by default. Its names show whether shortcuts average."""
     if len(architecture.stem.inner) not in (0, 2):
         return None
-    return hidden_config(architecture, averages=architecture.shortcut.averages)
+    return make_hidden_config(architecture, averages=architecture.shortcut.averages)
 
 
 def imagenet(architecture: Architecture) -> Preprocessing | None:
-    """For networks of the ImageNet stem; timm's own tags differ in size, crop and interpolation."""
+    """For networks with the ImageNet stem; size, crop and interpolation differ between timm's pretrained tags."""
     return IMAGENET if architecture.max_pool else None
 
 
@@ -47,7 +47,7 @@ TIMM = Dialect(
     "timm resnet.py: torchvision's names, SE as 1x1 convolutions",
     "torch",
     place,
-    hidden,
+    hidden_config,
     {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
     batch_counter,
     imagenet,

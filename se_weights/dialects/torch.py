@@ -1,4 +1,4 @@
-"""The canonical names, as `se_torch` and torchvision's ResNet spell them in a state_dict; what torch dialects share."""
+"""The canonical names, as in the state dicts of `se_torch` and torchvision, and what the torch dialects share."""
 
 from collections.abc import Callable
 
@@ -8,35 +8,40 @@ from se_weights.dialects.dialect import Config, Dialect, Layers, Place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
 
-def placed(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, Architecture], Place]:
-    """Places under the paths of a table, with torch's words."""
+def make_place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, Architecture], Place]:
+    """Returns the `place` function of a torch dialect with these layer paths.
+
+    Args:
+        layers: The path of each layer.
+        gate_axes: The axes of the SE weights: "OI" for fully connected layers, "OI11" for 1x1 convolutions.
+    """
 
     def place(parameter: Parameter, architecture: Architecture) -> Place:
-        word, axes = CANONICAL_WORDS[parameter.role]
-        return Place((f"{parameter.path(layers)}.{word}",), gate_axes if parameter.role is Role.GATE else axes)
+        leaf, axes = CANONICAL_WORDS[parameter.role]
+        return Place((f"{parameter.path(layers)}.{leaf}",), gate_axes if parameter.role is Role.GATE else axes)
 
     return place
 
 
 def batch_counter(parameter: Parameter, place: Place) -> str | None:
-    """torch counts the batches that its running statistics have seen; nothing reads it while momentum is fixed."""
+    """The tensor in which PyTorch counts training batches; it is not used while the momentum is constant."""
     path = place.names[0].rpartition(".")[0]
     return f"{path}.num_batches_tracked" if parameter.role is Role.GAMMA else None
 
 
-def own_hidden_config(told: Architecture) -> Config:
-    """Our own files carry their facts in their metadata; without it a network is what its name says."""
-    known = named_like(told)
-    if not known or not told.max_pool:
+def published_hidden_config(inferred: Architecture) -> Config:
+    """For our own files without metadata: the hidden config of the published architecture with these shapes."""
+    named = named_like(inferred)
+    if not named or not inferred.max_pool:
         return {}
     return {
-        "stem": {"pool": known.stem.pool},
-        "shortcut": {"averages": known.shortcut.averages},
-        "dropout": known.dropout,
+        "stem": {"pool": named.stem.pool},
+        "shortcut": {"averages": named.shortcut.averages},
+        "dropout": named.dropout,
     }
 
 
-def _torchvision(architecture: Architecture) -> Preprocessing | None:
+def _torchvision_preprocessing(architecture: Architecture) -> Preprocessing | None:
     return IMAGENET if not architecture.se and architecture.max_pool and architecture.num_classes == 1000 else None
 
 
@@ -44,10 +49,10 @@ TORCH = Dialect(
     "torch",
     "se_torch and torchvision: canonical names, OIHW",
     "torch",
-    placed(CANONICAL_LAYERS),
-    own_hidden_config,
+    make_place(CANONICAL_LAYERS),
+    published_hidden_config,
     {},
     batch_counter,
-    _torchvision,
+    _torchvision_preprocessing,
     carries_config=True,
 )

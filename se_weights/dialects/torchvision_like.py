@@ -1,5 +1,5 @@
-"""Code bases that put an SE of their own into torchvision's ResNet: its names but for a few, stride in the 3x3, and the
-stem's pool padded by one. VGGFace2's port is the exception in both.
+"""Code bases that add an SE to torchvision's ResNet. They keep most of its names, the stride in the 3x3 and the max
+pool that is padded by one pixel; only the port of VGGFace2 differs in the last two.
 """
 
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Any
 
 from se_spec import Architecture, Layer, Parameter
 from se_spec.manifest import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, hidden_config
+from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
 from se_weights.dialects.timm import imagenet
-from se_weights.dialects.torch import batch_counter, placed
+from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, MMPRETRAIN, VGGFACE2, Preprocessing
 
 BLOCK = "layer{stage}.{index}"
@@ -19,8 +19,8 @@ VGGFACE2_LAYERS: Layers = {**CANONICAL_LAYERS, Layer.GATE: (f"{BLOCK}.conv4", f"
 RESIDUAL: Layers = {
     Layer.STEM_CONVOLUTION: "pre.0",
     Layer.STEM_NORM: "pre.1",
-    Layer.CONVOLUTION: tuple(f"stage{{stage}}.{{index}}.residual.{place}" for place in (0, 3, 6)),
-    Layer.NORM: tuple(f"stage{{stage}}.{{index}}.residual.{place}" for place in (1, 4, 7)),
+    Layer.CONVOLUTION: tuple(f"stage{{stage}}.{{index}}.residual.{number}" for number in (0, 3, 6)),
+    Layer.NORM: tuple(f"stage{{stage}}.{{index}}.residual.{number}" for number in (1, 4, 7)),
     Layer.GATE: ("stage{stage}.{index}.excitation.0", "stage{stage}.{index}.excitation.2"),
     Layer.PROJECTION: "stage{stage}.{index}.shortcut.0",
     Layer.PROJECTION_NORM: "stage{stage}.{index}.shortcut.1",
@@ -28,64 +28,66 @@ RESIDUAL: Layers = {
 }
 
 
-def _with_se(architecture: Architecture, **config: Any) -> Config | None:
+def _se_hidden_config(architecture: Architecture, **config: Any) -> Config | None:
     shallow_stem = not architecture.stem.inner
-    return hidden_config(architecture, **config) if architecture.se and shallow_stem else None
+    return make_hidden_config(architecture, **config) if architecture.se and shallow_stem else None
 
 
-def _vggface2(architecture: Architecture) -> Config | None:
+def _vggface2_hidden_config(architecture: Architecture) -> Config | None:
     bottleneck = architecture.block == "bottleneck"
-    return _with_se(architecture, pool="ceil", stride_in="conv1") if bottleneck else None
+    return _se_hidden_config(architecture, pool="ceil", stride_in="conv1") if bottleneck else None
 
 
-def _weiaicunzai(architecture: Architecture) -> Config | None:
-    return None if architecture.max_pool else _with_se(architecture, after_relu=True)
+def _weiaicunzai_hidden_config(architecture: Architecture) -> Config | None:
+    return None if architecture.max_pool else _se_hidden_config(architecture, after_relu=True)
 
 
 def _dialect(
     name: str,
     summary: str,
     place: Callable[[Parameter, Architecture], Place],
-    has: Config,
+    fixed_config: Config,
     preprocessing: Callable[[Architecture], Preprocessing | None],
-    hidden: Callable[[Architecture], Config | None] = _with_se,
+    hidden_config: Callable[[Architecture], Config | None] = _se_hidden_config,
 ) -> Dialect:
-    return Dialect(name, summary, "torch", place, hidden, {"se": True, **has}, batch_counter, preprocessing)
+    return Dialect(
+        name, summary, "torch", place, hidden_config, {"se": True, **fixed_config}, batch_counter, preprocessing
+    )
 
 
 def _mmpretrain(name: str, summary: str, gate: str) -> Dialect:
-    """The classifier is no part of the backbone; a file of the backbone alone has lost that prefix on the way."""
+    """Files of the backbone alone, without the classifier, do not have the prefix."""
 
     def place(parameter: Parameter, architecture: Architecture) -> Place:
         prefix = "backbone." if architecture.num_classes else ""
         layers = {layer: f"{prefix}{path}" for layer, path in {**CANONICAL_LAYERS, Layer.GATE: gate}.items()}
-        return placed({**layers, Layer.CLASSIFIER: "head.fc"}, "OI11")(parameter, architecture)
+        return make_place({**layers, Layer.CLASSIFIER: "head.fc"}, "OI11")(parameter, architecture)
 
-    has = {"conv_bias": False, "squeeze": {"bias": True}}
-    return _dialect(name, summary, place, has, lambda architecture: MMPRETRAIN)
+    fixed_config = {"conv_bias": False, "squeeze": {"bias": True}}
+    return _dialect(name, summary, place, fixed_config, lambda architecture: MMPRETRAIN)
 
 
 MOSKOMULE = _dialect(
     "moskomule",
     "moskomule's senet.pytorch in all its generations, PytorchInsight: se.fc.0 and se.fc.2",
-    placed(SEQUENTIAL),
+    make_place(SEQUENTIAL),
     {"conv_bias": False},
     lambda architecture: imagenet(architecture) or CIFAR,
 )
 NVIDIA = _dialect(
     "nvidia",
     "NVIDIA DeepLearningExamples 20.06, SE-ResNeXt-101: squeeze.squeeze, 16 channels in every stage",
-    placed(NVIDIA_LAYERS),
+    make_place(NVIDIA_LAYERS),
     {"conv_bias": False, "squeeze": {"bias": True, "rounding": "constant", "reduction": 16}},
     imagenet,
 )
 VGGFACE2_PORT = _dialect(
     "vggface2",
     "cydonia999's VGGFace2-pytorch, senet50: conv4 and conv5; BGR",
-    placed(VGGFACE2_LAYERS, "OI11"),
+    make_place(VGGFACE2_LAYERS, "OI11"),
     {"conv_bias": False, "squeeze": {"bias": True, "rounding": "floor", "reduction": 16}},
     lambda architecture: VGGFACE2,
-    _vggface2,
+    _vggface2_hidden_config,
 )
 MMPRETRAIN_NOW = _mmpretrain(
     "mmpretrain",
@@ -100,8 +102,8 @@ MMPRETRAIN_2020 = _mmpretrain(
 WEIAICUNZAI = _dialect(
     "weiaicunzai",
     "weiaicunzai's pytorch-cifar100: residual.0, excitation.0; biased convolutions, ReLU before the squeeze",
-    placed(RESIDUAL),
+    make_place(RESIDUAL),
     {"conv_bias": True, "squeeze": {"bias": True, "rounding": "floor", "reduction": 16}},
     lambda architecture: None,
-    _weiaicunzai,
+    _weiaicunzai_hidden_config,
 )

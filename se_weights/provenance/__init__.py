@@ -1,1 +1,1 @@
-"""Where the weights of a file come from, and what looks wrong in them."""
+"""The conversion record of a file, and notes on weights that look wrong."""

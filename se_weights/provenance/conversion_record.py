@@ -1,7 +1,8 @@
-"""The manifest of a converted file: where its weights come from, what they are, and what was changed.
+"""The conversion record next to a converted file: source, target, changes, and the hash of every tensor.
 
-A tensor's hash is that of its canonical form, so that it is the same in every format, framework and dialect, and two
-manifests tell whether two files hold the same weights. Equal conversions make equal manifests: no dates, no hosts.
+The hash of a tensor is that of its canonical form. It is the same in every format, framework and dialect, so two
+records show whether two files contain the same weights. Records contain no dates and no host names, so equal
+conversions write equal records.
 """
 
 import json
@@ -25,14 +26,21 @@ from se_weights.writing.write import TOOL
 
 SCHEMA = 1
 SUFFIX = ".manifest.json"
+"""Added to the name of the file. It was published before the name "conversion record"."""
 
 LIBRARIES = ("numpy", "ml-dtypes", "h5py", "msgpack")
-"""What reads and writes the files here."""
+"""The libraries that read and write files, whose versions are recorded."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a tensor is, without its values."""
+    """A tensor without its values.
+
+    Attributes:
+        dtype: The name of the dtype, such as "float32".
+        shape: The shape on canonical axes.
+        sha256: The `se_weights.tensor_sha256` of the tensor.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,7 +49,14 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class ConversionRecord:
-    """What a manifest says of a file: its bytes' hash, its network, and its tensors by canonical name."""
+    """The part of a conversion record that a file is verified against.
+
+    Attributes:
+        file_sha256: The `se_weights.file_sha256` of the target.
+        architecture: The architecture of the weights.
+        weights_sha256: The `se_weights.weights_sha256` of all weights.
+        tensors: The fingerprint of each tensor by canonical name.
+    """
 
     file_sha256: str
     architecture: Architecture
@@ -50,11 +65,12 @@ class ConversionRecord:
 
 
 def record_path(path: Path) -> Path:
-    """Where the manifest of a file lies."""
+    """The path of the conversion record of a file."""
     return path.with_name(path.name + SUFFIX)
 
 
 def fingerprints(checkpoint: Checkpoint) -> dict[str, Fingerprint]:
+    """The fingerprint of each tensor of a checkpoint by canonical name."""
     return {
         name: Fingerprint(array.dtype.name, array.shape, checkpoint.hashes[name])
         for name, array in checkpoint.weights.items()
@@ -62,20 +78,30 @@ def fingerprints(checkpoint: Checkpoint) -> dict[str, Fingerprint]:
 
 
 def write_conversion_record(checkpoint: Checkpoint, dialect: str, path: Path, *, force: bool = False) -> Path:
-    """The manifest of what was written to a path, beside it."""
-    from importlib.metadata import version  # takes long to import, and few conversions need it
+    """Write the conversion record of a file next to it.
 
-    told = checkpoint.metadata
+    Args:
+        checkpoint: The checkpoint that was written to the file.
+        dialect: The name of the dialect of the file.
+        path: The file.
+        force: Whether to overwrite a record that already exists.
+
+    Returns:
+        The path of the record.
+    """
+    from importlib.metadata import version  # slow to import, and needed only here
+
+    metadata = checkpoint.metadata
     document = {
         "schema": SCHEMA,
         "tool": TOOL,
         "versions": {"python": python_version(), **{library: version(library) for library in LIBRARIES}},
         "source": {
-            "file": told.get("source"),
-            "sha256": told.get("source_sha256"),
+            "file": metadata.get("source"),
+            "sha256": metadata.get("source_sha256"),
             "dialect": checkpoint.dialect,
-            "unwrapped": told.get("unwrapped", "").split(),
-            "left": told.get("left", "").split(),
+            "unwrapped": metadata.get("unwrapped", "").split(),
+            "left": metadata.get("left", "").split(),
         },
         "target": {
             "file": path.name,
@@ -84,12 +110,12 @@ def write_conversion_record(checkpoint: Checkpoint, dialect: str, path: Path, *,
             "dialect": dialect,
         },
         "changes": {
-            "dtypes": [asdict(loss) for loss in recorded_casts(checkpoint)],
-            "reordered": told.get("reordered", ""),
+            "dtypes": [asdict(report) for report in recorded_casts(checkpoint)],
+            "reordered": metadata.get("reordered", ""),
         },
         "architecture": checkpoint.architecture.to_dict(),
         "weights_sha256": checkpoint.weights_sha256,
-        "tensors": {name: asdict(print_) for name, print_ in fingerprints(checkpoint).items()},
+        "tensors": {name: asdict(fingerprint) for name, fingerprint in fingerprints(checkpoint).items()},
     }
     target = record_path(path)
     with atomic_write(target, replace=force) as temporary:
@@ -98,11 +124,18 @@ def write_conversion_record(checkpoint: Checkpoint, dialect: str, path: Path, *,
 
 
 def read_conversion_record(path: Path) -> ConversionRecord:
-    """Raises MalformedFile where it is none."""
+    """Read a conversion record.
+
+    Args:
+        path: The record itself (`FILE.manifest.json`).
+
+    Raises:
+        MalformedFile: The file is not a conversion record.
+    """
     try:
         if path.stat().st_size > HEADER:
             raise refuse("manifest.content", f"{path.stat().st_size:,} bytes are too many")
-        return _manifest(parse_object(path.read_bytes(), "manifest.content"))
+        return _parse_record(parse_object(path.read_bytes(), "manifest.content"))
     except DuplicateKey as error:
         raise _with_path(path, refuse("manifest.content", str(error))) from error
     except MalformedFile as error:
@@ -110,32 +143,33 @@ def read_conversion_record(path: Path) -> ConversionRecord:
 
 
 def _with_path(path: Path, error: WeightsError) -> WeightsError:
+    """The error with the path at the start of its message."""
     error.args = (f"{path}: {error}",)
     return error
 
 
-def _manifest(document: Mapping[str, Any]) -> ConversionRecord:
+def _parse_record(document: Mapping[str, Any]) -> ConversionRecord:
     try:
         if document["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {document['schema']!r}, and {SCHEMA} is known here")
+            raise ValueError(f"expected schema {SCHEMA}, found {document['schema']!r}")
         return ConversionRecord(
-            _text(document["target"]["sha256"]),
+            _expect_string(document["target"]["sha256"]),
             Architecture.from_dict(document["architecture"]),
-            _text(document["weights_sha256"]),
-            {name: _fingerprint(entry) for name, entry in document["tensors"].items()},
+            _expect_string(document["weights_sha256"]),
+            {name: _parse_fingerprint(entry) for name, entry in document["tensors"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArchitectureError) as error:
         raise refuse("manifest.content", f"{type(error).__name__}: {error}") from error
 
 
-def _fingerprint(entry: Any) -> Fingerprint:
+def _parse_fingerprint(entry: Any) -> Fingerprint:
     shape = entry["shape"]
-    if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
-        raise TypeError(f"{shape!r} is no shape")
-    return Fingerprint(_text(entry["dtype"]), tuple(shape), _text(entry["sha256"]))
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise TypeError(f"{shape!r} is not a shape")
+    return Fingerprint(_expect_string(entry["dtype"]), tuple(shape), _expect_string(entry["sha256"]))
 
 
-def _text(value: Any) -> str:
+def _expect_string(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a string")
     return value

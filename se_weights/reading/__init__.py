@@ -1,1 +1,1 @@
-"""Reading: what a file holds, in which dialect, and which architecture its tensors have."""
+"""Reads files: finds the dialect and infers the architecture of their tensors."""

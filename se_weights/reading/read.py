@@ -1,4 +1,4 @@
-"""read -> unwrap -> recognise -> check against the manifest: a file as a checkpoint."""
+"""Reads a file as a checkpoint: open, unwrap, recognise, compare with the manifest, load."""
 
 import json
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from se_weights.files.limits import FACTS
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes
-from se_weights.reading.recognition import DialectMatch, nearest_matches, recognise, recognise_all
+from se_weights.reading.recognition import DialectMatch, closest_matches, recognise, recognise_all
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
 from se_weights.threads import background_queue
 from se_weights.transforms.cast import CAST, parse_cast_reports
 
-CARRIED = (
+PRESERVED_METADATA = (
     *("architecture", "dialect", "preprocessing", "tool"),
     *("reordered", "folded", "identified", "cast", "weights_sha256"),
 )
-"""What is taken over of the metadata that a file has; another tool's words are not ours to pass on."""
+"""The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
 
 
 def read(
@@ -38,19 +38,46 @@ def read(
     architecture: Architecture | str | None = None,
     hashed: bool = False,
 ) -> Checkpoint:
-    """The checkpoint in a file of any known format and dialect.
+    """Read a file or folder of weights, of any known format and dialect.
 
-    Dialect and architecture are recognised unless they are given; facts in the file's metadata are believed once the
-    tensors bear them out. `hashed` counts the hashes of the tensors beside the reading, for arrays that nobody writes
-    to. Raises WeightMismatch, AmbiguousDialect, MalformedFile, UnsafeFile or UnsupportedFormat.
+    Names and shapes are compared with the manifest of the architecture before any values are read. Metadata that
+    se-resnet wrote to the file are used if they match the tensors.
+
+    Args:
+        path: The file or folder.
+        dialect: The dialect of the file; recognised from the tensors if not given.
+        architecture: The architecture, or its name; inferred from the tensors if not given.
+        hashed: Whether to compute the hashes of the tensors in the background while reading. The arrays must then
+            not be modified.
+
+    Returns:
+        The checkpoint, with canonical names and axes. Its arrays are writable and not shared.
+
+    Raises:
+        WeightMismatch: The tensors are not those of any known architecture and dialect; lists all differences.
+        AmbiguousDialect: The tensors match several dialects that compute different functions.
+        AmbiguousFolder: The folder contains several checkpoints.
+        MalformedFile: The file is damaged, or is not in the format that its suffix names.
+        UnsafeFile: The file would run code, read other files or exhaust the memory.
+        UnsupportedFormat: The format or the dialect is not known.
+        MissingExtra: A framework that the format needs is not installed.
+        SourceChanged: The file was changed while it was read.
     """
-    return _read(path, lambda *question: [recognise(*question)], dialect, architecture, hashed)[0]
+    return _read(path, lambda *arguments: [recognise(*arguments)], dialect, architecture, hashed)[0]
 
 
 def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
-    """The checkpoints that a file may hold: one where its tensors tell, and several where they fit several dialects.
+    """Read a file as each dialect that it matches, where these compute different functions.
 
-    Raises what `read` raises, but for AmbiguousDialect.
+    Args:
+        path: The file or folder.
+        dialect: The dialect of the file; recognised from the tensors if not given.
+
+    Returns:
+        At least one checkpoint.
+
+    Raises:
+        WeightsError: The errors of `read`, except AmbiguousDialect.
     """
     return _read(path, recognise_all, dialect, None, False)
 
@@ -62,9 +89,19 @@ def read_disambiguated(
     architecture: Architecture | str | None = None,
     hashed: bool = False,
 ) -> tuple[Checkpoint, bool]:
-    """What `read` gives, where `dialect` is only to settle what the tensors leave open; and whether it had to.
+    """Read a file as `read` does, and use `dialect` only if the file matches several dialects.
 
-    For files of which one may need it and another not. Raises what `read` raises.
+    Args:
+        path: The file or folder.
+        dialect: The dialect to read if the file matches several and this is one of them.
+        architecture: The architecture, or its name; inferred from the tensors if not given.
+        hashed: Whether to compute the hashes of the tensors in the background while reading.
+
+    Returns:
+        The checkpoint, and whether `dialect` was used.
+
+    Raises:
+        WeightsError: The errors of `read`.
     """
     try:
         return read(path, architecture=architecture, hashed=hashed), False
@@ -76,108 +113,108 @@ def read_disambiguated(
 
 def _read(
     path: str | PathLike[str],
-    recognising: Callable[..., list[DialectMatch]],
+    find_matches: Callable[..., list[DialectMatch]],
     dialect: str | None,
     architecture: Architecture | str | None,
     hashed: bool,
 ) -> list[Checkpoint]:
-    """A checkpoint for each way in which the tensors are recognised. Until they are, no value of any is read."""
+    """A checkpoint for each match. No values are read before the tensors are recognised."""
     path = Path(path)
     with open_file(path) as (file_format, stored, sha256):
-        recorded = _recorded(path, stored, "architecture", partial(_architecture, stored))
-        _recorded(path, stored, "preprocessing", Preprocessing.from_text)
-        _recorded(path, stored, CAST, parse_cast_reports)
+        recorded = _parse_metadata(stored, "architecture", partial(_parse_architecture, stored))
+        _parse_metadata(stored, "preprocessing", Preprocessing.from_text)
+        _parse_metadata(stored, CAST, parse_cast_reports)
         unwrapped = unwrap(stored)
         shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
-        told = dialect or _recorded_dialect(stored, file_format, shapes, architecture or recorded)
-        readings = recognising(str(path), shapes, _candidates(file_format, told), architecture or recorded)
-        return [_checkpoint(path, stored, unwrapped, reading, sha256, hashed) for reading in readings]
+        known = architecture or recorded
+        dialect = dialect or _dialect_in_metadata(stored, file_format, shapes, known)
+        matches = find_matches(str(path), shapes, _dialects_to_try(file_format, dialect), known)
+        return [_load_checkpoint(path, stored, unwrapped, match, sha256, hashed) for match in matches]
 
 
-def _checkpoint(
+def _load_checkpoint(
     path: Path,
     stored: FileContents,
     unwrapped: Unwrapped,
-    reading: DialectMatch,
+    match: DialectMatch,
     sha256: Callable[[], str],
     hashed: bool,
 ) -> Checkpoint:
-    """What a reading makes of a file, with what is known of it."""
-    places = reading.dialect.places(reading.architecture)
-    types = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
-    if differences := not_floating(types):
-        raise WeightMismatch(f"{path} does not hold weights", differences)
+    places = match.dialect.places(match.architecture)
+    dtypes = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
+    if differences := not_floating(dtypes):
+        raise WeightMismatch(f"{path} does not contain weights", differences)
     weights, hashes = {}, {}
-    with background_queue(tensor_sha256) as hash_of:
+    with background_queue(tensor_sha256) as submit_hash:
         for parameter, place in places.items():
-            found = _native(place.join(unwrapped.tensors))
-            weights[parameter.name] = _own(relayout(found, place.axes, parameter.axes, copy=False))
+            array = _native_byte_order(place.join(unwrapped.tensors))
+            weights[parameter.name] = _writable(relayout(array, place.axes, parameter.axes, copy=False))
             if hashed:
-                hashes[parameter.name] = hash_of(weights[parameter.name])
-    preprocessing = reading.dialect.preprocessing(reading.architecture)
-    told = {
+                hashes[parameter.name] = submit_hash(weights[parameter.name])
+    preprocessing = match.dialect.preprocessing(match.architecture)
+    entries = {
         "preprocessing": preprocessing.text if preprocessing else "",
-        **{key: text for key, text in stored.metadata.items() if key in CARRIED},
+        **{key: text for key, text in stored.metadata.items() if key in PRESERVED_METADATA},
         "source": escaped(path.name),
         "source_sha256": sha256(),
-        "source_dialect": reading.dialect.name,
+        "source_dialect": match.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
-        "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.left))),
+        "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.ignored))),
     }
-    metadata = {key: text for key, text in told.items() if text}
-    checkpoint = Checkpoint(reading.architecture, weights, reading.dialect.name, metadata)
+    metadata = {key: text for key, text in entries.items() if text}
+    checkpoint = Checkpoint(match.architecture, weights, match.dialect.name, metadata)
     if hashed:
-        checkpoint.remember({name: counted() for name, counted in hashes.items()})
+        checkpoint.set_hashes({name: sha256_of_tensor() for name, sha256_of_tensor in hashes.items()})
     return checkpoint
 
 
 def find_dialect(name: str) -> Dialect:
-    """The dialect of this name. Raises UnsupportedFormat, with all names, where there is none."""
+    """The dialect of this name. Raises UnsupportedFormat, with all names, if there is none."""
     if name not in DIALECTS:
         raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
     return DIALECTS[name]
 
 
-def _recorded_dialect(
+def _dialect_in_metadata(
     stored: FileContents, file_format: Format, shapes: Shapes, known: Architecture | str | None
 ) -> str | None:
-    """The dialect that the file's metadata name, where the tensors bear it out."""
-    named = DIALECTS.get(stored.metadata.get("dialect", ""))
-    if named is None or named.family not in file_format.families:
+    """The dialect that the file's metadata name, if it matches the tensors."""
+    dialect = DIALECTS.get(stored.metadata.get("dialect", ""))
+    if dialect is None or dialect.family not in file_format.families:
         return None
-    found = nearest_matches(shapes, [named], known)
-    return named.name if found and not found[0].differences else None
+    matches = closest_matches(shapes, [dialect], known)
+    return dialect.name if matches and not matches[0].differences else None
 
 
-def _candidates(file_format: Format, dialect: str | None) -> list[Dialect]:
+def _dialects_to_try(file_format: Format, dialect: str | None) -> list[Dialect]:
     if dialect:
         return [find_dialect(dialect)]
     return [known for known in DIALECTS.values() if known.family in file_format.families]
 
 
-def _recorded(path: Path, stored: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
-    """What the file's metadata say under a key, or None. Raises MalformedFile where that is impossible."""
+def _parse_metadata(stored: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
+    """The parsed metadata under a key, or None if there are none. Raises MalformedFile if they are invalid."""
     try:
         text = stored.metadata.get(key)
         if text and len(text) > FACTS:
-            raise ValueError(f"{len(text):,} letters")
+            raise ValueError(f"{len(text):,} characters are too many")
         return parse(text) if text else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ArchitectureError) as error:
-        raise refuse("metadata.json", f"an impossible {key}: {error}") from error
+        raise refuse("metadata.json", f"invalid {key}: {error}") from error
 
 
-def _own(array: NDArray) -> NDArray:
-    """An array that may be written to; what a file gives as such is nobody else's."""
+def _parse_architecture(stored: FileContents, text: str) -> Architecture:
+    """The architecture in a file's metadata. Raises ValueError if it has more blocks than the file has tensors."""
+    architecture = Architecture.from_dict(json.loads(text))
+    if sum(architecture.depths) + len(architecture.stem.inner) > len(stored.tensors):
+        raise ValueError(f"{sum(architecture.depths):,} blocks, but only {len(stored.tensors):,} tensors")
+    return architecture
+
+
+def _writable(array: NDArray) -> NDArray:
+    """The array itself if it is writable, and so not shared with the file; else a copy."""
     return array if array.flags.writeable else array.copy()
 
 
-def _architecture(stored: FileContents, text: str) -> Architecture:
-    """The architecture of a file's metadata. Raises ValueError where there are too few tensors for its blocks alone."""
-    found = Architecture.from_dict(json.loads(text))
-    if sum(found.depths) + len(found.stem.inner) > len(stored.tensors):
-        raise ValueError(f"{sum(found.depths):,} blocks of {len(stored.tensors):,} tensors")
-    return found
-
-
-def _native(array: NDArray) -> NDArray:
+def _native_byte_order(array: NDArray) -> NDArray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,7 +1,8 @@
-"""Which dialect and which architecture a set of tensors is, from their names and shapes.
+"""Recognises the dialect and the architecture of tensors from their names and shapes.
 
-Each dialect grows what its tensors tell and adds what they do not, and the whole is then checked against the manifest.
-A near fit is not a fit, and of two fits that compute different things neither is chosen.
+For each dialect, the architecture is inferred from the tensors, its hidden config is added, and the result is compared
+with the manifest. Only a match without differences counts. If several of them compute different functions, the user
+must choose.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,116 +13,134 @@ from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousDialect, WeightMismatch
 from se_weights.reading.infer_architecture import Shapes, infer_architectures
 
+INFERRED_FIELDS = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
+"""Fields that are inferred from the tensors even if the user names the architecture; so is `shortcut.where`."""
+
 
 @dataclass(frozen=True)
 class DialectMatch:
-    """One way to read the tensors, with what speaks against it."""
+    """One way to interpret tensors.
+
+    Attributes:
+        dialect: The dialect of the names.
+        architecture: The architecture, with the hidden config that the dialect adds.
+        differences: The `-`, `+` and `!` lines by which the tensors differ from that architecture in that dialect.
+    """
 
     dialect: Dialect
     architecture: Architecture
     differences: tuple[str, ...]
 
     @property
-    def meaning(self) -> tuple[object, ...]:
-        """What the tensors become; two dialects may agree on it."""
+    def result_key(self) -> tuple[object, ...]:
+        """A key that is equal for matches that result in the same function and the same weights."""
         return self.architecture.function_key(), tuple(self.dialect.places(self.architecture).values())
 
 
 def recognise(
     what: str, shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
 ) -> DialectMatch:
-    """The one reading that fits all tensors; `known` is the architecture, or its name, where it is told.
+    """Find the dialect and the architecture of tensors.
 
-    Raises WeightMismatch with the differences from the nearest reading where none fits, and AmbiguousDialect where
-    several fit that would compute different things.
+    Args:
+        what: What contains the tensors, for messages.
+        shapes: The shapes of the tensors by name.
+        dialects: The dialects to try.
+        known: The architecture, or its name, if it is known.
+
+    Raises:
+        WeightMismatch: No dialect matches; lists the differences from the closest match.
+        AmbiguousDialect: Several dialects match and compute different functions.
     """
-    readings = recognise_all(what, shapes, dialects, known)
-    if len(readings) > 1:
-        raise AmbiguousDialect(what, _told_apart(readings))
-    return readings[0]
+    matches = recognise_all(what, shapes, dialects, known)
+    if len(matches) > 1:
+        raise AmbiguousDialect(what, _descriptions(matches))
+    return matches[0]
 
 
 def recognise_all(
     what: str, shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
 ) -> list[DialectMatch]:
-    """Every reading that fits all tensors and computes something of its own; one at least.
+    """Find all matches that compute different functions; at least one.
 
-    Raises WeightMismatch with the differences from the nearest reading where none fits.
+    The arguments are those of `recognise`. Raises WeightMismatch if no dialect matches.
     """
-    found = nearest_matches(shapes, dialects, known)
-    meanings: dict[tuple[object, ...], DialectMatch] = {}
-    for reading in found:
-        if not reading.differences:
-            meanings.setdefault(reading.meaning, reading)
-    if meanings:
-        return list(meanings.values())
-    nearest = _nearest(found)
+    closest = closest_matches(shapes, dialects, known)
+    matches: dict[tuple[object, ...], DialectMatch] = {}
+    for match in closest:
+        if not match.differences:
+            matches.setdefault(match.result_key, match)
+    if matches:
+        return list(matches.values())
+    nearest = _fewest_differences(closest)
     if not nearest:
-        extra = [f"+ {name} {shape}" for name, shape in shapes.items()]
-        raise WeightMismatch(f"{what} holds no SE-ResNet in a dialect that is known here", extra)
+        unexpected = [f"+ {name} {shape}" for name, shape in shapes.items()]
+        raise WeightMismatch(f"{what} does not contain an SE-ResNet in a known dialect", unexpected)
     raise WeightMismatch(
         f"{what} is not a {nearest.architecture.name} in the dialect {nearest.dialect.name}", nearest.differences
     )
 
 
-def nearest_matches(
+def closest_matches(
     shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
 ) -> list[DialectMatch]:
-    """Each dialect's best reading of the tensors, where it has one at all."""
-    readings = [_nearest(_readings(shapes, dialect, known)) for dialect in dialects]
-    return [reading for reading in readings if reading]
+    """For each dialect, the match with the fewest differences, if an architecture can be inferred at all."""
+    matches = [_fewest_differences(_matches(shapes, dialect, known)) for dialect in dialects]
+    return [match for match in matches if match]
 
 
-def _nearest(readings: Iterable[DialectMatch]) -> DialectMatch | None:
-    return min(readings, key=lambda reading: len(reading.differences), default=None)
+def _fewest_differences(matches: Iterable[DialectMatch]) -> DialectMatch | None:
+    return min(matches, key=lambda match: len(match.differences), default=None)
 
 
-def _readings(shapes: Shapes, dialect: Dialect, known: Architecture | str | None) -> Iterator[DialectMatch]:
-    for candidate in _candidates(shapes, dialect, known):
+def _matches(shapes: Shapes, dialect: Dialect, known: Architecture | str | None) -> Iterator[DialectMatch]:
+    for candidate in _candidate_architectures(shapes, dialect, known):
         yield DialectMatch(dialect, candidate, tuple(dialect.differences(candidate, shapes)))
 
 
-def _candidates(shapes: Shapes, dialect: Dialect, known: Architecture | str | None) -> Iterator[Architecture]:
-    """The architecture that is told; or what grows, with the facts that the dialect adds."""
+def _candidate_architectures(
+    shapes: Shapes, dialect: Dialect, known: Architecture | str | None
+) -> Iterator[Architecture]:
+    """The known architecture, or those inferred from the tensors with the hidden config of the dialect."""
     if isinstance(known, Architecture):
         yield known
         return
-    found = list(infer_architectures(shapes, dialect))
+    inferred = list(infer_architectures(shapes, dialect))
     if known is not None:
-        told = architecture(known)
-        found = [told.replace(**_free(candidate)) for candidate in found] or [told]
-    completed = dict.fromkeys(map(dialect.completed, found))
-    yield from (candidate if known else _with_known_name(candidate) for candidate in completed if candidate)
+        named = architecture(known)
+        inferred = [named.replace(**_inferred_fields(candidate)) for candidate in inferred] or [named]
+    completed = dict.fromkeys(map(dialect.completed, inferred))
+    yield from (candidate if known else _with_published_name(candidate) for candidate in completed if candidate)
 
 
-def _free(candidate: Architecture) -> dict[str, object]:
-    """The facts that tensors tell even where the user names the architecture."""
-    free = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
-    where = {"where": candidate.shortcut.where}
-    return {**{fact: getattr(candidate, fact) for fact in free}, "shortcut": where}
+def _inferred_fields(inferred: Architecture) -> dict[str, object]:
+    fields = {name: getattr(inferred, name) for name in INFERRED_FIELDS}
+    return {**fields, "shortcut": {"where": inferred.shortcut.where}}
 
 
-def _with_known_name(found: Architecture) -> Architecture:
-    like = named_like(found)
-    named = like and like.shortcut.averages == found.shortcut.averages
-    return found.replace(name=like.name) if like and named else found
+def _with_published_name(inferred: Architecture) -> Architecture:
+    """The architecture with the name of the published one that it resembles, if there is one."""
+    named = named_like(inferred)
+    same = named and named.shortcut.averages == inferred.shortcut.averages
+    return inferred.replace(name=named.name) if named and same else inferred
 
 
-def _told_apart(readings: list[DialectMatch]) -> dict[str, str]:
-    """A line for each reading by its dialect, with the facts in which it differs from the others."""
-    first = readings[0].architecture
-    config = {fact for reading in readings[1:] for fact in config_differences(first, reading.architecture)}
+def _descriptions(matches: list[DialectMatch]) -> dict[str, str]:
+    """A line for each match by the name of its dialect, with the settings in which the matches differ."""
+    first = matches[0].architecture
+    settings = {name for match in matches[1:] for name in config_differences(first, match.architecture)}
     return {
-        reading.dialect.name: ", ".join(
-            [reading.architecture.name, *(f"{fact}={_value(reading.architecture, fact)}" for fact in sorted(config))]
+        match.dialect.name: ", ".join(
+            [match.architecture.name, *(f"{name}={_setting(match.architecture, name)}" for name in sorted(settings))]
         )
-        + f" ({reading.dialect.summary})"
-        for reading in readings
+        + f" ({match.dialect.summary})"
+        for match in matches
     }
 
 
-def _value(known: Architecture, fact: str) -> object:
-    value: object = known
-    for part in fact.split("."):
+def _setting(architecture: Architecture, name: str) -> object:
+    """The value of a setting by its dotted name, such as "stem.pool"."""
+    value: object = architecture
+    for part in name.split("."):
         value = getattr(value, part)
     return value

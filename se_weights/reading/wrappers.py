@@ -1,6 +1,6 @@
-"""What training scripts and larger models wrap around a state_dict. Taken off in timm's order, and said.
+"""Removes what training scripts and larger models wrap around a state dict.
 
-Sources: timm 1.0.31, models/_helpers.py, for the first four holders and the first two prefixes; the others are those of
+Sources: timm 1.0.31, models/_helpers.py, for the first four keys and the first two prefixes; the others occur in
 published SE checkpoints.
 """
 
@@ -9,54 +9,58 @@ from dataclasses import dataclass
 
 from se_weights.files import FileContents, Tensor
 
-HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "weight")
-"""Keys under which a training checkpoint keeps its weights; the first that is there is taken."""
+STATE_DICT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "weight")
+"""Keys of a training checkpoint under which the weights are stored; the first one that is present is used."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "encoder.", "backbone.", "net.", "timm_model.")
-"""What DistributedDataParallel, torch.compile and models that hold a network put before every name."""
+"""Prefixes that DistributedDataParallel, torch.compile and models with a backbone add to every name."""
 
-BESIDE = ("decoder.", "segmentation_head.", "classification_head.")
-"""What stands beside the `encoder.` of segmentation_models_pytorch."""
+ENCODER = "encoder."
+NOT_ENCODER = ("decoder.", "segmentation_head.", "classification_head.")
+"""The other prefixes in the models of segmentation_models_pytorch, next to `encoder.`."""
 
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """The network's tensors; the wrappers taken off, outermost first; and what was left because it is no part of it."""
+    """The tensors of the network alone.
+
+    Attributes:
+        tensors: The tensors by name, without prefixes.
+        wrappers: The keys and prefixes that were removed, the outermost first.
+        ignored: The keys and prefixes of tensors that are not part of the network.
+    """
 
     tensors: Mapping[str, Tensor]
     wrappers: tuple[str, ...]
-    left: tuple[str, ...]
+    ignored: tuple[str, ...]
 
 
 def unwrap(stored: FileContents) -> Unwrapped:
-    """The tensors without their wrappers."""
+    """Remove keys and prefixes that are around all weights, and tensors that are not part of the network."""
     wrappers: list[str] = []
-    inner = dict(stored.tensors)
-    for holder in HOLDERS:
-        held = {name.removeprefix(f"{holder}/"): inner[name] for name in inner if name.startswith(f"{holder}/")}
-        if held:
-            inner = held
-            wrappers.append(holder)
+    tensors = dict(stored.tensors)
+    for key in STATE_DICT_KEYS:
+        inner = {name.removeprefix(f"{key}/"): tensors[name] for name in tensors if name.startswith(f"{key}/")}
+        if inner:
+            tensors = inner
+            wrappers.append(key)
             break
-    left = set()
-    if stored.training and any(
-        "/" not in name for name in inner
-    ):  # weights, with an optimiser's tensors on branches beside them
-        left |= {name.partition("/")[0] for name in inner if "/" in name}
-        inner = {name: tensor for name, tensor in inner.items() if "/" not in name}
-    while prefix := _shared_prefix(inner):
-        left |= {other for other in BESIDE if any(name.startswith(other) for name in inner)}
-        inner = {name.removeprefix(prefix): tensor for name, tensor in inner.items() if name.startswith(prefix)}
+    ignored = set()
+    if stored.training and any("/" not in name for name in tensors):
+        # the weights are at the top level, so that the branches are those of an optimizer
+        ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
+        tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    while prefix := _shared_prefix(tensors):
+        ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         wrappers.append(prefix)
-    return Unwrapped(inner, tuple(wrappers), tuple(sorted(left)))
+    return Unwrapped(tensors, tuple(wrappers), tuple(sorted(ignored)))
 
 
 def _shared_prefix(tensors: Mapping[str, Tensor]) -> str | None:
-    """The prefix that every name has, but for what stands beside an encoder."""
+    """The prefix of all names, apart from those of a decoder or head next to an encoder."""
     for prefix in PREFIXES:
-        beside = BESIDE if prefix == "encoder." else ()
-        if any(name.startswith(prefix) for name in tensors) and all(
-            name.startswith((prefix, *beside)) for name in tensors
-        ):
+        allowed = (prefix, *NOT_ENCODER) if prefix == ENCODER else (prefix,)
+        if any(name.startswith(prefix) for name in tensors) and all(name.startswith(allowed) for name in tensors):
             return prefix
     return None

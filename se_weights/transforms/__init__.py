@@ -1,1 +1,1 @@
-"""Changes to a checkpoint between reading and writing: dtype, batch norm folding, channel and class order."""
+"""Changes between reading and writing: dtype, folded batch norms, order of input channels and classes."""

@@ -1,4 +1,4 @@
-"""Weights in another floating-point type, where that is asked for; what is lost is counted and recorded."""
+"""Casts weights to another floating-point dtype, and reports and records what was lost."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,15 +18,23 @@ DTYPES = {
 }
 
 CAST = "cast"
-"""The key of the losses in a checkpoint's metadata."""
+"""The key of the reports in a checkpoint's metadata."""
 
 
 @dataclass(frozen=True)
 class CastReport:
-    """What the values of one type lost in becoming another, to the nearest and ties to even.
+    """What the values of one dtype lost in a cast to another.
 
-    `overflowed` became infinite, `vanished` became zero, `subnormal` kept fewer digits than the type has;
-    `relative_error` is the largest among the others.
+    Attributes:
+        source: The name of the dtype before the cast.
+        target: The name of the dtype after the cast.
+        tensors: The number of tensors.
+        values: The number of values.
+        changed: How many values are not equal after the cast.
+        overflowed: How many finite values became infinite.
+        vanished: How many nonzero values became zero.
+        subnormal: How many values are subnormal after the cast, and so have fewer significant digits.
+        relative_error: The largest relative error of the other values.
     """
 
     source: str
@@ -41,76 +49,107 @@ class CastReport:
 
     def __str__(self) -> str:
         counts = {"overflowed to infinity": self.overflowed, "became zero": self.vanished, "subnormal": self.subnormal}
-        told = [f"{count:,} {word}" for word, count in counts.items() if count]
-        told.append(f"relative error at most {self.relative_error:.1e}")
-        return f"{self.source} to {self.target}: {self.changed:,} of {self.values:,} values changed, {', '.join(told)}"
+        losses = [f"{count:,} {kind}" for kind, count in counts.items() if count]
+        losses.append(f"relative error at most {self.relative_error:.1e}")
+        return (
+            f"{self.source} to {self.target}: {self.changed:,} of {self.values:,} values changed, {', '.join(losses)}"
+        )
 
 
 def cast_to(name: str) -> Callable[[Checkpoint], Checkpoint]:
-    """A change for `convert`: all weights in this type, one of DTYPES."""
+    """A change for `convert` that casts all weights to another dtype.
+
+    Values are rounded once, to the nearest value and ties to even. The reports are added to the metadata.
+
+    Args:
+        name: The dtype: "float64", "float32", "float16" or "bfloat16".
+
+    Returns:
+        A function that returns the cast checkpoint, or the checkpoint itself if all weights have that dtype.
+    """
 
     def cast(checkpoint: Checkpoint) -> Checkpoint:
         weights = {key: cast_array(array, DTYPES[name]) for key, array in checkpoint.weights.items()}
-        losses = cast_reports(checkpoint.weights, weights)
-        if not losses:
+        reports = cast_reports(checkpoint.weights, weights)
+        if not reports:
             return checkpoint
-        record = json.dumps([asdict(loss) for loss in losses])
-        return checkpoint.changed(weights, {CAST: record})
+        return checkpoint.with_weights(weights, {CAST: json.dumps([asdict(report) for report in reports])})
 
     return cast
 
 
 def recorded_casts(checkpoint: Checkpoint) -> list[CastReport]:
-    """The losses that the last cast of these weights recorded."""
+    """The reports of the last cast of these weights, from the metadata."""
     return parse_cast_reports(checkpoint.metadata.get(CAST, "[]"))
 
 
 def parse_cast_reports(text: str) -> list[CastReport]:
-    """Raises ValueError or TypeError where the text is no such record."""
-    return [CastReport(**loss) for loss in json.loads(text)]
+    """Parse the reports in the metadata. Raises ValueError or TypeError if they are invalid."""
+    return [CastReport(**report) for report in json.loads(text)]
 
 
 def cast_array(array: NDArray, dtype: np.dtype) -> NDArray:
-    """Rounded once, to the nearest and ties to even."""
+    """Cast an array; values are rounded once, to the nearest value and ties to even."""
     if array.dtype == np.float64 and dtype == ml_dtypes.bfloat16:
-        array = _to_odd(array)  # ml_dtypes goes by way of float32, which would round twice
+        array = _round_to_odd(array)  # ml_dtypes casts to float32 in between, which would round twice
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return array.astype(dtype)
 
 
-def _to_odd(array: NDArray) -> NDArray:
-    """float64 as float32, with the last digit odd where something was cut off: what rounds it again is not misled."""
+def _round_to_odd(array: NDArray) -> NDArray:
+    """Round float64 to float32, and set the last bit where that is inexact: a second rounding is then correct.
+
+    Source: Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to
+    odd", IEEE Transactions on Computers, 2008.
+    """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        near = array.astype(np.float32)
-        past = np.abs(near.astype(np.float64)) > np.abs(array)
-    below = np.where(past, np.nextafter(near, np.float32(0)), near)
-    inexact = np.isfinite(array) & (below.astype(np.float64) != array)
-    return np.where(inexact, (below.view(np.uint32) | 1).view(np.float32), near)
+        nearest = array.astype(np.float32)
+        away_from_zero = np.abs(nearest.astype(np.float64)) > np.abs(array)
+    truncated = np.where(away_from_zero, np.nextafter(nearest, np.float32(0)), nearest)
+    inexact = np.isfinite(array) & (truncated.astype(np.float64) != array)
+    return np.where(inexact, (truncated.view(np.uint32) | 1).view(np.float32), nearest)
 
 
 def cast_reports(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) -> list[CastReport]:
-    """The losses of each pair of types among weights before and after."""
+    """Compare weights before and after a cast.
+
+    Args:
+        before: The arrays by name.
+        after: The same arrays after the cast.
+
+    Returns:
+        One report for each pair of different dtypes.
+    """
     pairs: dict[tuple[str, str], list[str]] = {}
     for name, array in before.items():
         if array.dtype != after[name].dtype:
             pairs.setdefault((array.dtype.name, after[name].dtype.name), []).append(name)
-    return [_losses(*pair, [(before[name], after[name]) for name in names]) for pair, names in pairs.items()]
+    return [_cast_report(*pair, [(before[name], after[name]) for name in names]) for pair, names in pairs.items()]
 
 
-def _losses(source: str, target: str, arrays: list[tuple[NDArray, NDArray]]) -> CastReport:
+def _cast_report(source: str, target: str, arrays: list[tuple[NDArray, NDArray]]) -> CastReport:
     counts = np.zeros(5, np.int64)
-    worst = 0.0
-    tiny = float(ml_dtypes.finfo(DTYPES[target]).smallest_normal)
+    relative_error = 0.0
+    smallest_normal = float(ml_dtypes.finfo(DTYPES[target]).smallest_normal)
     for before, after in arrays:
         old, new = before.astype(np.float64), after.astype(np.float64)
         changed = (old != new) & ~(np.isnan(old) & np.isnan(new))
         overflowed = np.isinf(new) & ~np.isinf(old)
         vanished = (new == 0) & (old != 0)
-        subnormal = (np.abs(new) < tiny) & (new != 0)
-        counts += [old.size, *(int(kind.sum()) for kind in (changed, overflowed, vanished, subnormal))]
+        subnormal = (np.abs(new) < smallest_normal) & (new != 0)
+        counts += [old.size, *(int(mask.sum()) for mask in (changed, overflowed, vanished, subnormal))]
         rest = changed & ~overflowed & ~vanished & ~subnormal
-        worst = max(worst, float(np.max(np.abs(new[rest] - old[rest]) / np.abs(old[rest]), initial=0.0)))
-    values, changed_count, overflow_count, vanished_count, subnormal_count = map(int, counts)
+        errors = np.abs(new[rest] - old[rest]) / np.abs(old[rest])
+        relative_error = max(relative_error, float(np.max(errors, initial=0.0)))
+    values, changed_values, overflowed_values, vanished_values, subnormal_values = map(int, counts)
     return CastReport(
-        source, target, len(arrays), values, changed_count, overflow_count, vanished_count, subnormal_count, worst
+        source,
+        target,
+        tensors=len(arrays),
+        values=values,
+        changed=changed_values,
+        overflowed=overflowed_values,
+        vanished=vanished_values,
+        subnormal=subnormal_values,
+        relative_error=relative_error,
     )

@@ -1,7 +1,7 @@
-"""A norm folded into the convolution before it, for inference: one layer computes what the two did.
+"""Folds batch norms into the convolutions before them, for inference.
 
-With running statistics a norm is a gain and a shift of each channel, gamma / sqrt(variance + epsilon) and
-beta - gain x mean (arXiv 1502.03167, section 3.1), so the convolution can carry both.
+With running statistics, a batch norm is a gain and a shift of each channel, gamma / sqrt(variance + epsilon) and
+beta - gain x mean (arXiv 1502.03167, section 3.1), which the weight and bias of the convolution can include.
 """
 
 from collections.abc import Iterator
@@ -11,64 +11,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_spec import BATCH_NORM_EPSILON, Architecture, Layer, Parameter, Role, manifest
-from se_weights.checkpoint import Checkpoint, Weights, check
+from se_weights.checkpoint import Checkpoint, Weights, all_finite, check
 from se_weights.errors import WeightMismatch
 
 FOLDED = "folded"
-"""The metadata's word for it: what is in the file is no longer what was trained."""
+"""The metadata key that says that the weights are no longer those that were trained."""
 
 NORMS = {
     Layer.STEM_CONVOLUTION: Layer.STEM_NORM,
     Layer.CONVOLUTION: Layer.NORM,
     Layer.PROJECTION: Layer.PROJECTION_NORM,
 }
-"""The norm that follows each layer that is a convolution."""
+"""The norm that follows each convolution."""
 
 
 def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
-    """The same function of images with every norm folded into its convolution; a folded checkpoint as it is.
+    """Fold every batch norm into the convolution before it.
 
-    Worked out in float64 and rounded once, to the type of each kernel. Raises WeightMismatch, with the whole list,
-    where a norm divides by no finite positive number, or a folded value is not finite.
+    The folded network computes the same function of images, up to rounding. It is computed in float64 and rounded
+    once, to the dtype of each convolution.
+
+    Args:
+        checkpoint: The checkpoint, in evaluation mode: its running statistics are used.
+
+    Returns:
+        A checkpoint of the architecture with `folded=True`, or the checkpoint itself if it is already folded.
+
+    Raises:
+        WeightMismatch: The weights are not those of the architecture, a variance plus epsilon is not positive, or a
+            value is not finite before or after folding; lists all of them.
     """
     architecture = checkpoint.architecture
     check("the checkpoint", architecture, checkpoint.weights)
     if architecture.folded:
         return checkpoint
-    faults = list(_unusable(architecture, checkpoint.weights))
-    if faults:
-        raise WeightMismatch(f"the norms of {architecture.name} cannot be folded", faults)
-    folded = architecture.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)  # it has neither now
+    problems = list(_unfoldable(architecture, checkpoint.weights))
+    if problems:
+        raise WeightMismatch(f"the batch norms of {architecture.name} cannot be folded", problems)
+    # a folded network has no epsilon, and always has biases: both settings get their default value
+    folded = architecture.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
     gains = {
         parameter.module: _gain_and_shift(parameter, architecture, checkpoint.weights)
         for parameter in manifest(architecture)
         if parameter.role is Role.CONVOLUTION
     }
     weights = {
-        parameter.name: _folded(parameter, checkpoint.weights, *gains[parameter.module])
+        parameter.name: _folded_array(parameter, checkpoint.weights, *gains[parameter.module])
         if parameter.module in gains
         else checkpoint.weights[parameter.name]
         for parameter in manifest(folded)
     }
-    overflown = [f"! {name} has values that are not finite" for name in weights if not _finite(weights[name])]
-    if overflown:
-        raise WeightMismatch(f"the weights of {architecture.name} are not finite once they are folded", overflown)
-    record = {FOLDED: "norms into convolutions"}
-    return replace(checkpoint.changed(weights, record), architecture=folded)
+    overflowed = [f"! {name} has values that are not finite" for name in weights if not all_finite(weights[name])]
+    if overflowed:
+        raise WeightMismatch(f"the folded weights of {architecture.name} overflow their dtype", overflowed)
+    metadata = {FOLDED: "norms into convolutions"}
+    return replace(checkpoint.with_weights(weights, metadata), architecture=folded)
 
 
-def _unusable(architecture: Architecture, weights: Weights) -> Iterator[str]:
+def _unfoldable(architecture: Architecture, weights: Weights) -> Iterator[str]:
     for parameter in manifest(architecture):
         array = np.asarray(weights[parameter.name], np.float64)
-        if not _finite(array):
+        if not all_finite(array):
             yield f"! {parameter.name} has values that are not finite"
         elif parameter.role is Role.VARIANCE and array.min() + architecture.bn_epsilon <= 0:
             lowest = f"{array.min():.3g} + {architecture.bn_epsilon:.3g}"
-            yield f"! {parameter.name} + epsilon is {lowest} at the least, which has no reciprocal root"
+            yield f"! {parameter.name} + epsilon is {lowest} at its minimum, which is not positive"
 
 
 def _gain_and_shift(convolution: Parameter, architecture: Architecture, weights: Weights) -> tuple[NDArray, NDArray]:
-    """What the norm after a convolution multiplies each channel by, and what the two together add to it."""
+    """The gain of the norm after a convolution, and the shift that bias and norm add together."""
     norm = replace(convolution, layer=NORMS[convolution.layer])
     gamma, beta, mean, variance = (
         np.asarray(weights[replace(norm, role=role).name], np.float64)
@@ -79,13 +90,9 @@ def _gain_and_shift(convolution: Parameter, architecture: Architecture, weights:
     return gain, beta + (np.asarray(bias, np.float64) - mean) * gain
 
 
-def _folded(parameter: Parameter, weights: Weights, gain: NDArray, shift: NDArray) -> NDArray:
-    """The kernel or the bias of a convolution that carries a gain and a shift, in the kernel's type."""
+def _folded_array(parameter: Parameter, weights: Weights, gain: NDArray, shift: NDArray) -> NDArray:
+    """The folded weight or bias of a convolution, in the dtype of its weight."""
     kernel = weights[replace(parameter, role=Role.CONVOLUTION).name]
     scaled = np.asarray(kernel, np.float64) * gain[:, None, None, None]
-    with np.errstate(over="ignore"):  # what overflows is refused, with its name
+    with np.errstate(over="ignore"):  # overflow is reported by name
         return (scaled if parameter.role is Role.CONVOLUTION else shift).astype(kernel.dtype)
-
-
-def _finite(array: NDArray) -> bool:
-    return bool(np.isfinite(np.asarray(array, np.float64)).all())

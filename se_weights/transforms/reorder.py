@@ -1,7 +1,7 @@
-"""Two orders that no shape shows: of the input's channels, and of the classes.
+"""Reorders the input channels and the classes, whose order no shape shows.
 
-The authors' Caffe networks take BGR images and number the ILSVRC classes in an order of their own, and so do files that
-were converted from them without a thought. A reordering is made where it is asked for, and recorded.
+The authors' Caffe networks take BGR images and have their own order of the ILSVRC classes; so do most conversions of
+these networks. A reordering is applied only on request, and recorded in the metadata.
 """
 
 from dataclasses import replace
@@ -16,50 +16,79 @@ from se_weights.errors import UnsupportedFormat
 from se_weights.preprocessing import CAFFE_CLASSES, STANDARD_CLASSES
 
 REORDERED = "reordered"
+"""The metadata key of the reorderings that were applied."""
 
 
 @cache
 def caffe_to_standard() -> NDArray[np.int64]:
-    """The standard number of each class of the authors' Caffe release: a permutation of 0 to 999 without a fixed point.
+    """The standard index of each class of the authors' Caffe release: a permutation of 0 to 999 without fixed points.
 
-    Source: chainer/chainercv, examples/senet/label_map.csv; the first pair, 489 and 65, is the one that
-    hujie-frank/SENet's own ILSVRC2017_val.txt shows for the first image of the validation set.
+    Source: chainer/chainercv, examples/senet/label_map.csv; the pair 489 and 65 is also that of the first image of the
+    validation set in hujie-frank/SENet, ILSVRC2017_val.txt.
     """
     text = files("se_weights.transforms").joinpath("caffe_classes.txt").read_text()
     return np.array(text.split(), np.int64)
 
 
 def rgb_input(checkpoint: Checkpoint) -> Checkpoint:
-    """A network of BGR images as one of RGB images: the inputs of its first convolution in reverse order."""
+    """Change a network of BGR images to one of RGB images, by reversing the input channels of its first convolution.
+
+    Args:
+        checkpoint: A network with three input channels.
+
+    Returns:
+        The checkpoint with a changed `conv1.weight` and preprocessing.
+
+    Raises:
+        UnsupportedFormat: The network does not have three input channels, or the metadata say that it was changed
+            before.
+    """
     if checkpoint.architecture.in_channels != 3:
-        raise UnsupportedFormat(f"{checkpoint.architecture.name} does not take three channels, so they are in no order")
+        raise UnsupportedFormat(
+            f"{checkpoint.architecture.name} has {checkpoint.architecture.in_channels} input channels: only three "
+            "can be changed from BGR to RGB"
+        )
     weights = dict(checkpoint.weights)
     weights["conv1.weight"] = weights["conv1.weight"][:, ::-1].copy()
-    known = checkpoint.preprocessing
-    changed = known and replace(known, channels="RGB", mean=known.mean[::-1], std=known.std[::-1])
-    if not known or known.channels == "RGB":
-        changed = known
-    metadata = {"preprocessing": changed.text} if changed else {}
-    return _recorded(checkpoint, "input channels from BGR to RGB", weights, metadata)
+    preprocessing = checkpoint.preprocessing
+    if preprocessing and preprocessing.channels != "RGB":
+        preprocessing = replace(
+            preprocessing, channels="RGB", mean=preprocessing.mean[::-1], std=preprocessing.std[::-1]
+        )
+    metadata = {"preprocessing": preprocessing.text} if preprocessing else {}
+    return _with_reordering(checkpoint, "input channels from BGR to RGB", weights, metadata)
 
 
 def standard_classes(checkpoint: Checkpoint) -> Checkpoint:
-    """A network whose classes are in Caffe's order as one whose are in the standard order."""
+    """Change a network whose classes are in the order of the Caffe release to the standard order.
+
+    Args:
+        checkpoint: A network of the 1000 ILSVRC classes.
+
+    Returns:
+        The checkpoint with changed `fc.weight`, `fc.bias` and preprocessing.
+
+    Raises:
+        UnsupportedFormat: The network does not have 1000 classes, or the metadata say that it was changed before.
+    """
     if checkpoint.architecture.num_classes != 1000:
         raise UnsupportedFormat(
-            f"{checkpoint.architecture.name} does not have ILSVRC's 1000 classes to be put in order"
+            f"{checkpoint.architecture.name} has {checkpoint.architecture.num_classes} classes: only the 1000 classes "
+            "of ILSVRC can be reordered"
         )
     order = np.argsort(caffe_to_standard())
     weights = dict(checkpoint.weights)
     weights |= {name: weights[name][order].copy() for name in ("fc.weight", "fc.bias")}
-    known = checkpoint.preprocessing
-    metadata = {"preprocessing": replace(known, classes=STANDARD_CLASSES).text} if known else {}
-    return _recorded(checkpoint, f"classes from {CAFFE_CLASSES} to {STANDARD_CLASSES}", weights, metadata)
+    preprocessing = checkpoint.preprocessing
+    metadata = {"preprocessing": replace(preprocessing, classes=STANDARD_CLASSES).text} if preprocessing else {}
+    return _with_reordering(checkpoint, f"classes from {CAFFE_CLASSES} to {STANDARD_CLASSES}", weights, metadata)
 
 
-def _recorded(checkpoint: Checkpoint, what: str, weights: dict[str, NDArray], metadata: dict[str, str]) -> Checkpoint:
-    before = checkpoint.metadata.get(REORDERED, "")
-    if what in before:
-        raise UnsupportedFormat(f"the file says that this was done already: {before}")
-    record = {REORDERED: "; ".join(filter(None, (before, what)))}
-    return checkpoint.changed(weights, {**metadata, **record})
+def _with_reordering(
+    checkpoint: Checkpoint, reordering: str, weights: dict[str, NDArray], metadata: dict[str, str]
+) -> Checkpoint:
+    """The checkpoint with reordered weights and a record of it. Raises UnsupportedFormat if it was done before."""
+    earlier = checkpoint.metadata.get(REORDERED, "")
+    if reordering in earlier:
+        raise UnsupportedFormat(f"the metadata of the file say that this was done already: {earlier}")
+    return checkpoint.with_weights(weights, {**metadata, REORDERED: "; ".join(filter(None, (earlier, reordering)))})

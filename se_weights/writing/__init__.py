@@ -1,1 +1,1 @@
-"""Writing: a checkpoint in a format and dialect, read back and renamed into place."""
+"""Writes checkpoints in a format and dialect; each file is written atomically and read back."""

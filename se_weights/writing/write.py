@@ -1,4 +1,4 @@
-"""check -> write -> read back: a checkpoint as a file, whole or not at all."""
+"""Writes a checkpoint as a file: check, write to a temporary file, read back, compare, rename."""
 
 import json
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from se_weights.files.formats import HUGGINGFACE
 from se_weights.layouts import contiguous, relayout, relayout_shape
 from se_weights.reading.read import find_dialect
 from se_weights.reading.recognition import recognise
-from se_weights.threads import for_each, in_background
-from se_weights.writing.atomic_write import atomic_write, sync
+from se_weights.threads import in_background, map_in_threads
+from se_weights.writing.atomic_write import atomic_write, fsync, target_exists
 
 TOOL = f"se-resnet {__version__}"
 
@@ -32,109 +32,127 @@ def write(
     force: bool = False,
     shard_bytes: int | None = None,
 ) -> None:
-    """Write a checkpoint in the format that the path's suffix names, whole or not at all.
+    """Write a checkpoint as a file or folder.
 
-    The file is read back and compared bit for bit before it takes its name. `shard_bytes` is what each of the files in
-    a `.hf` folder may hold of tensors. Raises TargetExists unless `force`, UnsupportedFormat where the format cannot
-    hold the dialect or a dtype, and WriteFailed where the file reads back otherwise.
+    The write is atomic: a temporary file is written, read back, compared bit for bit and then renamed. If anything
+    fails, nothing is left behind, and a file that existed before is unchanged.
+
+    Args:
+        checkpoint: The checkpoint to write.
+        path: The file or folder; its suffix names the format.
+        dialect: The names and axes to write; the first dialect of the format if not given.
+        force: Whether to overwrite a file that already exists.
+        shard_bytes: For a `.hf` folder, the largest size of the tensors in each shard, in bytes.
+
+    Raises:
+        TargetExists: The file exists and `force` is not set, or it is a folder where a file would be written.
+        UnsupportedFormat: The suffix names no format that can be written, or the format cannot hold the dialect or a
+            dtype, or the code base of the dialect has no network that computes the same function.
+        WeightMismatch: The weights are not those of the checkpoint's architecture.
+        MissingExtra: A framework that the format needs is not installed.
+        WriteFailed: The file was not read back bit for bit.
     """
     path = Path(path)
     file_format = _format_to_write(path)
     if shard_bytes and file_format is not HUGGINGFACE:
-        raise UnsupportedFormat(f"{path}: only a .hf folder holds several shards, and this is {file_format.name}")
+        raise UnsupportedFormat(f"{path}: only a .hf folder can have several shards, and this is {file_format.name}")
     options = {"shard_bytes": shard_bytes} if shard_bytes else {}
-    words = dialect_to_write(file_format, dialect, path)
+    target_dialect = dialect_to_write(file_format, dialect, path)
     check("the checkpoint", checkpoint.architecture, checkpoint.weights)
-    if reason := words.refuses(checkpoint.architecture):
+    if reason := target_dialect.why_unsupported(checkpoint.architecture):
         raise UnsupportedFormat(
-            f"{path}: the dialect {words.name} cannot hold {checkpoint.architecture.name}: {reason}"
+            f"{path}: {checkpoint.architecture.name} cannot be written in the dialect {target_dialect.name}: {reason}"
         )
-    _expect_dtypes(file_format, checkpoint, path)
-    _expect_free(path, file_format, force)
-    stored = FileContents(dict(_tensors(checkpoint, words)), _metadata(file_format, words, checkpoint))
+    _expect_supported_dtypes(file_format, checkpoint, path)
+    _expect_no_target(path, file_format, force)
+    metadata = _metadata(file_format, target_dialect, checkpoint)
+    contents = FileContents(dict(_tensors(checkpoint, target_dialect)), metadata)
     with atomic_write(path, folder=file_format.folder, replace=force) as temporary:
-        file_format.write(temporary, stored, **options)
-        with in_background(lambda wanted: sync(temporary)), file_format.reopen(temporary) as found:
-            _expect_same(found, stored, path)
+        file_format.write(temporary, contents, **options)
+        with in_background(lambda should_continue: fsync(temporary)), file_format.reopen(temporary) as written:
+            _expect_same(written, contents, path)
 
 
 def _format_to_write(path: Path) -> Format:
     file_format = format_of(path)
     if file_format.read_only:
-        instead = "for Keras write .weights.h5 or .keras, for shards a folder .hf"
-        raise UnsupportedFormat(f"{path}: {file_format.name} files are read only; {instead}")
+        alternatives = "for Keras write .weights.h5 or .keras, for shards a .hf folder"
+        raise UnsupportedFormat(f"{path}: {file_format.name} files can only be read; {alternatives}")
     return file_format
 
 
 def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
-    """The dialect of this name, or the format's own. Raises UnsupportedFormat where the format does not hold it."""
-    held = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
-    chosen = find_dialect(dialect) if dialect else held[0]
-    if chosen not in held:
-        names = " or ".join(known.name for known in held)
+    """The dialect of this name, or the default one of the format. Raises UnsupportedFormat if it cannot hold it."""
+    allowed = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
+    chosen = find_dialect(dialect) if dialect else allowed[0]
+    if chosen not in allowed:
+        names = " or ".join(known.name for known in allowed)
         raise UnsupportedFormat(f"{path}: a {file_format.name} file holds the dialect {names}, not {chosen.name}")
     return chosen
 
 
-def _tensors(checkpoint: Checkpoint, words: Dialect) -> Iterator[tuple[str, Tensor]]:
-    """What the file is to hold, each laid out when it is written."""
-    for parameter, place in words.places(checkpoint.architecture).items():
+def _tensors(checkpoint: Checkpoint, dialect: Dialect) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of the file by name. An array is put on the dialect's axes when it is loaded, to save memory."""
+    for parameter, place in dialect.places(checkpoint.architecture).items():
         array = checkpoint.weights[parameter.name]
-        for number, name in enumerate(place.names):
-            part = place.part(np.broadcast_to(np.empty((), array.dtype), _shape(parameter, place)), number)
-            yield name, Tensor(array.dtype, part.shape, partial(_laid_out, array, parameter, place, number))
+        shape = relayout_shape(parameter.shape, parameter.axes, place.axes)
+        for index, name in enumerate(place.names):
+            part = place.part(np.broadcast_to(np.empty((), array.dtype), shape), index)
+            yield name, Tensor(array.dtype, part.shape, partial(_stored_array, array, parameter, place, index))
 
 
-def _shape(parameter: Parameter, place: Place) -> tuple[int, ...]:
-    return relayout_shape(parameter.shape, parameter.axes, place.axes)
+def _stored_array(array: NDArray, parameter: Parameter, place: Place, index: int) -> NDArray:
+    return contiguous(place.part(relayout(array, parameter.axes, place.axes, copy=False), index))
 
 
-def _laid_out(array: NDArray, parameter: Parameter, place: Place, number: int) -> NDArray:
-    return contiguous(place.part(relayout(array, parameter.axes, place.axes, copy=False), number))
-
-
-def _metadata(file_format: Format, words: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
-    """What travels with the tensors; nothing, where the format wants none and the tensors tell the architecture."""
+def _metadata(file_format: Format, dialect: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
+    """The metadata of the file. Some formats get none if the tensors alone determine the architecture."""
+    architecture = checkpoint.architecture
     if file_format.metadata == "when needed":
         try:
-            told = recognise(file_format.name, words.shapes(checkpoint.architecture), [words]).architecture
+            recognised = recognise(file_format.name, dialect.shapes(architecture), [dialect]).architecture
         except (AmbiguousDialect, WeightMismatch):
-            told = None
-        if told and told.function_key() == checkpoint.architecture.function_key():
+            recognised = None
+        if recognised and recognised.function_key() == architecture.function_key():
             return {}
-    facts = json.dumps(checkpoint.architecture.to_dict())
-    model = words.model_name(checkpoint.architecture)
-    told_short = {"architecture": facts, "dialect": words.name, "model": model, "tool": TOOL}
-    return {**checkpoint.metadata, **told_short, "weights_sha256": checkpoint.weights_sha256}
+    return {
+        **checkpoint.metadata,
+        "architecture": json.dumps(architecture.to_dict()),
+        "dialect": dialect.name,
+        "model": dialect.model_name(architecture),
+        "tool": TOOL,
+        "weights_sha256": checkpoint.weights_sha256,
+    }
 
 
-def _expect_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> None:
-    beyond = sorted({array.dtype.name for array in checkpoint.weights.values()} - set(file_format.dtypes))
-    if beyond:
+def _expect_supported_dtypes(file_format: Format, checkpoint: Checkpoint, path: Path) -> None:
+    unsupported = sorted({array.dtype.name for array in checkpoint.weights.values()} - set(file_format.dtypes))
+    if unsupported:
+        supported = ", ".join(file_format.dtypes)
         raise UnsupportedFormat(
-            f"{path}: a {file_format.name} file cannot hold {', '.join(beyond)}, only {', '.join(file_format.dtypes)}"
+            f"{path}: a {file_format.name} file cannot hold {', '.join(unsupported)}, only {supported}"
         )
 
 
-def _expect_free(path: Path, file_format: Format, force: bool) -> None:
-    """Before the work; `atomic_write` asks again after it."""
+def _expect_no_target(path: Path, file_format: Format, force: bool) -> None:
+    """Check before the work starts; `atomic_write` checks again when it renames."""
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_dir() != file_format.folder:
-        kind = "a folder, and not a file" if path.is_dir() else "a file, and not a folder"
+        kind = "a folder, not a file" if path.is_dir() else "a file, not a folder"
         raise TargetExists(f"{path} is {kind}: choose another name")
     if not force:
-        raise TargetExists(f"{path} is already there: choose another name, or overwrite it with --force (force=True)")
+        raise target_exists(path)
 
 
-def _expect_same(found: FileContents, meant: FileContents, path: Path) -> None:
-    """Bit for bit: names, types, shapes and bytes, so that NaNs and signed zeros count too."""
-    different = sorted(set(found.tensors) ^ set(meant.tensors))
-    both = sorted(set(found.tensors) & set(meant.tensors))
-    equal = for_each(lambda name: _same_bits(found.tensors[name].load(), meant.tensors[name].load()), both)
-    different += [name for name, same in zip(both, equal, strict=True) if not same]
+def _expect_same(written: FileContents, expected: FileContents, path: Path) -> None:
+    """Compare names, dtypes, shapes and bits, so that NaNs and signed zeros count too."""
+    different = sorted(set(written.tensors) ^ set(expected.tensors))
+    common = sorted(set(written.tensors) & set(expected.tensors))
+    equal = map_in_threads(lambda name: _same_bits(written.tensors[name].load(), expected.tensors[name].load()), common)
+    different += [name for name, same in zip(common, equal, strict=True) if not same]
     if different:
-        raise WriteFailed(f"{path} was not written: it reads back otherwise at {', '.join(different[:5])}")
+        raise WriteFailed(f"{path} was not written: reading it back gave other values for {', '.join(different[:5])}")
 
 
 def _same_bits(one: NDArray, other: NDArray) -> bool:
