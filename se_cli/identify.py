@@ -58,7 +58,7 @@ def command(
 
     Every hypothesis that fits the tensors is run: which convolution has the stride, the pool's padding, the batch norm
     epsilon, a ReLU before the squeeze, the order of channels and classes, the preprocessing. The exit status is 1 if
-    no hypothesis reproduces the outputs, or if several do that differ.
+    no hypothesis reproduces the outputs, or if they do not determine which of several is right.
     """
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_candidates(file, dialect=dialect)
@@ -96,7 +96,7 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray |
     images, logits, labels = (arrays.get(name) for name in ("images", "logits", "labels"))
     architecture = checkpoint.architecture
     if images is None or images.ndim != 4 or architecture.in_channels not in (images.shape[1], images.shape[3]):
-        shape, channels = "none" if images is None else images.shape, architecture.in_channels
+        shape, channels = "no images" if images is None else images.shape, architecture.in_channels
         raise MalformedFile(
             f"{path} must contain `images` (N, C, H, W) or (N, H, W, C) with C = {channels}: found {shape}"
         )

@@ -15,6 +15,7 @@ import click
 from se_spec import __version__
 
 INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 COMMANDS = {
     "list": "List the architectures with their parameter counts and multiply-adds.",
@@ -38,9 +39,8 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        previous = signal.signal(
-            signal.SIGINT, _exit_at_once
-        )  # libraries hide the interrupt of an import in other errors
+        # some libraries turn an interrupt during their import into another error
+        previous = signal.signal(signal.SIGINT, _exit_at_once)
         try:
             return import_module(f"se_cli.{name}").command
         finally:

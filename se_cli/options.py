@@ -34,7 +34,7 @@ def dialect_option(command: Command) -> Command:
     return click.option(
         "--dialect",
         metavar="NAME",
-        help="The dialect to read a file in whose tensors match several; other files ignore it.",
+        help="The dialect to read a file in, where its tensors match several; ignored otherwise.",
     )(command)
 
 

@@ -166,7 +166,7 @@ def _batches(text: str) -> list[int]:
 
 
 def _expect_writable(targets: Sequence[Path | None], force: bool) -> None:
-    """Checks the output files before minutes of work, not after."""
+    """Raises an error for an output file that cannot be written, before the minutes of work and not after."""
     for target in targets:
         if target and target.exists() and not force:
             raise TargetExists(f"{target} already exists: use --force to overwrite it")
