@@ -1,5 +1,5 @@
-"""How fast the models are beside their peers: `make bench`.
+"""Measures the speed of the models and of the converter, compared with their peers: `make bench`.
 
-Every subject (`torch eager`, `timm eager`, ...) is a function that does one step of work. Those of one workload are
-run in turn, a step each, so that whatever slows the machine slows all of them; what is quoted are ratios of medians.
+A subject (`torch eager`, `timm eager`, ...) is a function that runs one step. Subjects of a workload take turns, one
+step each, so that anything that slows the machine slows all of them alike. The results are ratios of medians.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures the models, and writes that as JSON, as a page and as a plot."""
+"""`python -m benchmarks`: measures the models, and writes results.json, RESULTS.md and results.svg."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import measure
-from benchmarks.report import Measured, write
+from benchmarks.report import Measured, write_report
 from benchmarks.targets import subjects_of
 from benchmarks.workload import WORKLOADS
 
@@ -17,35 +17,41 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all of them, unless named")
-    parser.add_argument("--only", metavar="SUBJECTS", help="these alone, separated by semicolons")
-    parser.add_argument("--rounds", type=int, help="of every workload, instead of its own number")
-    parser.add_argument("--python", action="append", default=[], metavar="FRAMEWORK=PATH", help="its interpreter")
+    parser.add_argument(
+        "--workload", action="append", choices=WORKLOADS, help="may be repeated; every workload by default"
+    )
+    parser.add_argument("--only", metavar="SUBJECTS", help="run only these, separated by semicolons")
+    parser.add_argument("--rounds", type=int, help="the number of rounds of every workload")
+    parser.add_argument(
+        "--python", action="append", default=[], metavar="FRAMEWORK=PATH", help="the interpreter to use"
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="the folder for results.json, RESULTS.md, results.svg")
     arguments = parser.parse_args()
-    pythons = dict(one.split("=", 1) for one in arguments.python)
+    pythons = dict(pair.split("=", 1) for pair in arguments.python)
     arguments.out.mkdir(parents=True, exist_ok=True)
     measured = Measured({}, {})
     for workload in arguments.workload or WORKLOADS:
         subjects = arguments.only.split(";") if arguments.only else subjects_of(workload)
-        times, versions = measure(workload, subjects, arguments.rounds or WORKLOADS[workload].rounds, pythons, say)
+        times, versions = measure(workload, subjects, arguments.rounds or WORKLOADS[workload].rounds, pythons, log)
         measured = measured.with_workload(workload, times, versions)
-        keep(measured, arguments.out)  # whatever becomes of the rest
+        save(measured, arguments.out)  # now, in case a later workload fails
     if not arguments.only:
-        keep(replace(measured, agreement=agreement(pythons.get("torch", sys.executable))), arguments.out)
+        save(replace(measured, agreement=measure_agreement(pythons.get("torch", sys.executable))), arguments.out)
 
 
-def keep(measured: Measured, folder: Path) -> None:
+def save(measured: Measured, folder: Path) -> None:
+    """Write results.json, and RESULTS.md and its plots from it."""
     (folder / "results.json").write_text(json.dumps(measured.to_dict(), indent=1) + "\n")
-    write(folder)
+    write_report(folder)
 
 
-def agreement(python: str) -> str:
+def measure_agreement(python: str) -> str:
+    """The sentence that `benchmarks.agreement` prints, run under an interpreter with torch."""
     command = [python, "-m", "benchmarks.agreement"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def say(step: str) -> None:
+def log(step: str) -> None:
     print(step, file=sys.stderr)
 
 

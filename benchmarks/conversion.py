@@ -1,7 +1,7 @@
-"""`python -m benchmarks.conversion`: the converter beside `cp`, as JSON; `benchmarks/RESULTS.md` is then written anew.
+"""`python -m benchmarks.conversion`: compares the converter with `cp`, and writes conversion.json and RESULTS.md.
 
-Every step is a process of its own, as a user starts it: `cp` and `fsync` of the source, and `se-resnet convert`, in
-turn. This program imports nothing large: the memory of a process counts from what the one that started it had.
+Every step is a separate process, as a user would start it: `cp` and `fsync` of the source, and `se-resnet convert`, in
+turn. This program imports nothing large, since the peak memory of a process includes what its parent used at the fork.
 """
 
 import argparse
@@ -23,10 +23,10 @@ SE_RESNET = [sys.executable, "-m", "se_cli"]
 SUFFIXES = (".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz")
 LARGE = "se_resnet152"
 SIZES = ("se_resnet18", "se_resnet34", "se_resnet50", "se_resnet101", "se_resnet152", "senet154")
-GROWING = ((".pth", ".safetensors"), (".safetensors", ".weights.h5"))
+SCALING_PAIRS = ((".pth", ".safetensors"), (".safetensors", ".weights.h5"))
 FILES, SMALL = 100, "se_resnet18"
 
-MAKE = """
+WRITE_RANDOM = """
 import sys
 import numpy, se_spec, se_weights
 architecture = se_spec.architecture(sys.argv[1])
@@ -37,7 +37,7 @@ for path in sys.argv[2:]:
 """
 
 Process = tuple[float, int]
-"""Seconds and bytes of memory at the peak."""
+"""The duration in seconds and the peak memory in bytes of a process."""
 
 
 def main() -> None:
@@ -48,45 +48,50 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), arguments.rounds)
     arguments.out.write_text(json.dumps(measured, indent=1) + "\n")
-    subprocess.run([sys.executable, "-m", "benchmarks.report"], check=True)  # which draws, and so is large
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.report"], check=True
+    )  # in a separate process, since it imports matplotlib
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
     sources = {suffix: folder / f"{LARGE}{suffix}" for suffix in SUFFIXES}
-    made(LARGE, *sources.values())
+    write_random_weights(LARGE, *sources.values())
     safetensors = sources[".safetensors"]
     return {
-        "help": repeated(lambda: run(*SE_RESNET, "--help"), rounds),
-        "inspect": repeated(lambda: run(*SE_RESNET, "inspect", safetensors), rounds),
-        "inspect imports": imports("import se_cli.main, se_cli.inspect"),
-        "pairs": [pair(*one, folder, sources, rounds) for one in product(SUFFIXES, SUFFIXES)],
-        "growth": [one for network in SIZES for one in growth(network, folder, rounds)],
-        "batch": batch(folder),
+        "help": repeat(lambda: run(*SE_RESNET, "--help"), rounds),
+        "inspect": repeat(lambda: run(*SE_RESNET, "inspect", safetensors), rounds),
+        "inspect imports": measure_imports("import se_cli.main, se_cli.inspect"),
+        "pairs": [measure_pair(*pair, folder, sources, rounds) for pair in product(SUFFIXES, SUFFIXES)],
+        "growth": [point for network in SIZES for point in measure_scaling(network, folder, rounds)],
+        "batch": measure_batch(folder),
     }
 
 
-def made(network: str, *paths: Path) -> None:
-    """Files of a network, which fill the page cache like files that were just downloaded."""
-    subprocess.run([sys.executable, "-c", MAKE, network, *paths], check=True)
+def write_random_weights(network: str, *paths: Path) -> None:
+    """Write files of a network; they are in the page cache afterwards, like files that were just downloaded."""
+    subprocess.run([sys.executable, "-c", WRITE_RANDOM, network, *paths], check=True)
 
 
 def run(*command: str | Path) -> Process:
+    """Run a command and measure it; a failure ends the benchmark."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=HERE.parent)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
+        raise SystemExit(f"{command} failed with exit status {process.returncode}")
     return seconds, usage.ru_maxrss * 1024
 
 
-def repeated(step: Callable[[], Process], rounds: int) -> dict[str, float]:
-    steps = [step() for _ in range(rounds)]
-    return {"seconds": median(seconds for seconds, _ in steps), "peak": max(peak for _, peak in steps)}
+def repeat(step: Callable[[], Process], rounds: int) -> dict[str, float]:
+    """The median duration and the largest peak memory of several runs."""
+    runs = [step() for _ in range(rounds)]
+    return {"seconds": median(seconds for seconds, _ in runs), "peak": max(peak for _, peak in runs)}
 
 
-def copied(source: Path, target: Path) -> Process:
+def copy_and_sync(source: Path, target: Path) -> Process:
+    """Run `cp`, and `fsync` the copy."""
     began = time.perf_counter()
     _, peak = run("cp", source, target)
     handle = os.open(target, os.O_RDONLY)
@@ -95,11 +100,11 @@ def copied(source: Path, target: Path) -> Process:
     return time.perf_counter() - began, peak
 
 
-def in_turn(source: Path, target: Path, rounds: int) -> dict[str, float]:
-    """A copy and a conversion, in turn, each to a name that is free."""
+def compare_with_copy(source: Path, target: Path, rounds: int) -> dict[str, float]:
+    """Measure a copy and a conversion in turn; the target is removed after each."""
     copies, conversions = [], []
     for _ in range(rounds):
-        copies.append(copied(source, target))
+        copies.append(copy_and_sync(source, target))
         target.unlink()
         conversions.append(run(*SE_RESNET, "convert", source, target, "--quiet"))
         target.unlink()
@@ -111,45 +116,47 @@ def in_turn(source: Path, target: Path, rounds: int) -> dict[str, float]:
     }
 
 
-def pair(one: str, other: str, folder: Path, sources: dict[str, Path], rounds: int) -> dict[str, Any]:
-    say(f"{LARGE}: {one} to {other}")
-    return {"source": one, "target": other, **in_turn(sources[one], folder / f"target{other}", rounds)}
+def measure_pair(source: str, target: str, folder: Path, sources: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """Measure the conversion between two formats, named by their suffixes."""
+    log(f"{LARGE}: {source} to {target}")
+    measured = compare_with_copy(sources[source], folder / f"target{target}", rounds)
+    return {"source": source, "target": target, **measured}
 
 
-def growth(network: str, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
-    """The same conversions of smaller and larger networks."""
-    for one, other in GROWING:
-        say(f"{network}: {one} to {other}")
-        source = folder / f"growing{one}"
-        made(network, source)
-        taken = in_turn(source, folder / f"target{other}", rounds)
+def measure_scaling(network: str, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """Measure the same two conversions for a network of another size."""
+    for source_suffix, target_suffix in SCALING_PAIRS:
+        log(f"{network}: {source_suffix} to {target_suffix}")
+        source = folder / f"scaling{source_suffix}"
+        write_random_weights(network, source)
+        measured = compare_with_copy(source, folder / f"target{target_suffix}", rounds)
         source.unlink()
-        yield {"network": network, "source": one, "target": other, **taken}
+        yield {"network": network, "source": source_suffix, "target": target_suffix, **measured}
 
 
-def batch(folder: Path) -> dict[str, float]:
-    """Seconds for many small files with one job and with two, in turn, twice."""
+def measure_batch(folder: Path) -> dict[str, float]:
+    """Measure a batch of many small files with one job and with two, in turn, twice."""
     sources = folder / "batch"
     sources.mkdir()
     first = sources / "000.pth"
-    made(SMALL, first)
+    write_random_weights(SMALL, first)
     for number in range(1, FILES):
-        copied(first, sources / f"{number:03d}.pth")
+        copy_and_sync(first, sources / f"{number:03d}.pth")
     seconds: dict[str, list[float]] = {"1": [], "2": []}
     for number, jobs in enumerate(("1", "2", "1", "2")):
-        say(f"{FILES} files of {SMALL}, {jobs} at a time")
+        log(f"{FILES} files of {SMALL}, {jobs} at a time")
         out = folder / f"converted{number}"
         seconds[jobs].append(run(*SE_RESNET, "convert", "--batch", sources, out, "--jobs", jobs, "--quiet")[0])
         subprocess.run(["rm", "-r", out], check=True)
-    return {jobs: median(taken) for jobs, taken in seconds.items()}
+    return {jobs: median(durations) for jobs, durations in seconds.items()}
 
 
-def imports(statement: str) -> dict[str, int]:
-    """Microseconds that imports take, by `python -X importtime`: all of them, and those of the largest packages."""
-    told = subprocess.run(
+def measure_imports(statement: str) -> dict[str, int]:
+    """Microseconds that imports take by `python -X importtime`: in total, and for the six slowest packages."""
+    process = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", statement], capture_output=True, text=True, check=True
     )
-    lines = [line.removeprefix("import time:").split("|") for line in told.stderr.splitlines()[1:]]
+    lines = [line.removeprefix("import time:").split("|") for line in process.stderr.splitlines()[1:]]
     spent: dict[str, int] = {}
     for own, _, name in lines:
         package = name.strip().partition(".")[0]
@@ -158,7 +165,7 @@ def imports(statement: str) -> dict[str, int]:
     return {"all": sum(spent.values()), **{package: spent[package] for package in largest}}
 
 
-def say(step: str) -> None:
+def log(step: str) -> None:
     print(step, file=sys.stderr)
 
 

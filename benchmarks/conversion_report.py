@@ -1,4 +1,4 @@
-"""What was measured of the converter, as a part of the page and as a plot."""
+"""The section of RESULTS.md about the converter, and its plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,21 +9,23 @@ import numpy as np
 from benchmarks.tables import pyplot, table, verdict
 
 START, INSPECT, SPEED_UP = 0.25, 0.6, 1.7
-"""Targets: seconds, seconds, and how much quicker two jobs are than one."""
+"""Targets: seconds of `--help`, seconds of `inspect`, speed-up of a batch by two jobs instead of one."""
 
 MB = 1e6
 
 
 def seconds_allowed(pair: Mapping[str, Any]) -> float:
-    """Four copies and the start of Python."""
+    """The target: four times `cp` and `fsync`, and the start of Python."""
     return 4 * pair["copy"] + 0.6
 
 
 def memory_allowed(pair: Mapping[str, Any]) -> float:
+    """The target: bytes of peak memory."""
     return 1.3 * pair["bytes"] + 120 * MB
 
 
 def conversion_section(measured: Mapping[str, Any]) -> str:
+    """The section in Markdown, from the content of conversion.json."""
     slowest = max(measured["pairs"], key=lambda pair: pair["seconds"] / seconds_allowed(pair))
     largest = max(measured["pairs"], key=lambda pair: pair["peak"] / memory_allowed(pair))
     met = sum(pair["seconds"] <= seconds_allowed(pair) for pair in measured["pairs"])
@@ -39,21 +41,21 @@ def conversion_section(measured: Mapping[str, Any]) -> str:
             verdict(inspect <= INSPECT),
         ],
         [
-            "any to any, SE-ResNet-152: time",
+            "all pairs of formats, SE-ResNet-152: time",
             f"{met} of {len(measured['pairs'])} pairs; the slowest, {_name(slowest)}, {slowest['seconds']:.2f} s",
-            f"4 `cp` + `fsync` and 0.6 s: {seconds_allowed(slowest):.2f} s",
+            f"4 times `cp` + `fsync`, and 0.6 s: {seconds_allowed(slowest):.2f} s",
             verdict(met == len(measured["pairs"])),
         ],
         [
-            "memory at the peak",
+            "peak memory",
             f"{largest['peak'] / MB:.0f} MB ({_name(largest)})",
-            f"1.3 files and 120 MB: {memory_allowed(largest) / MB:.0f} MB",
+            f"1.3 times the file, and 120 MB: {memory_allowed(largest) / MB:.0f} MB",
             verdict(largest["peak"] <= memory_allowed(largest)),
         ],
-        ["time against bytes, 18 to 154", f"within {deviation:.0%} of a line", "linear", "plot"],
+        ["time by file size, SE-ResNet-18 to SENet-154", f"within {deviation:.0%} of a line", "linear", "plot"],
         [
-            "100 files of SE-ResNet-18, two jobs beside one",
-            f"{speed_up:.2f} times as quick ({batch['1']:.1f} s, {batch['2']:.1f} s)",
+            "100 files of SE-ResNet-18, two jobs instead of one",
+            f"{speed_up:.2f} times as fast ({batch['1']:.1f} s, {batch['2']:.1f} s)",
             f"{SPEED_UP}",
             verdict(speed_up >= SPEED_UP),
         ],
@@ -65,10 +67,10 @@ def conversion_section(measured: Mapping[str, Any]) -> str:
         table(["", "measured", "target", ""], rows),
         f"`python -X importtime` of `inspect`: {imported['all'] / 1e3:.0f} ms, of which {packages} ms.",
         "## Conversion: times",
-        "Seconds of `se-resnet convert` for SE-ResNet-152 (267 MB), its read-back included, and in brackets what share "
-        "of the target that is. Rows are sources, columns targets; copy and conversion ran in turn.",
+        "Seconds of `se-resnet convert` for SE-ResNet-152 (267 MB), including reading the result back, and in "
+        "parentheses the ratio to the target. Rows are sources, columns targets; copy and conversion ran in turn.",
         _matrix(measured["pairs"]),
-        "![seconds by megabytes](conversion.svg)",
+        "![time by file size](conversion.svg)",
     ]
     return "\n\n".join(parts)
 
@@ -84,12 +86,12 @@ def _matrix(pairs: Sequence[Mapping[str, Any]]) -> str:
         for pair in pairs
     }
     copies = {pair["source"]: f"{pair['copy']:.2f}" for pair in pairs}
-    rows = [[f"`{one}`", copies[one], *(cells[one, other] for other in suffixes)] for one in suffixes]
+    rows = [[f"`{source}`", copies[source], *(cells[source, target] for target in suffixes)] for source in suffixes]
     return table(["", "`cp` + `fsync`", *(f"`{suffix}`" for suffix in suffixes)], rows)
 
 
 class Line:
-    """Seconds against bytes of the conversions between two formats, and the line through them."""
+    """The durations of conversions between two formats by file size, and a line fitted to them."""
 
     def __init__(self, name: str, points: Sequence[Mapping[str, Any]]) -> None:
         self.name = name
@@ -100,6 +102,7 @@ class Line:
 
     @property
     def deviations(self) -> np.ndarray:
+        """Relative differences of the durations from the line."""
         return self.seconds / (self.start + self.slope * self.megabytes) - 1
 
 
@@ -108,7 +111,8 @@ def lines_of(measured: Mapping[str, Any]) -> list[Line]:
     return [Line(name, [point for point in measured["growth"] if _name(point) == name]) for name in names]
 
 
-def plot_growth(measured: Mapping[str, Any], path: Path) -> None:
+def plot_scaling(measured: Mapping[str, Any], path: Path) -> None:
+    """Plot the duration of conversions by file size."""
     figure, axes = pyplot().subplots(figsize=(7, 4))
     for colour, line in zip(("#357", "#c64"), lines_of(measured), strict=True):
         axes.plot(line.megabytes, line.seconds, "o", color=colour)

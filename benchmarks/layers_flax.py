@@ -1,4 +1,4 @@
-"""`python -m benchmarks.layers_flax`: what each convolution of a training step takes in Flax, and its gradients."""
+"""`python -m benchmarks.layers_flax`: how fast each convolution of a training step in Flax is, and its gradients."""
 
 import os
 
@@ -26,37 +26,40 @@ def main() -> None:
     workload = WORKLOADS["training"]
     rows, totals = [], Counter[tuple[str, str]]()
     for (convolution, side), count in layers(se_spec.architecture(workload.network), workload.side).items():
-        taken = seconds(convolution, workload.batch, side)
+        durations = measure_convolution(convolution, workload.batch, side)
         operations = 2 * workload.batch * convolution.side(side) ** 2 * np.prod(convolution.shape)
-        for step, spent in taken.items():
-            totals["1x1" if convolution.kernel == 1 else "wider", step] += count * spent
+        for step, duration in durations.items():
+            totals["1x1" if convolution.kernel == 1 else "wider", step] += count * duration
         name = f"{convolution.kernel}x{convolution.kernel}/{convolution.stride}, {side}x{side}"
         channels = f"{convolution.in_channels} to {convolution.out_channels}"
-        rows.append([name, channels, str(count), *(f"{operations / spent / 1e9:.0f}" for spent in taken.values())])
-    print(f"GFLOP/s, {workload.network}, {workload.images}, a layer at a time, the least of {REPEATS}\n")
-    print(table(["", "channels", "times", *STEPS], rows))
+        rows.append(
+            [name, channels, str(count), *(f"{operations / duration / 1e9:.0f}" for duration in durations.values())]
+        )
+    print(f"GFLOP/s, {workload.network}, {workload.images}, one layer at a time, the fastest of {REPEATS}\n")
+    print(table(["", "channels", "count", *STEPS], rows))
     for kind in ("1x1", "wider"):
         print(f"\n{kind}: " + ", ".join(f"{step} {totals[kind, step]:.2f} s" for step in STEPS), end="")
-    print(" in all")
+    print(" in total")
 
 
 def layers(architecture: se_spec.Architecture, side: int) -> Counter[tuple[Convolution, int]]:
-    """The convolutions, each with the side of its images, and how many there are."""
-    found: Counter[tuple[Convolution, int]] = Counter()
+    """The convolutions, each with the height and width of its input, and how often each occurs."""
+    counts: Counter[tuple[Convolution, int]] = Counter()
     for stem in architecture.stem_convolutions:
-        found[stem, side] += 1
+        counts[stem, side] += 1
         side = stem.side(side)
     side = architecture.max_pool.side(side) if architecture.max_pool else side
     for block in architecture.blocks():
         if block.projection:
-            found[block.projection, side] += 1
+            counts[block.projection, side] += 1
         for convolution in block.convolutions:
-            found[convolution, side] += 1
+            counts[convolution, side] += 1
             side = convolution.side(side)
-    return found
+    return counts
 
 
-def seconds(convolution: Convolution, batch: int, side: int) -> dict[str, float]:
+def measure_convolution(convolution: Convolution, batch: int, side: int) -> dict[str, float]:
+    """Seconds of a convolution and of its two gradients."""
     random = np.random.default_rng(0)
     outputs, inputs, height, width = convolution.shape
     images = jax.numpy.asarray(random.normal(size=(batch, side, side, convolution.in_channels)).astype("float32"))
@@ -72,26 +75,27 @@ def seconds(convolution: Convolution, batch: int, side: int) -> dict[str, float]
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
-    above = forward(images, kernel)
+    cotangent = forward(images, kernel)
     steps = (
         jax.jit(forward),
-        jax.jit(lambda images, kernel: jax.vjp(lambda images: forward(images, kernel), images)[1](above)),
-        jax.jit(lambda images, kernel: jax.vjp(lambda kernel: forward(images, kernel), kernel)[1](above)),
+        jax.jit(lambda images, kernel: jax.vjp(lambda images: forward(images, kernel), images)[1](cotangent)),
+        jax.jit(lambda images, kernel: jax.vjp(lambda kernel: forward(images, kernel), kernel)[1](cotangent)),
     )
     return {
-        name: least(lambda step=step: jax.block_until_ready(step(images, kernel)))
+        name: fastest(lambda step=step: jax.block_until_ready(step(images, kernel)))
         for name, step in zip(STEPS, steps, strict=True)
     }
 
 
-def least(step: Callable[[], object]) -> float:
+def fastest(step: Callable[[], object]) -> float:
+    """The shortest duration of several runs, after one that compiles."""
     step()
-    taken = []
+    durations = []
     for _ in range(REPEATS):
         began = time.perf_counter()
         step()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+        durations.append(time.perf_counter() - began)
+    return min(durations)
 
 
 if __name__ == "__main__":

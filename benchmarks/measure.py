@@ -1,4 +1,4 @@
-"""Runs subjects in turn, whatever process each needs, and keeps every time."""
+"""Runs subjects in turn, each in the worker process of its framework, and records every duration."""
 
 import json
 import subprocess
@@ -18,20 +18,25 @@ FRAMEWORKS = {
 }  # fmt: skip
 """The framework whose worker runs a subject, by the first word of its name."""
 
-DISTURBED = 0.1
-"""A step during which others took more than this share of the processors is run again, after a pause,"""
+MAX_DISTURBANCE = 0.1
+"""A step is repeated if other processes used more than this share of the CPUs."""
 
-PATIENCE = 2
-"""but not more often than this: the least disturbed one then counts."""
+ATTEMPTS = 2
+"""How often a step is run at most; the least disturbed attempt counts."""
 
 PAUSE = 0.2
-"""Seconds."""
+"""Seconds between two attempts."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of every step of a subject, and of its first one, which compiles; `others` is the share of the
-    processors that others took during each step."""
+    """The durations of a subject.
+
+    Attributes:
+        first: Seconds of the first step, which includes compilation.
+        steps: Seconds of each later step.
+        others: The share of the CPUs that other processes used during each step.
+    """
 
     first: float
     steps: Sequence[float]
@@ -43,7 +48,7 @@ class Times:
 
     @property
     def spread(self) -> float:
-        """Half of the distance between the quartiles, as a share of the median."""
+        """Half the interquartile range, divided by the median."""
         low, _, high = quantiles(self.steps, n=4)
         return (high - low) / 2 / self.median
 
@@ -52,7 +57,12 @@ class Times:
 
 
 class Worker:
-    """A process for one framework, under an interpreter of its own where one is given."""
+    """A process that runs the subjects of one framework.
+
+    Args:
+        framework: `torch`, `tf` or `flax`.
+        python: The interpreter to run it with.
+    """
 
     def __init__(self, framework: str, python: str = sys.executable) -> None:
         command = [python, "-m", "benchmarks.worker", framework]
@@ -61,15 +71,15 @@ class Worker:
         self.versions = self._answer()
 
     def prepare(self, subject: str, workload: str) -> float:
-        """Seconds until a subject's first step is done."""
-        return self._asked(prepare=subject, workload=workload)["wall"]
+        """Prepare a subject; returns the seconds until its first step is done."""
+        return self._request(prepare=subject, workload=workload)["wall"]
 
     def run(self, subject: str) -> dict[str, float]:
-        """One step during which the machine was ours, or as nearly as it came."""
+        """Run one step and return the least disturbed attempt: its seconds, and the share that other processes used."""
         answers = []
-        for _ in range(PATIENCE):
-            answers.append(self._asked(run=subject))
-            if answers[-1]["others"] <= DISTURBED:
+        for _ in range(ATTEMPTS):
+            answers.append(self._request(run=subject))
+            if answers[-1]["others"] <= MAX_DISTURBANCE:
                 break
             time.sleep(PAUSE)
         return min(answers, key=lambda answer: answer["others"])
@@ -79,7 +89,7 @@ class Worker:
         self.process.stdin.close()
         self.process.wait()
 
-    def _asked(self, **request: str) -> Any:
+    def _request(self, **request: str) -> Any:
         assert self.process.stdin
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return self._answer()
@@ -88,7 +98,7 @@ class Worker:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended")  # type: ignore[arg-type]
+            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended unexpectedly")  # type: ignore[arg-type]
         return json.loads(line)
 
 
@@ -99,8 +109,18 @@ def measure(
     pythons: Mapping[str, str],
     on_step: Callable[[str], None] = lambda step: None,
 ) -> tuple[dict[str, Times], dict[str, str]]:
-    """The times of each subject at a workload, and the versions of what ran; one step of each a round, of which the
-    first ones only warm up."""
+    """Measure subjects on a workload.
+
+    Args:
+        workload: The name of the workload.
+        subjects: The names of the subjects.
+        rounds: How many rounds to run; each subject runs one step in each. The first rounds only warm up.
+        pythons: Interpreters by framework, for those that need another one than this process.
+        on_step: Called with a description of each step.
+
+    Returns:
+        The durations of each subject, and the versions of the libraries.
+    """
     frameworks = {subject: FRAMEWORKS[subject.split()[0]] for subject in subjects}
     workers = {name: Worker(name, pythons.get(name, sys.executable)) for name in dict.fromkeys(frameworks.values())}
     firsts: dict[str, float] = {}

@@ -19,17 +19,18 @@ from se_flax.inference import fold_batchnorm, optimize_for_inference
 Step = Callable[[], object]
 
 
-def versions() -> dict[str, str]:
+def configure() -> dict[str, str]:
+    """The versions of the libraries; the worker has limited the threads."""
     return {"jax": jax.__version__, "flax": flax.__version__}
 
 
-def ours(workload: Workload) -> nnx.Module:
+def our_model(workload: Workload) -> nnx.Module:
     model = se_flax.create_model(workload.network)
     model.eval()
     return model
 
 
-def without_se(workload: Workload) -> nnx.Module:
+def model_without_se(workload: Workload) -> nnx.Module:
     model = se_flax.create_model(workload.network.removeprefix("se_"))
     model.eval()
     return model
@@ -41,24 +42,24 @@ def images(workload: Workload) -> jax.Array:
 
 
 def forward(model: nnx.Module, workload: Workload) -> Step:
-    given = images(workload)
+    inputs = images(workload)
     function = nnx.cached_partial(nnx.jit(lambda model, x: model(x)), model)
-    return lambda: function(given).block_until_ready()
+    return lambda: function(inputs).block_until_ready()
 
 
 def deployed(workload: Workload, dtype: str | None = None) -> Step:
-    function, given = optimize_for_inference(ours(workload), dtype=dtype), images(workload)
-    return lambda: function(given).block_until_ready()
+    function, inputs = optimize_for_inference(our_model(workload), dtype=dtype), images(workload)
+    return lambda: function(inputs).block_until_ready()
 
 
 def training(model: nnx.Module, workload: Workload) -> Step:
-    """A step of SGD with momentum, compiled."""
+    """One compiled training step of SGD with momentum."""
     model.train()
-    given, labels = images(workload), jax.numpy.arange(workload.batch)
+    inputs, labels = images(workload), jax.numpy.arange(workload.batch)
     optimizer = nnx.Optimizer(model, optax.sgd(0.01, 0.9), wrt=nnx.Param)
 
     def loss(model: nnx.Module) -> jax.Array:
-        return optax.softmax_cross_entropy_with_integer_labels(model(given), labels).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(model(inputs), labels).mean()
 
     @nnx.jit
     def update(model: nnx.Module, optimizer: nnx.Optimizer) -> jax.Array:
@@ -70,22 +71,22 @@ def training(model: nnx.Module, workload: Workload) -> Step:
 
 
 def compilation(workload: Workload) -> Step:
-    """Tracing and compiling, and one run, each time anew."""
-    model, given = ours(workload), images(workload)
+    """Trace, compile and run the model once, from scratch at every step."""
+    model, inputs = our_model(workload), images(workload)
 
     def step() -> object:
         jax.clear_caches()
-        return nnx.jit(lambda model, x: model(x))(model, given).block_until_ready()
+        return nnx.jit(lambda model, x: model(x))(model, inputs).block_until_ready()
 
     return step
 
 
 SUBJECTS: dict[str, Callable[[Workload], Step]] = {
-    "Flax jit": lambda w: forward(ours(w), w),
-    "Flax jit without SE": lambda w: forward(without_se(w), w),
-    "Flax folded jit": lambda w: forward(fold_batchnorm(ours(w)), w),
+    "Flax jit": lambda w: forward(our_model(w), w),
+    "Flax jit without SE": lambda w: forward(model_without_se(w), w),
+    "Flax folded jit": lambda w: forward(fold_batchnorm(our_model(w)), w),
     "Flax deployed": deployed,
     "Flax deployed in bfloat16": lambda w: deployed(w, "bfloat16"),
-    "Flax training": lambda w: training(ours(w), w),
+    "Flax training": lambda w: training(our_model(w), w),
     "Flax compiling": compilation,
 }

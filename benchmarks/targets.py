@@ -1,4 +1,4 @@
-"""What is asked of the models: a table of ratios."""
+"""The speed targets of the models, as a table of ratios."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,14 @@ from benchmarks.measure import Times
 
 @dataclass(frozen=True)
 class Target:
-    """At a workload, `subject` takes at most `limit` times as long as `peer`, or as the faster of its peers."""
+    """`subject` should take at most `limit` times as long as the fastest of `peers`.
+
+    Attributes:
+        workload: The name of the workload.
+        subject: The subject that the target is for.
+        peers: The subjects that it is compared with.
+        limit: The largest allowed ratio of the median durations.
+    """
 
     workload: str
     subject: str
@@ -16,6 +23,7 @@ class Target:
     limit: float
 
     def ratio(self, times: Mapping[str, Times]) -> float:
+        """The measured ratio, from the durations of each subject of the workload."""
         return times[self.subject].median / min(times[peer].median for peer in self.peers)
 
 
@@ -24,7 +32,7 @@ COMPILED = ("timm compiled",)
 KERAS = ("plain Keras graph",)
 KERAS_XLA = ("plain Keras XLA",)
 
-ORDER = (
+MODEL_TARGETS = (
     ("torch eager", TIMM, 0.95),
     ("torch folded", TIMM, 0.80),
     ("torch compiled", COMPILED, 0.95),
@@ -40,7 +48,7 @@ ORDER = (
 )
 
 TARGETS = (
-    *(Target(workload, *row) for workload in ("batch 8", "batch 1") for row in ORDER),
+    *(Target(workload, *row) for workload in ("batch 8", "batch 1") for row in MODEL_TARGETS),
     Target("batch 8", "torch eager", ("torch eager without SE",), 1.06),
     Target("batch 8", "Keras graph", ("Keras graph without SE",), 1.06),
     Target("batch 8", "Flax jit", ("Flax jit without SE",), 1.06),
@@ -53,17 +61,17 @@ TARGETS = (
     Target("training", "Flax training", ("torch training",), 1.20),
 )
 
-BESIDE = {
+WITHOUT_TARGET = {
     "batch 8": ("timm eager, channels first", "torch eager, channels first", "Keras folded XLA"),
     "training": ("plain Keras training",),
     "compile": ("Keras compiling", "Flax compiling"),
 }
-"""Subjects that are measured, and have no target."""
+"""Subjects that are measured but have no target, by workload."""
 
 
 def subjects_of(workload: str) -> list[str]:
-    """Those that the workload's targets name, after the machine's ceiling."""
+    """All subjects of a workload, beginning with the matrix product that shows the peak speed of the machine."""
     named = [
         subject for target in TARGETS if target.workload == workload for subject in (*target.peers, target.subject)
     ]
-    return list(dict.fromkeys(["matmul", *named, *BESIDE.get(workload, ())]))
+    return list(dict.fromkeys(["matmul", *named, *WITHOUT_TARGET.get(workload, ())]))

@@ -1,8 +1,8 @@
 """A process that runs the subjects of one framework: `python -m benchmarks.worker torch`.
 
-Takes one JSON request a line on standard input, `{"prepare": subject, "workload": name}` or `{"run": subject}`, and
-gives one line back on what was standard output: the seconds that it took, and the share of the processors' time that
-others took meanwhile.
+Reads one JSON request per line from standard input, `{"prepare": subject, "workload": name}` or `{"run": subject}`, and
+writes one line to standard output for each: the seconds that it took (`wall`), and the share of the CPU time that other
+processes used meanwhile (`others`). What the frameworks print goes to standard error.
 """
 
 import json
@@ -20,7 +20,7 @@ def main(framework: str) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     subjects = import_module(f"benchmarks.subjects_{framework}")
-    print(json.dumps(subjects.versions()), file=answers)
+    print(json.dumps(subjects.configure()), file=answers)
     steps: dict[str, Callable[[], object]] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -36,7 +36,7 @@ def main(framework: str) -> None:
 
 
 def busy_seconds() -> float:
-    """What all processors have worked since the machine began, for this machine and, as stolen time, for others."""
+    """CPU seconds that were used since boot, including those stolen by other virtual machines."""
     with Path("/proc/stat").open() as file:
         user, nice, system, _, _, hard, soft, stolen, *_ = map(int, file.readline().split()[1:])
     return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
@@ -44,5 +44,6 @@ def busy_seconds() -> float:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
-    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:THREADS]))  # JAX takes as many threads as cores
+    # JAX uses one thread for each available CPU
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:THREADS]))
     main(*sys.argv[1:])

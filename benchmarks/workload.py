@@ -1,14 +1,23 @@
-"""What a subject is given to do."""
+"""The workloads that subjects run."""
 
 from dataclasses import dataclass
 
 THREADS = 2
-"""Of every framework, whatever the machine has."""
+"""The number of threads of every framework, on any machine."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Images (batch, 3, side, side) through a named network, forward or as one training step of SGD; so many rounds."""
+    """A network and its input. Each subject decides what it runs: a forward pass, a training step, or compilation.
+
+    Attributes:
+        name: The name of the workload.
+        network: The name of the architecture.
+        batch: Images in a batch.
+        side: Height and width of the images in pixels.
+        rounds: How many rounds are run.
+        warm_ups: How many of them are not counted.
+    """
 
     name: str
     network: str
@@ -19,6 +28,7 @@ class Workload:
 
     @property
     def images(self) -> str:
+        """The shape of the input, as text."""
         return f"{self.batch} x {self.side} x {self.side}"
 
 

@@ -1,4 +1,4 @@
-"""`python -m se_cli`, the same command as `se-resnet`."""
+"""Runs the `se-resnet` command as `python -m se_cli`."""
 
 from se_cli.main import run
 

@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from se_cli.options import PATH, architecture_option, output_options, settling_option
+from se_cli.options import PATH, architecture_option, dialect_option, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_spec import Architecture, config_differences
-from se_weights import Checkpoint
+from se_weights import Checkpoint, ConversionRecord
 from se_weights.provenance.conversion_record import SUFFIX, Fingerprint
 
 
 @dataclass(frozen=True)
-class Side:
-    """What is compared: a file, or what the manifest of one says of it; a manifest has no values."""
+class WeightsSummary:
+    """What is compared of a weights file or of a conversion record.
+
+    Attributes:
+        architecture: The architecture that the weights belong to.
+        weights_sha256: Hash of all tensors, the same in every format and dialect.
+        tensors: Type, shape and hash of each tensor by canonical name.
+        values: The tensors themselves; empty for a conversion record, which has no values.
+    """
 
     architecture: Architecture
     weights_sha256: str
@@ -27,15 +34,19 @@ class Side:
     values: Mapping[str, NDArray]
 
     @classmethod
-    def of(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "Side":
+    def from_path(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "WeightsSummary":
+        """Reads a conversion record where the name ends in `.manifest.json`, and a weights file otherwise."""
         if path.name.endswith(SUFFIX):
-            manifest = se_weights.read_conversion_record(path)
-            return cls(manifest.architecture, manifest.weights_sha256, manifest.tensors, {})
+            return cls.from_record(se_weights.read_conversion_record(path))
         checkpoint, _ = se_weights.read_disambiguated(path, dialect=dialect, architecture=architecture, hashed=True)
-        return cls.of_checkpoint(checkpoint)
+        return cls.from_checkpoint(checkpoint)
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Checkpoint) -> "Side":
+    def from_record(cls, record: ConversionRecord) -> "WeightsSummary":
+        return cls(record.architecture, record.weights_sha256, record.tensors, {})
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> "WeightsSummary":
         return cls(
             checkpoint.architecture,
             checkpoint.weights_sha256,
@@ -47,7 +58,7 @@ class Side:
 @click.command("compare")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
-@settling_option
+@dialect_option
 @architecture_option
 @output_options
 @click.pass_context
@@ -60,54 +71,64 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Whether FIRST and SECOND hold the same weights, bit for bit, whatever their formats and dialects.
+    """Compare the weights of FIRST and SECOND, which may have any format and dialect, bit for bit.
 
-    Either may be the manifest of a file (.manifest.json) in its place. Differences: - only in FIRST, + only in SECOND,
-    ! another shape or type, ~ other values. Status 1 if there are any.
+    Either may be a conversion record (.manifest.json) instead of a weights file. The differences are listed: - only in
+    FIRST, + only in SECOND, ! different shape, type or config, ~ different values. The exit status is 1 if there are
+    any.
     """
-    one, other = (Side.of(path, dialect, architecture) for path in (first, second))
-    found = differences(one, other)
-    facts = {"same": not found, "differences": found, "weights_sha256": [one.weights_sha256, other.weights_sha256]}
-    verdict = f"same weights: {len(one.tensors)} tensors of {one.architecture.name}, sha256 {one.weights_sha256}"
-    Output(as_json, quiet).result(facts, *(found or [verdict]))
-    if found:
+    first_summary, second_summary = (WeightsSummary.from_path(path, dialect, architecture) for path in (first, second))
+    differences = list_differences(first_summary, second_summary)
+    sha256 = first_summary.weights_sha256
+    result = {
+        "same": not differences,
+        "differences": differences,
+        "weights_sha256": [sha256, second_summary.weights_sha256],
+    }
+    verdict = (
+        f"same weights: {len(first_summary.tensors)} tensors of {first_summary.architecture.name}, sha256 {sha256}"
+    )
+    Output(as_json, quiet).show_result(result, *(differences or [verdict]))
+    if differences:
         context.exit(FAILED)
 
 
-def differences(one: Side, other: Side) -> list[str]:
-    """A line for each tensor, and each fact, in which two sides differ."""
-    only_one = [f"- {name} {tensor.shape}" for name, tensor in one.tensors.items() if name not in other.tensors]
-    only_other = [f"+ {name} {tensor.shape}" for name, tensor in other.tensors.items() if name not in one.tensors]
-    both = [name for name in one.tensors if name in other.tensors]
-    return (
-        only_one + only_other + [line for name in both for line in _difference(name, one, other)] + _facts(one, other)
-    )
+def list_differences(first: WeightsSummary, second: WeightsSummary) -> list[str]:
+    """List every difference between two sets of weights.
+
+    Returns:
+        One line for each tensor and each config field that differs, `-`, `+`, `!` or `~` first.
+    """
+    only_first = [f"- {name} {tensor.shape}" for name, tensor in first.tensors.items() if name not in second.tensors]
+    only_second = [f"+ {name} {tensor.shape}" for name, tensor in second.tensors.items() if name not in first.tensors]
+    in_both = [name for name in first.tensors if name in second.tensors]
+    tensor_lines = [line for name in in_both for line in _tensor_difference(name, first, second)]
+    return only_first + only_second + tensor_lines + _config_difference_lines(first, second)
 
 
-def _difference(name: str, one: Side, other: Side) -> list[str]:
-    mine, theirs = one.tensors[name], other.tensors[name]
-    if mine == theirs:
+def _tensor_difference(name: str, first: WeightsSummary, second: WeightsSummary) -> list[str]:
+    a, b = first.tensors[name], second.tensors[name]
+    if a == b:
         return []
-    if (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
-        return [f"! {name} {mine.dtype}{mine.shape} against {theirs.dtype}{theirs.shape}"]
-    if not (one.values and other.values):
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return [f"! {name} {a.dtype}{a.shape} against {b.dtype}{b.shape}"]
+    if not (first.values and second.values):
         return [f"~ {name} values differ"]
-    differ, distance = _distances(one.values[name], other.values[name])
-    return [f"~ {name} {int(differ.sum())} of {differ.size} values differ, by up to {distance:.3g}"]
+    differs, largest = _compare_values(first.values[name], second.values[name])
+    return [f"~ {name} {int(differs.sum())} of {differs.size} values differ, by up to {largest:.3g}"]
 
 
-def _distances(mine: NDArray, theirs: NDArray) -> tuple[NDArray, float]:
-    """Where the bits of two arrays differ, and by how much their values do at most; from NaN, or of two infinities, no
-    distance can be told."""
-    bits = [np.ascontiguousarray(array).view(f"u{array.itemsize}") for array in (mine, theirs)]
+def _compare_values(a: NDArray, b: NDArray) -> tuple[NDArray, float]:
+    """Where the bits of two arrays differ, and the largest absolute difference that is not NaN."""
+    bits = [np.ascontiguousarray(array).view(f"u{array.itemsize}") for array in (a, b)]
     with np.errstate(invalid="ignore"):
-        distance = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
-    return bits[0] != bits[1], float(np.max(distance, initial=0.0, where=~np.isnan(distance)))
+        difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return bits[0] != bits[1], float(np.max(difference, initial=0.0, where=~np.isnan(difference)))
 
 
-def _facts(one: Side, other: Side) -> list[str]:
-    """Facts that the shapes do not tell but the numbers depend on."""
-    if one.architecture.function_key() == other.architecture.function_key():
+def _config_difference_lines(first: WeightsSummary, second: WeightsSummary) -> list[str]:
+    """Config fields that change the logits but not the shapes."""
+    if first.architecture.function_key() == second.architecture.function_key():
         return []
-    differing = config_differences(one.architecture, other.architecture).items()
-    return [f"! {fact} {mine} against {theirs}" for fact, (mine, theirs) in differing]
+    differing = config_differences(first.architecture, second.architecture).items()
+    return [f"! {field} {a} against {b}" for field, (a, b) in differing]

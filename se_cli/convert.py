@@ -10,12 +10,15 @@ import click
 import se_weights
 from se_cli.convert_batch import BatchShardType, convert_batch
 from se_cli.options import PATH, architecture_option, output_options
-from se_cli.output import Output, size_of
+from se_cli.output import Output, size_in_bytes
 from se_weights.batch import BatchShard, Options
 from se_weights.provenance.conversion_record import record_path
 from se_weights.transforms.cast import CAST, DTYPES, recorded_casts
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+BATCH_OPTIONS = ("suffix", "jobs", "resume", "shard")
+"""Parameters that only `--batch` takes."""
 
 
 class Size(click.ParamType):
@@ -24,10 +27,10 @@ class Size(click.ParamType):
     name = "size"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        found = re.fullmatch(r"([1-9]\d{0,11})(KB|MB|GB|)", str(value).upper())
-        return (
-            int(found[1]) * UNITS[found[2]] if found else self.fail(f"{value!r} is not like 50MB", parameter, context)
-        )
+        match = re.fullmatch(r"([1-9]\d{0,11})(KB|MB|GB|)", str(value).upper())
+        if not match:
+            self.fail(f"{value!r} is not a size such as 50MB", parameter, context)
+        return int(match[1]) * UNITS[match[2]]
 
 
 @click.command("convert")
@@ -36,27 +39,44 @@ class Size(click.ParamType):
 @click.option(
     "--dialect",
     metavar="NAME",
-    help="The dialect to write (torch, timm, cadene, ...). Where that cannot be meant or SOURCE fits several, to read.",
+    help="The dialect to write (torch, timm, cadene, ...). It is the dialect to read instead where TARGET cannot be "
+    "written in it, or where the tensors of SOURCE match several dialects.",
 )
 @click.option("--source-dialect", metavar="NAME", help="The dialect to read, where --dialect names the one to write.")
-@click.option("--rgb-input", is_flag=True, help="SOURCE takes BGR images: reverse its first convolution's inputs.")
+@click.option(
+    "--rgb-input",
+    is_flag=True,
+    help="For a SOURCE that takes BGR images: reverse the input channels of the first convolution.",
+)
 @click.option(
     "--standard-classes",
     is_flag=True,
-    help="SOURCE numbers ILSVRC's classes as the authors' Caffe does: reorder.",
+    help="For a SOURCE with the ImageNet class order of the authors' Caffe release: reorder to the standard order.",
 )
-@click.option("--fold-batchnorm", is_flag=True, help="Fold the batch norms into their convolutions, for inference.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="Round the weights to this type, and say what was lost.")
-@architecture_option
-@click.option("--max-shard-size", "shard_bytes", type=Size(), help="What each file of a .hf folder may hold, as 50MB.")
-@click.option("--manifest", is_flag=True, help="Write TARGET.manifest.json: hashes, facts, changes.")
-@click.option("--force", is_flag=True, help="Overwrite a target that is already there.")
-@click.option("--batch", is_flag=True, help="SOURCE is a folder or a list of files, TARGET the folder for theirs.")
-@click.option("--to", "suffix", default=".safetensors", show_default=True, help="Batch: the suffix of the targets.")
-@click.option("--jobs", type=click.IntRange(1), help="Batch: files at a time; one for each processor if not given.")
-@click.option("--resume", is_flag=True, help="Batch: go on with one that was interrupted; what is done is skipped.")
+@click.option("--fold-batchnorm", is_flag=True, help="Fold every batch norm into its convolution, for inference.")
 @click.option(
-    "--shard", "share", type=BatchShardType(), default="1/1", help="Batch: the i-th of n parts, by the files' names."
+    "--dtype", type=click.Choice(list(DTYPES)), help="Round the weights to this type and report the precision lost."
+)
+@architecture_option
+@click.option(
+    "--max-shard-size", "shard_bytes", type=Size(), help="Largest size of each shard of a .hf folder, such as 50MB."
+)
+@click.option(
+    "--manifest",
+    is_flag=True,
+    help="Also write the conversion record TARGET.manifest.json: source, architecture, changes and hashes.",
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing target.")
+@click.option(
+    "--batch", is_flag=True, help="Convert many files: SOURCE is a folder or a list of files, TARGET a folder."
+)
+@click.option("--to", "suffix", default=".safetensors", show_default=True, help="Batch: the suffix of the targets.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Batch: files to convert in parallel; the number of CPUs by default."
+)
+@click.option("--resume", is_flag=True, help="Batch: resume an interrupted batch; finished files are skipped.")
+@click.option(
+    "--shard", type=BatchShardType(), default="1/1", help="Batch: convert only part I of N, chosen by file name."
 )
 @output_options
 @click.pass_context
@@ -69,35 +89,32 @@ def command(
     suffix: str,
     jobs: int | None,
     resume: bool,
-    share: BatchShard,
+    shard: BatchShard,
     as_json: bool,
     quiet: bool,
-    **asked: Any,
+    **conversion: Any,
 ) -> None:
-    """Convert SOURCE to TARGET. Formats by suffix: .pth .pt .safetensors .weights.h5 .keras .msgpack .npz .orbax .hf
+    """Convert the weights file SOURCE to the format that the suffix of TARGET names.
 
-    The target is read back and compared bit for bit before it takes its name. Batches write results.jsonl; their
-    status is the largest of their files'.
+    The suffixes are .pth .pt .safetensors .weights.h5 .keras .msgpack .npz .orbax .hf. TARGET is written to a
+    temporary file, read back, compared bit for bit, and then renamed. A batch writes results.jsonl; its exit status is
+    the largest one among its files.
     """
     output = Output(as_json, quiet)
-    options = Options(suffix=suffix, **asked)
+    options = Options(suffix=suffix, **conversion)
     if batch:
         if shard_bytes:
-            raise click.UsageError("--max-shard-size is for one file, not for a batch")
-        context.exit(convert_batch(source, target, options, output, jobs=jobs, resume=resume, share=share))
-    given = [
-        name
-        for name in ("suffix", "jobs", "resume", "share")
-        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-    ]
-    if given:
-        raise click.UsageError("--to, --jobs, --resume and --shard are for a batch: add --batch")
+            raise click.UsageError("--max-shard-size cannot be used with --batch")
+        context.exit(convert_batch(source, target, options, output, jobs=jobs, resume=resume, shard=shard))
+    default = click.core.ParameterSource.DEFAULT
+    if any(context.get_parameter_source(name) is not default for name in BATCH_OPTIONS):
+        raise click.UsageError("--to, --jobs, --resume and --shard need --batch")
     _convert_one(source, target, options, shard_bytes, output)
 
 
 def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int | None, output: Output) -> None:
     began = time.perf_counter()
-    with output.working(f"converting {source.name} to {target.name}"):
+    with output.spinner(f"converting {source.name} to {target.name}"):
         checkpoint = se_weights.convert(
             source,
             target,
@@ -110,34 +127,30 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
             force=options.force,
         )
     seconds = time.perf_counter() - began
-    told = checkpoint.metadata
-    beside_it, wrappers = told.get("left", "").split(), told.get("unwrapped", "").split()
-    losses = recorded_casts(checkpoint) if options.dtype else []
-    noted = se_weights.notes(checkpoint)
-    facts = {
+    metadata = checkpoint.metadata
+    left_out, wrappers = metadata.get("left", "").split(), metadata.get("unwrapped", "").split()
+    casts = [str(cast) for cast in recorded_casts(checkpoint)] if options.dtype else []
+    notes = se_weights.notes(checkpoint)
+    result = {
         "source": str(source),
         "target": str(target),
         "source_dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.to_dict(),
         "tensors": len(checkpoint.weights),
-        "bytes": size_of(target),
+        "bytes": size_in_bytes(target),
         "weights_sha256": checkpoint.weights_sha256,
         "unwrapped": wrappers,
-        "left": beside_it,
-        "reordered": told.get("reordered", ""),
-        CAST: [str(loss) for loss in losses],
-        "notes": noted,
+        "left": left_out,
+        "reordered": metadata.get("reordered", ""),
+        CAST: casts,
+        "notes": notes,
         "manifest": str(record_path(target)) if options.manifest else None,
         "seconds": seconds,
     }
-    unwrapped = f" (found under {', '.join(wrappers)})" if wrappers else ""
-    left = f"; left: {', '.join(beside_it)}" if beside_it else ""
-    reordered = f", {facts['reordered']}" if facts["reordered"] else ""
-    written = f"{facts['tensors']} tensors, {facts['bytes']:,} bytes, read back and equal{reordered}, {seconds:.2f} s"
-    output.result(
-        facts,
-        f"{source}: {checkpoint.architecture.name} in the dialect {checkpoint.dialect}{unwrapped}{left}",
-        *(f"note: {note}" for note in noted),
-        *map(str, losses),
-        f"{target}: {written}",
-    )
+    read = f"{source}: {checkpoint.architecture.name} in the dialect {checkpoint.dialect}"
+    read += f" (found under {', '.join(wrappers)})" if wrappers else ""
+    read += f"; left out: {', '.join(left_out)}" if left_out else ""
+    written = f"{target}: {result['tensors']} tensors, {result['bytes']:,} bytes, read back and equal"
+    written += f", {result['reordered']}" if result["reordered"] else ""
+    written += f", {seconds:.2f} s"
+    output.show_result(result, read, *(f"note: {note}" for note in notes), *casts, written)

@@ -12,15 +12,15 @@ from se_weights.batch import BatchShard, Options, Result, expect_writable, items
 
 
 class BatchShardType(click.ParamType):
-    """The i-th of n shares of a batch, such as 2/8."""
+    """Part I of N of a batch, such as 2/8."""
 
     name = "i/n"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> BatchShard:
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            self.fail(f"{value!r} is not like 2/8, the second of eight", parameter, context)
-        return BatchShard(int(found[1]), int(found[2]))
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            self.fail(f"{value!r} is not I/N such as 2/8, the second of eight parts", parameter, context)
+        return BatchShard(int(match[1]), int(match[2]))
 
 
 def convert_batch(
@@ -31,19 +31,31 @@ def convert_batch(
     *,
     jobs: int | None,
     resume: bool,
-    share: BatchShard,
+    shard: BatchShard,
 ) -> int:
-    """Converts the share of a folder or a list into another folder; the largest status of all files is returned."""
-    from se_cli.statuses import describe  # reads se_parity, whose errors have statuses too
+    """Convert one shard of a batch of files.
+
+    Args:
+        source: A folder of weights files, or a text file that lists them.
+        out: The folder for the converted files and the results.
+        options: How each file is converted.
+        output: Shows the progress and the result.
+        jobs: Files to convert in parallel; None for the number of CPUs.
+        resume: Skip the files that an interrupted run has finished.
+        shard: Which part of the batch to convert.
+
+    Returns:
+        The largest exit status among the files; 0 where there are none.
+    """
+    from se_cli.statuses import describe  # imports se_parity, whose errors have statuses too
 
     expect_writable(options.suffix)
     items = items_in(source, out, options.suffix)
-    ours = [item for item in items if share.has(item)]
     failures: list[Result] = []
-    with output.steps(len(ours)) as step:
+    with output.progress_bar(sum(shard.has(item) for item in items)) as on_step:
 
         def show(result: Result) -> None:
-            step(Path(result["source"]).name)
+            on_step(Path(result["source"]).name)
             if result["status"]:
                 failures.append(result)
 
@@ -53,16 +65,12 @@ def convert_batch(
             options,
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,
-            shard=share,
+            shard=shard,
             describe=describe,
             on_result=show,
         )
-    facts = {
-        "items": len(results),
-        "converted": len(results) - len(failures),
-        "failed": len(failures),
-        "results": str(out / share.results),
-    }
-    lines = [f"{result['source']}: {result['message']} [{result['id']}]" for result in failures]
-    output.result(facts, *lines, f"{facts['converted']} of {facts['items']} converted: {facts['results']}")
+    converted, path = len(results) - len(failures), str(out / shard.results)
+    result = {"items": len(results), "converted": converted, "failed": len(failures), "results": path}
+    messages = [f"{failure['source']}: {failure['message']} [{failure['id']}]" for failure in failures]
+    output.show_result(result, *messages, f"converted {converted} of {len(results)} files; results: {path}")
     return max((result["status"] for result in results), default=0)

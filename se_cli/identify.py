@@ -1,5 +1,6 @@
 """`se-resnet identify`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,13 +12,14 @@ import se_weights
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.identify.hypotheses import FACTS
+from se_parity.identify.hypotheses import FACTS as FIELDS
 from se_parity.identify.identify import TOLERANCE, Finding, Identification, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
 
 SHOWN = 12
+"""How many hypotheses the table shows."""
 
 
 @click.command("identify")
@@ -26,19 +28,19 @@ SHOWN = 12
     "--inputs",
     type=PATH,
     required=True,
-    help="An .npz with `images` (N, C, H, W or N, H, W, C) and the `logits` (N, classes) or `labels` (N) that the "
-    "original code gave for them.",
+    help="A .npz file with `images` (N, C, H, W or N, H, W, C) and the `logits` (N, classes) or `labels` (N) that the "
+    "original code computed for them.",
 )
-@click.option("--dialect", metavar="NAME", help="Try the readings of this dialect only.")
+@click.option("--dialect", metavar="NAME", help="Try only this dialect.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),
     default=TOLERANCE,
     show_default=True,
-    help="How far from the logits still reproduces them, as a share of their range.",
+    help="Largest difference that counts as reproducing the logits, relative to their range.",
 )
-@click.option("--out", type=PATH, help="Write the weights here with the facts that were found.")
-@click.option("--force", is_flag=True, help="Overwrite a target that is already there.")
+@click.option("--out", type=PATH, help="Write the weights to this file, with the settings that were found.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @output_options
 @click.pass_context
 def command(
@@ -52,65 +54,65 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """What FILE's tensors do not tell, found from a few of the original code's outputs.
+    """Find the settings that FILE's tensors cannot show, from a few outputs of the original code.
 
-    Runs every hypothesis that fits the tensors: where the network strides, how its pool is aligned, its epsilon, a
-    ReLU before the squeeze, the order of channels and classes, the preprocessing. Status 1 if none reproduces the
-    outputs, or if they do not tell which of several does.
+    Every hypothesis that fits the tensors is run: which convolution has the stride, the pool's padding, the batch norm
+    epsilon, a ReLU before the squeeze, the order of channels and classes, the preprocessing. The exit status is 1 if
+    no hypothesis reproduces the outputs, or if they do not determine which of several is right.
     """
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_candidates(file, dialect=dialect)
     images, logits, labels = _read_inputs(inputs, checkpoints[0])
-    with output.working("reading") as on_step:
+    with output.spinner("reading") as on_step:
         identification = identify(
             checkpoints, images, logits=logits, labels=labels, tolerance=tolerance, on_step=on_step
         )
     identified = identification.identified
-    facts = {
+    result = {
         "file": str(file),
-        "identified": _facts(identified) if identified else None,
-        "reproducing": [_facts(finding) for finding in identification.reproducing],
+        "identified": _finding_dict(identified) if identified else None,
+        "reproducing": [_finding_dict(finding) for finding in identification.reproducing],
         "untold": identification.untold,
         "next_error": identification.next_error,
         "limit": identification.limit,
         "from": "labels" if identification.from_labels else "logits",
-        "findings": [_facts(finding) for finding in identification.findings],
+        "findings": [_finding_dict(finding) for finding in identification.findings],
     }
-    lines = _lines(identification)
+    lines = _summary(identification)
     if out and identified:
         se_weights.write(identified.hypothesis.confirmed(), out, force=force)
-        lines.append(f"{out}: written with these facts")
-    output.result(facts, *lines)
+        lines.append(f"{out}: written with these settings")
+    output.show_result(result, *lines)
     if not identified:
         context.exit(FAILED)
 
 
 def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
-    """The images (N, C, H, W), and the logits or the labels."""
+    """The images (N, C, H, W), and the logits, the labels or both."""
     with open_file(path) as (file_format, stored, _):
         if file_format is not NPZ:
-            raise UnsupportedFormat(f"{path} is {file_format.name}: the images and outputs must be in a .npz file")
+            raise UnsupportedFormat(f"{path} is {file_format.name}: images and outputs must be in a .npz file")
         arrays = {name: tensor.load() for name, tensor in stored.tensors.items()}
     images, logits, labels = (arrays.get(name) for name in ("images", "logits", "labels"))
-    known = checkpoint.architecture
-    if images is None or images.ndim != 4 or known.in_channels not in (images.shape[1], images.shape[3]):
-        shape = "none" if images is None else images.shape
+    architecture = checkpoint.architecture
+    if images is None or images.ndim != 4 or architecture.in_channels not in (images.shape[1], images.shape[3]):
+        shape, channels = "no images" if images is None else images.shape, architecture.in_channels
         raise MalformedFile(
-            f"{path} must hold `images` (N, C, H, W) or (N, H, W, C) with C = {known.in_channels}: found {shape}"
+            f"{path} must contain `images` (N, C, H, W) or (N, H, W, C) with C = {channels}: found {shape}"
         )
-    if images.shape[1] != known.in_channels:
+    if images.shape[1] != architecture.in_channels:
         images = np.moveaxis(images, 3, 1)
-    classes = known.num_classes or known.features
+    classes = architecture.num_classes or architecture.features
     if logits is not None and logits.shape != (len(images), classes):
         raise MalformedFile(f"{path}: `logits` must be ({len(images)}, {classes}): found {logits.shape}")
     if labels is not None and labels.shape != (len(images),):
         raise MalformedFile(f"{path}: `labels` must be ({len(images)},): found {labels.shape}")
     if logits is None and labels is None:
-        raise MalformedFile(f"{path} must hold `logits` or `labels` beside `images`: found {', '.join(arrays)}")
+        raise MalformedFile(f"{path} must contain `logits` or `labels` besides `images`: found {', '.join(arrays)}")
     return images, logits, labels
 
 
-def _facts(finding: Finding) -> dict[str, object]:
+def _finding_dict(finding: Finding) -> dict[str, object]:
     return {
         **finding.hypothesis.to_dict(),
         "error": finding.error,
@@ -118,31 +120,34 @@ def _facts(finding: Finding) -> dict[str, object]:
     }
 
 
-def _lines(identification: Identification) -> list[str | Table]:
+def _summary(identification: Identification) -> list[str | Table]:
     shown = identification.findings[:SHOWN]
     columns = list(shown[0].hypothesis.to_dict())
     rows = [
         (f"{finding.error:.1e}", *(str(value) for value in finding.hypothesis.to_dict().values())) for finding in shown
     ]
-    measure = "labels off" if identification.from_labels else "of range"
-    drawn = table(measure, *columns, rows=rows, right=(measure,))
-    return [drawn, f"{len(identification.findings)} hypotheses were run", _verdict(identification)]
+    measure = "wrong labels" if identification.from_labels else "error"
+    findings = table(measure, *columns, rows=rows, right=(measure,))
+    return [findings, f"{len(identification.findings)} hypotheses were run", _verdict(identification)]
 
 
 def _verdict(identification: Identification) -> str:
     outputs = "labels" if identification.from_labels else "logits"
     nearest, identified = identification.findings[0], identification.identified
     if not identification.reproducing:
-        return f"none reproduces the {outputs}; nearest, {nearest.error:.1e} off: {_said(nearest)}"
-    untold = f"; the {outputs} do not tell {', '.join(identification.untold)}" if identification.untold else ""
+        settings = _format_settings(nearest.hypothesis.to_dict())
+        return f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
+    undetermined = ", ".join(identification.untold)
+    undetermined = f"; the {outputs} do not determine {undetermined}" if undetermined else ""
     if not identified:
-        agreed = {fact: nearest.hypothesis.to_dict()[fact] for fact in FACTS if fact not in identification.untold}
-        told = ", ".join(f"{fact}={value}" for fact, value in agreed.items())
-        return f"{len(identification.reproducing)} hypotheses reproduce the {outputs}: {told}{untold}"
-    further = identification.next_error
-    margin = f"; the next is {further:.1e} off, this {identified.error:.1e}" if further is not None else ""
-    return f"reproduced by {_said(identified)}{margin}{untold}"
+        config = nearest.hypothesis.to_dict()
+        common = {field: config[field] for field in FIELDS if field not in identification.untold}
+        count = len(identification.reproducing)
+        return f"{count} hypotheses reproduce the {outputs}: {_format_settings(common)}{undetermined}"
+    settings, next_error = _format_settings(identified.hypothesis.to_dict()), identification.next_error
+    margin = f"; error {identified.error:.1e}, next best {next_error:.1e}" if next_error is not None else ""
+    return f"reproduced by {settings}{margin}{undetermined}"
 
 
-def _said(finding: Finding) -> str:
-    return ", ".join(f"{fact}={value}" for fact, value in finding.hypothesis.to_dict().items())
+def _format_settings(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{field}={value}" for field, value in settings.items())

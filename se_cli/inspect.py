@@ -10,51 +10,48 @@ import click
 import se_spec
 import se_weights
 from se_cli.options import PATH, architecture_option, output_options
-from se_cli.output import Output, definitions, listing, size_of, table
+from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
 from se_weights import AmbiguousDialect
 from se_weights.files import locate_format
 
-SAID = ("unwrapped", "left", "reordered", "identified")
-"""What the metadata tells of how the tensors were found and changed."""
+HISTORY = {"unwrapped": "found under", "left": "left out", "reordered": "reordered"}
+"""Metadata of how the tensors were found and changed, and what the summary calls it."""
 
 
 @click.command("inspect")
 @click.argument("file", type=PATH)
-@click.option("--dialect", metavar="NAME", help="How to read the file, where its tensors fit more than one dialect.")
+@click.option("--dialect", metavar="NAME", help="The dialect to read the file in, where its tensors match several.")
 @architecture_option
 @output_options
 def command(file: Path, dialect: str | None, architecture: str | None, as_json: bool, quiet: bool) -> None:
-    """What FILE holds: format, dialect, architecture, preprocessing, tensors, hashes.
+    """Show what FILE contains: format, dialect, architecture, preprocessing, tensors, hashes.
 
-    Where its tensors fit several dialects, the candidates are listed with the facts in which they differ.
+    Where the tensors match several dialects, these are listed with the settings in which they differ.
     """
     output = Output(as_json, quiet)
-    held = {
-        "file": str(file),
-        "format": locate_format(file)[0].name,
-    }
+    format_name = locate_format(file)[0].name
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)
     except AmbiguousDialect as error:
-        content = {"bytes": size_of(file), "sha256": se_weights.file_sha256(file)}
-        rows = [(name, line) for name, line in error.candidates.items()]
-        drawn = table("dialect", "what it would be", rows=rows)
-        said = f"{file}: {held['format']}; its tensors do not tell which of these it is. Say it with --dialect, or let "
-        output.result(
-            {**held, **content, "candidates": error.candidates},
-            said + "`se-resnet identify` find it from a few outputs.",
-            drawn,
+        output.show_result(
+            {
+                "file": str(file),
+                "format": format_name,
+                "bytes": size_in_bytes(file),
+                "sha256": se_weights.file_sha256(file),
+                "candidates": error.candidates,
+            },
+            f"{file}: {format_name}; its tensors match several dialects. Choose one with --dialect, or let "
+            "`se-resnet identify` find it from a few outputs of the original code.",
+            table("dialect", "settings", rows=list(error.candidates.items())),
         )
         return
-    tensors = [
-        {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": checkpoint.hashes[name]}
-        for name, array in checkpoint.weights.items()
-    ]
     preprocessing = checkpoint.preprocessing
-    noted = se_weights.notes(checkpoint)
-    facts = {
-        **held,
-        "bytes": size_of(file),
+    notes = se_weights.notes(checkpoint)
+    result = {
+        "file": str(file),
+        "format": format_name,
+        "bytes": size_in_bytes(file),
         "sha256": checkpoint.metadata["source_sha256"],
         "dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.to_dict(),
@@ -62,37 +59,35 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
         "parameters": se_spec.parameter_count(checkpoint.architecture),
         "weights_sha256": checkpoint.weights_sha256,
         "metadata": dict(checkpoint.metadata),
-        "notes": noted,
-        "tensors": tensors,
+        "notes": notes,
+        "tensors": [
+            {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": checkpoint.hashes[name]}
+            for name, array in checkpoint.weights.items()
+        ],
     }
-    expected = _said(asdict(preprocessing)) if preprocessing else "not known"
-    summary = definitions(
+    summary = definition_list(
         [
-            ("format", f"{facts['format']}, {facts['bytes']:,} bytes, sha256 {facts['sha256']}"),
+            ("format", f"{format_name}, {result['bytes']:,} bytes, sha256 {result['sha256']}"),
             ("dialect", f"{checkpoint.dialect}: {se_weights.DIALECTS[checkpoint.dialect].summary}"),
-            *(
-                (key, checkpoint.metadata[key])
-                for key in ("unwrapped", "left", "reordered")
-                if key in checkpoint.metadata
-            ),
-            ("architecture", _said(checkpoint.architecture.to_dict())),
-            ("preprocessing", expected),
-            ("parameters", f"{facts['parameters']:,}"),
-            *(("note", note) for note in noted),
-            ("weights", f"sha256 {facts['weights_sha256']}, the same in every format and dialect"),
+            *((label, checkpoint.metadata[key]) for key, label in HISTORY.items() if key in checkpoint.metadata),
+            ("architecture", _format_config(checkpoint.architecture.to_dict())),
+            ("preprocessing", _format_config(asdict(preprocessing)) if preprocessing else "unknown"),
+            ("parameters", f"{result['parameters']:,}"),
+            *(("note", note) for note in notes),
+            ("weights", f"sha256 {checkpoint.weights_sha256}, the same in every format and dialect"),
         ],
     )
-    listed = [
+    rows = [
         (name, str(array.shape), array.dtype.name, checkpoint.hashes[name][:16])
         for name, array in checkpoint.weights.items()
     ]
-    output.result(facts, summary, "", listing("tensor", "shape", "dtype", "sha256", rows=listed))
+    output.show_result(result, summary, "", plain_table("tensor", "shape", "dtype", "sha256", rows=rows))
 
 
-def _said(facts: Mapping[str, Any], prefix: str = "") -> str:
-    """Facts in a line, those of a group by their dotted names."""
+def _format_config(config: Mapping[str, Any], prefix: str = "") -> str:
+    """A config on one line, with dotted names for the fields of a group."""
     parts = (
-        _said(value, f"{prefix}{fact}.") if isinstance(value, Mapping) else f"{prefix}{fact}={value}"
-        for fact, value in facts.items()
+        _format_config(value, f"{prefix}{field}.") if isinstance(value, Mapping) else f"{prefix}{field}={value}"
+        for field, value in config.items()
     )
     return ", ".join(parts)

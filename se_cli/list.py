@@ -14,9 +14,12 @@ from se_cli.output import Output, table
 @click.argument("pattern", default="*")
 @output_options
 def command(pattern: str, as_json: bool, quiet: bool) -> None:
-    """Architectures that match PATTERN (shell wildcards), with their parameters and multiply-adds."""
-    known = [se_spec.architecture(name) for name in se_spec.list_architectures() if fnmatchcase(name, pattern)]
-    found: list[dict[str, Any]] = [
+    """List the architectures whose names match PATTERN, with their parameter counts and multiply-adds.
+
+    PATTERN may contain shell wildcards, such as se_resnet*; all architectures are listed without it.
+    """
+    architectures = [se_spec.architecture(name) for name in se_spec.list_architectures() if fnmatchcase(name, pattern)]
+    entries: list[dict[str, Any]] = [
         {
             "name": architecture.name,
             "parameters": se_spec.parameter_count(architecture),
@@ -24,18 +27,17 @@ def command(pattern: str, as_json: bool, quiet: bool) -> None:
             "image_size": architecture.image_size,
             "num_classes": architecture.num_classes,
         }
-        for architecture in known
+        for architecture in architectures
     ]
     rows = [
         (
-            facts["name"],
-            f"{facts['parameters']:,}",
-            f"{facts['multiply_adds'] / 1e9:.2f} G at {facts['image_size']}x{facts['image_size']}",
-            str(facts["num_classes"]),
+            entry["name"],
+            f"{entry['parameters']:,}",
+            f"{entry['multiply_adds'] / 1e9:.2f} G at {entry['image_size']}x{entry['image_size']}",
+            str(entry["num_classes"]),
         )
-        for facts in found
+        for entry in entries
     ]
-    drawn = table(
-        "name", "parameters", "multiply-adds", "classes", rows=rows, right=("parameters", "multiply-adds", "classes")
-    )
-    Output(as_json, quiet).result({"architectures": found}, drawn if found else f"no architecture matches {pattern!r}")
+    columns = "name", "parameters", "multiply-adds", "classes"
+    text = table(*columns, rows=rows, right=columns[1:]) if rows else f"no architecture matches {pattern!r}"
+    Output(as_json, quiet).show_result({"architectures": entries}, text)

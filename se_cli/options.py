@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,35 +9,51 @@ import click
 Command = Callable[..., Any]
 
 PATH = click.Path(path_type=Path, readable=False)
-"""A path that click takes as it is: whether it can be read is said where it is read, as input or output that failed."""
+"""A path that click does not check: reading reports a missing or unreadable file, with exit status 6."""
 
 
 def output_options(command: Command) -> Command:
-    """`--json` and `--quiet`."""
-    command = click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else.")(
-        command
-    )
-
-
-def architecture_option(command: Command) -> Command:
-    return click.option("--architecture", metavar="NAME", help="The architecture, where the tensors cannot tell it.")(
-        command
-    )
-
-
-def settling_option(command: Command) -> Command:
+    """Adds `--json` and `--quiet`."""
+    command = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(command)
     return click.option(
-        "--dialect",
-        metavar="NAME",
-        help="How to read a file whose tensors fit several dialects; no other file needs it.",
+        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else."
     )(command)
 
 
-def names(text: str | None, known: tuple[str, ...], option: str) -> list[str]:
-    """The names in a comma-separated option, each one known; none where the option was left out."""
-    chosen = [name.strip() for name in (text or "").split(",") if name.strip()]
-    for name in chosen:
+def architecture_option(command: Command) -> Command:
+    """Adds `--architecture`."""
+    return click.option(
+        "--architecture",
+        metavar="NAME",
+        help="The architecture, where it cannot be inferred from the tensors.",
+    )(command)
+
+
+def dialect_option(command: Command) -> Command:
+    """Adds `--dialect`, which only chooses among the dialects that a file's tensors match."""
+    return click.option(
+        "--dialect",
+        metavar="NAME",
+        help="The dialect to read a file in, where its tensors match several; ignored otherwise.",
+    )(command)
+
+
+def parse_names(text: str | None, known: tuple[str, ...], option: str) -> list[str]:
+    """Parse a comma-separated list of names.
+
+    Args:
+        text: The value of the option; None where it was left out.
+        known: The names that are allowed.
+        option: The option, for the error message.
+
+    Returns:
+        The names in the order in which they were listed; an empty list where the option was left out.
+
+    Raises:
+        click.BadParameter: A name is not among the known ones.
+    """
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
         if name not in known:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return chosen
+    return names

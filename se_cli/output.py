@@ -1,6 +1,6 @@
-"""What a command says: one JSON object on standard output, or tables for a person; progress on standard error.
+"""Prints results: one JSON object on standard output, or text and tables; progress goes to standard error.
 
-rich draws tables and progress. It is imported where there is something to draw: quick commands do without.
+rich draws tables and progress. It is imported only where something is drawn, so that quick commands start fast.
 """
 
 import json
@@ -18,23 +18,29 @@ from se_weights.errors import escaped
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 SCHEMA = 1
 
 FILE_WIDTH = 120
-"""Columns of a table that goes to a file or a pipe."""
+"""Width in columns of tables that are written to a file or a pipe."""
 
 
 class Output:
-    """The choice among `--json`, `--quiet` and neither, made once."""
+    """Prints what a command reports, according to `--json` and `--quiet`.
+
+    Args:
+        as_json: Print the result as one JSON object instead of text.
+        quiet: Print no text and no progress.
+    """
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
 
     @contextmanager
-    def working(self, step: str) -> Iterator[Callable[[str], None]]:
-        """Shows that something goes on; what it gives is called with the name of each further step."""
+    def spinner(self, step: str) -> Iterator[Callable[[str], None]]:
+        """Show a spinner on a terminal; yields a function that takes the name of each further step."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda step: None
             return
@@ -42,8 +48,8 @@ class Output:
             yield status.update
 
     @contextmanager
-    def steps(self, total: int) -> Iterator[Callable[[str], None]]:
-        """A progress bar of so many steps; what it gives is called with the name of each step as it begins."""
+    def progress_bar(self, total: int) -> Iterator[Callable[[str], None]]:
+        """Show a progress bar of `total` steps; yields a function to call with the name of each step as it begins."""
         from rich import progress
 
         columns = (
@@ -57,13 +63,18 @@ class Output:
             task = bar.add_task("", total=total)
             yield lambda step: bar.update(task, description=step, advance=1)
 
-    def result(self, result: dict[str, Any], *lines: "str | Table") -> None:
-        """Say the result: the facts to a machine, or the lines to a person."""
+    def show_result(self, result: dict[str, Any], *lines: "str | Table") -> None:
+        """Print a result.
+
+        Args:
+            result: What `--json` prints, besides the schema number.
+            lines: Text and tables that are printed without `--json`, unless `--quiet` is set.
+        """
         if self.as_json:
-            click.echo(json.dumps({"schema": SCHEMA, **_finite(result)}, allow_nan=False))
+            click.echo(json.dumps({"schema": SCHEMA, **_replace_non_finite(result)}, allow_nan=False))
         elif not self.quiet:
             for line in lines:
-                click.echo(_shown(line)) if isinstance(line, str) else _console().print(line)
+                click.echo(_escape_lines(line)) if isinstance(line, str) else _console().print(line)
 
 
 def _console(*, stderr: bool = False, quiet: bool = False) -> "Console":
@@ -75,46 +86,52 @@ def _console(*, stderr: bool = False, quiet: bool = False) -> "Console":
     return console
 
 
-def _finite(result: Any) -> Any:
-    """JSON has no infinity and no NaN: what is not finite is null."""
+def _replace_non_finite(result: Any) -> Any:
+    """The result with None for every infinity and NaN, which JSON does not have."""
     if isinstance(result, dict):
-        return {key: _finite(value) for key, value in result.items()}
+        return {key: _replace_non_finite(value) for key, value in result.items()}
     if isinstance(result, list | tuple):
-        return [_finite(value) for value in result]
+        return [_replace_non_finite(value) for value in result]
     return None if isinstance(result, float) and not isfinite(result) else result
 
 
-def table(*columns: str, rows: Sequence[Sequence[str]], right: tuple[str, ...] = ()) -> "Table":
-    """A table whose columns named in `right` hold numbers, folded to the width of the terminal."""
+def table(*columns: str, rows: Sequence[Sequence["str | Text"]], right: tuple[str, ...] = ()) -> "Table":
+    """Make a table that is folded to the width of the terminal.
+
+    Args:
+        columns: The column headings.
+        rows: One cell for each column in each row.
+        right: The headings of the columns that are aligned to the right, because they hold numbers.
+    """
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
-    return drawn
+        result.add_row(*row)
+    return result
 
 
-def listing(*columns: str, rows: Sequence[Sequence[str]]) -> str:
-    """Hundreds of rows, which rich would take half a second for, in columns as wide as they must be."""
+def plain_table(*columns: str, rows: Sequence[Sequence[str]]) -> str:
+    """A table as text, for hundreds of rows: rich takes half a second to draw that many."""
     lines = [columns, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def definitions(rows: Sequence[tuple[str, str]]) -> str:
-    """Words, each with what is said of it beside it."""
+def definition_list(rows: Sequence[tuple[str, str]]) -> str:
+    """Terms in a left column and their definitions in a right column, as text."""
     formatter = click.HelpFormatter(width=click.HelpFormatter().width if sys.stdout.isatty() else FILE_WIDTH)
     formatter.write_dl(rows)
     return formatter.getvalue().rstrip("\n")
 
 
-def _shown(text: str) -> str:
+def _escape_lines(text: str) -> str:
     return "\n".join(map(escaped, text.split("\n")))
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+def size_in_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from se_cli.options import PATH, names, output_options, settling_option
+from se_cli.options import PATH, dialect_option, output_options, parse_names
 from se_cli.output import Output
-from se_cli.parity_tables import lines_of
+from se_cli.parity_tables import summary
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
@@ -22,26 +22,45 @@ from se_weights import MissingExtra, TargetExists
 from se_weights.writing.atomic_write import atomic_write
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
+"""What `--python` takes an interpreter for: a framework, or one mode of it."""
 
 
 @click.command("parity")
 @click.argument("subject", metavar="NAME|FILE")
-@click.option("--frameworks", metavar="LIST", help=f"Of {','.join(FRAMEWORKS)}; those installed by default.")
-@click.option("--modes", metavar="LIST", help=f"Of {','.join(MODE_NAMES)}; all by default.")
-@click.option("--dtype", "dtypes", metavar="LIST", help=f"Of {','.join(DTYPES)}; all by default.")
-@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
-@click.option("--batch", "batches", default="1,3", show_default=True, metavar="LIST", help="Images at once.")
-@click.option("--size", "sizes", default="64x49", show_default=True, metavar="LIST", help="HEIGHTxWIDTH of the images.")
-@click.option("--stress", is_flag=True, help="Also dead channels, saturated gates, huge, tiny, denormal, flat images.")
-@click.option("--train", is_flag=True, help="Also ten steps of SGD and of AdamW.")
-@click.option("--localise", is_flag=True, help="Also every part by itself: where a framework leaves the truth.")
-@click.option("--explain", is_flag=True, help="Also the known fault that gives the same; looks at every part too.")
-@click.option("--report", "page", type=PATH, metavar="HTML", help="Write a page to read.")
-@click.option("--golden", type=PATH, metavar="JSON", help="Write what every run gave.")
-@click.option("--against", type=PATH, metavar="JSON", help="Say what has moved since.")
-@click.option("--force", is_flag=True, help="Replace the page or the golden where there is one.")
-@click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK[.MODE]=PATH", help="An interpreter of its own.")
-@settling_option
+@click.option("--frameworks", metavar="LIST", help=f"Frameworks ({', '.join(FRAMEWORKS)}), those installed by default.")
+@click.option("--modes", metavar="LIST", help=f"Modes ({', '.join(MODE_NAMES)}), all by default.")
+@click.option("--dtype", "dtypes", metavar="LIST", help=f"Types ({', '.join(DTYPES)}), all by default.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="The device to run on."
+)
+@click.option("--batch", "batches", default="1,3", show_default=True, metavar="LIST", help="Batch sizes.")
+@click.option(
+    "--size", "sizes", default="64x49", show_default=True, metavar="LIST", help="Image sizes, HEIGHTxWIDTH in pixels."
+)
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Also run stress cases: dead channels, saturated gates, huge, tiny, denormal and constant images.",
+)
+@click.option("--train", is_flag=True, help="Also compare ten training steps with SGD and with AdamW.")
+@click.option(
+    "--localise", is_flag=True, help="Also run every layer on its own, to find where a framework first diverges."
+)
+@click.option(
+    "--explain", is_flag=True, help="Also search the known faults for one with the same effect; implies --localise."
+)
+@click.option("--report", "page", type=PATH, metavar="HTML", help="Write an HTML report; implies --explain.")
+@click.option("--golden", type=PATH, metavar="JSON", help="Write the logits of every run to a golden file.")
+@click.option("--against", type=PATH, metavar="JSON", help="Report what has changed since this golden file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing HTML report or golden file.")
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    metavar="FRAMEWORK[.MODE]=PATH",
+    help="The Python interpreter for a framework or for one of its modes; may be repeated.",
+)
+@dialect_option
 @output_options
 @click.pass_context
 def command(
@@ -66,22 +85,23 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a network in every framework and mode, and judge its logits against a float64 oracle.
+    """Run a network in every framework and mode, and compare its logits with a float64 reference.
 
-    NAME is an architecture, which gets trained-like weights; FILE is a weights file of any format. Status 1 if any
-    run is further from the truth than its limit. --localise, --explain and --train look at the first batch and size.
+    NAME is an architecture, which gets trained-like weights; FILE is a weights file of any format. Each LIST is
+    separated by commas. --localise, --explain and --train use the first batch size and the first image size. The exit
+    status is 1 if a run differs from the reference by more than its limit.
     """
     output = Output(as_json, quiet)
-    _expect_room((page, golden), force)
+    _expect_writable((page, golden), force)
     if page:
         _expect_report_extra()
     interpreters = _interpreters(pythons)
-    chosen = names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
-    chosen_modes = names(modes, MODE_NAMES, "--modes")
+    chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
+    chosen_modes = parse_names(modes, MODE_NAMES, "--modes")
     if not any(modes_of(framework, chosen_modes) for framework in chosen):
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
     expect_installed([framework for framework in chosen if framework not in interpreters])
-    chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
+    chosen_dtypes = parse_names(dtypes, DTYPES, "--dtype") or DTYPES
     options = ExaminationOptions(
         localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against
     )
@@ -94,8 +114,8 @@ def command(
         cases += stressed(cases[0])
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
-    with output.steps(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
-        examined = examine(
+    with output.progress_bar(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
+        examination = examine(
             cases,
             options,
             frameworks=chosen,
@@ -107,14 +127,14 @@ def command(
         )
     if golden:
         with atomic_write(golden, replace=True) as temporary:
-            temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
+            temporary.write_text(json.dumps(golden_facts(examination.report)) + "\n")
     if page:
-        from se_parity.report.page import write_page  # reads matplotlib, which no other report waits for
+        from se_parity.report.page import write_page  # imports matplotlib, which is slow
 
         with atomic_write(page, replace=True) as temporary:
-            write_page(examined, temporary)
-    output.result(examined.to_dict(), *lines_of(examined))
-    if not examined.passed:
+            write_page(examination, temporary)
+    output.show_result(examination.to_dict(), *summary(examination))
+    if not examination.passed:
         context.exit(FAILED)
 
 
@@ -132,10 +152,10 @@ def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    found = [re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", part.strip()) for part in text.split(",")]
-    if not all(found):
+    matches = [re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", part.strip()) for part in text.split(",")]
+    if not all(matches):
         raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 224x224", param_hint="--size")
-    return [(int(sides[1]), int(sides[2])) for sides in found if sides]
+    return [(int(match[1]), int(match[2])) for match in matches if match]
 
 
 def _batches(text: str) -> list[int]:
@@ -145,11 +165,11 @@ def _batches(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _expect_room(targets: Sequence[Path | None], force: bool) -> None:
-    """Minutes of work must not end at a file that is there."""
+def _expect_writable(targets: Sequence[Path | None], force: bool) -> None:
+    """Raises an error for an output file that cannot be written, before the minutes of work and not after."""
     for target in targets:
         if target and target.exists() and not force:
-            raise TargetExists(f"{target} exists: use --force to replace it")
+            raise TargetExists(f"{target} already exists: use --force to overwrite it")
         if target and not target.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} to")
 
@@ -158,4 +178,4 @@ def _expect_report_extra() -> None:
     from importlib.util import find_spec
 
     if not (find_spec("jinja2") and find_spec("matplotlib")):
-        raise MissingExtra("a page needs jinja2 and matplotlib: pip install 'se-resnet[report]'")
+        raise MissingExtra("an HTML report needs jinja2 and matplotlib: pip install 'se-resnet[report]'")

@@ -1,8 +1,9 @@
-"""What `se-resnet parity` shows of an examination on a terminal."""
+"""The text and tables that `se-resnet parity` prints."""
 
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from se_cli.output import table
 from se_parity import Examination, Report
@@ -10,34 +11,35 @@ from se_parity.judge.golden import Comparison
 from se_parity.train.training import KEPT, KINDS, Training
 
 
-def lines_of(examined: Examination) -> list[str | Table]:
-    report = examined.report
+def summary(examination: Examination) -> list[str | Table]:
+    """The lines and tables of an examination, from the runs to the verdict."""
+    report = examination.report
+    cases = "; ".join(f"{name}, logit range {logit_range:.3g}" for name, logit_range in report.ranges.items())
     lines: list[str | Table] = [
-        f"{report.architecture.name}: "
-        + "; ".join(f"{name}, logits over {span:.3g}" for name, span in report.ranges.items()),
-        _matrix(report),
+        f"{report.architecture.name}: {cases}",
+        _runs_table(report),
         *(f"not run: {skip.mode}: {skip.reason}" for skip in report.skips),
-        _processes(report),
-        f"TF32, had it stayed on: {examined.tf32.share:.1e} of the range",
+        _workers_table(report),
+        f"for comparison, simulated TF32 differs by {examination.tf32.share:.1e} of the range",
     ]
-    if examined.trainings:
-        lines.append(_trainings([training for training, _ in examined.trainings]))
-    if examined.comparison:
-        lines += _moved(examined.comparison)
+    if examination.trainings:
+        lines.append(_trainings_table([training for training, _ in examination.trainings]))
+    if examination.comparison:
+        lines += _golden_lines(examination.comparison)
     passed = sum(run.passed for run in report.runs)
-    lines += examined.sentences
+    lines += examination.sentences
     lines.append(
         f"{passed} of {len(report.runs)} runs within their limits: "
-        + ("parity holds" if examined.passed else "parity FAILS")
+        + ("parity holds" if examination.passed else "parity FAILS")
     )
     return lines
 
 
-def _verdict(passed: bool) -> str:
-    return "[green]pass[/]" if passed else "[red]FAIL[/]"
+def _verdict(passed: bool) -> Text:
+    return Text("pass", style="green") if passed else Text("FAIL", style="red")
 
 
-def _matrix(report: Report) -> Table:
+def _runs_table(report: Report) -> Table:
     rows = [
         (
             str(run.mode),
@@ -55,11 +57,14 @@ def _matrix(report: Report) -> Table:
         )
         for run in report.runs
     ]
-    columns = "run", "dtype", "images", "off", "of range", "limit", "ULP", "99.9 %", "top-1", "sure", "seconds", ""
+    columns = (
+        *("run", "dtype", "images", "max diff", "of range", "limit"),
+        *("ULP", "99.9 %", "top-1", "certified", "seconds", ""),
+    )
     return table(*columns, rows=rows, right=columns[3:-1])
 
 
-def _processes(report: Report) -> Table:
+def _workers_table(report: Report) -> Table:
     rows = [
         (
             worker.name,
@@ -74,31 +79,31 @@ def _processes(report: Report) -> Table:
         )
         for worker in report.workers
     ]
-    columns = "process", "of", "product", "convolution", "denormals", "repeats", "seconds", "MiB", ""
+    columns = "process", "environment", "product", "convolution", "denormals", "repeatable", "seconds", "MiB", ""
     return table(*columns, rows=rows, right=("product", "convolution", "seconds", "MiB"))
 
 
-def _trainings(trainings: Sequence[Training]) -> Table:
-    rows = []
+def _trainings_table(trainings: Sequence[Training]) -> Table:
+    rows: list[tuple[str | Text, ...]] = []
     for training in trainings:
         for kind in KINDS:
-            found = [training.worst_of(kind, step) for step in KEPT]
-            worst = [one for one in found if one]
+            worst_by_step = [training.worst_of(kind, step) for step in KEPT]
+            compared = [worst for worst in worst_by_step if worst]
             rows.append(
                 (
                     f"{training.framework} {training.recipe.optimiser}",
                     training.dtype,
                     kind,
-                    *(f"{one.share:.1e}" if one else "" for one in found),
-                    f"{worst[-1].limit:.1e}",
-                    _verdict(all(one.passed for one in worst)),
+                    *(f"{worst.share:.1e}" if worst else "" for worst in worst_by_step),
+                    f"{compared[-1].limit:.1e}",
+                    _verdict(all(worst.passed for worst in compared)),
                 )
             )
-    columns = "training", "dtype", "of", *(f"step {step}" for step in KEPT), "limit", ""
+    columns = "training", "dtype", "quantity", *(f"step {step}" for step in KEPT), "limit", ""
     return table(*columns, rows=rows, right=columns[3:-1])
 
 
-def _moved(comparison: Comparison) -> list[str | Table]:
+def _golden_lines(comparison: Comparison) -> list[str | Table]:
     rows = [
         (
             moved.run,
@@ -112,7 +117,7 @@ def _moved(comparison: Comparison) -> list[str | Table]:
         )
         for moved in comparison.moved
     ]
-    columns = "since the golden", "same bits", "of range", "limit", "ULP", "top-1", "environment", ""
+    columns = "since the golden", "same bits", "of range", "limit", "largest ULP", "top-1", "environment", ""
     lines: list[str | Table] = [table(*columns, rows=rows, right=columns[2:6])]
-    lines += [f"in the golden and not run now: {run}" for run in comparison.only_golden]
+    lines += [f"in the golden file, but not run now: {run}" for run in comparison.only_golden]
     return lines

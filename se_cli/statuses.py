@@ -1,4 +1,4 @@
-"""The exit status of each kind of failure, and its id."""
+"""The exit status and the id of each kind of failure."""
 
 import errno
 
@@ -19,8 +19,10 @@ from se_weights import (
 )
 
 FAILED = 1
+"""A comparison or a parity check failed."""
+
 INTERNAL = 70
-"""A fault of the program itself (EX_SOFTWARE of sysexits.h), which no input should be able to cause."""
+"""A bug in this program (EX_SOFTWARE of sysexits.h), which no input should be able to cause."""
 
 STATUSES: dict[type[Exception], int] = {
     ArchitectureError: 2,
@@ -37,16 +39,7 @@ STATUSES: dict[type[Exception], int] = {
     WriteFailed: 6,
     OSError: 6,
 }
-
-
-def status_of(error: Exception) -> int:
-    return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), INTERNAL)
-
-
-def describe(error: Exception) -> tuple[int, str]:
-    """The status and the id of a failure."""
-    return status_of(error), reason_of(error)
-
+"""The exit status by class of the exception; the first class that matches counts."""
 
 REASONS: dict[type[Exception], str] = {
     ArchitectureError: "architecture.impossible",
@@ -55,15 +48,26 @@ REASONS: dict[type[Exception], str] = {
     PermissionError: "io.permission",
     OSError: "io.failed",
 }
+"""The id by class of the exception, for errors that have no id of their own; the first class that matches counts."""
 
-FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-"""What a full disk answers, or a quota, or a limit of the process."""
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""Errors of a full disk, of a process's limit on file size, and of a disk quota."""
+
+
+def status_of(error: Exception) -> int:
+    """The exit status of a failure."""
+    return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), INTERNAL)
 
 
 def reason_of(error: Exception) -> str:
-    """A word for the failure that stays the same from release to release."""
+    """The id of a failure, which stays the same from release to release."""
     if isinstance(error, WeightsError):
         return error.id
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "io.full"
     return next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), "internal")
+
+
+def describe(error: Exception) -> tuple[int, str]:
+    """The exit status and the id of a failure."""
+    return status_of(error), reason_of(error)

@@ -1,1 +1,1 @@
-"""The main job on real images: train a digit reader in PyTorch, convert it, and see that nothing changes."""
+"""The demo: trains a digit classifier in PyTorch, converts it, and checks that its predictions do not change."""

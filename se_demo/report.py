@@ -1,26 +1,34 @@
-"""The demo's report: one page that needs no other file, and the same numbers as JSON."""
+"""Writes the report of the demo: one self-contained HTML page, and the same numbers as JSON."""
 
 import json
 from pathlib import Path
 
 import jinja2
 
-from se_demo.pictures import pictures
-from se_demo.run import Demo, facts
+from se_demo.plots import draw_plots
+from se_demo.run import Demo
 from se_parity.run.client import NAMES
 from se_spec import __version__
 
 
 def write_report(demo: Demo, folder: Path) -> Path:
-    """Write `report.json` and `report.html`; the page's path is returned."""
-    (folder / "report.json").write_text(json.dumps(facts(demo), indent=2) + "\n")
+    """Write `report.json` and `report.html` to a folder.
+
+    Args:
+        demo: The results to report.
+        folder: An existing folder.
+
+    Returns:
+        The path of `report.html`.
+    """
+    (folder / "report.json").write_text(json.dumps(demo.to_dict(), indent=2) + "\n")
     loader = jinja2.PackageLoader("se_demo", "")
     template = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined).get_template("report.html.j2")
     page = folder / "report.html"
     page.write_text(
         template.render(
             demo=demo,
-            pictures=pictures(demo),
+            plots=draw_plots(demo),
             conversions={conversion.file: conversion for conversion in demo.conversions},
             frameworks=NAMES,
             version=__version__,

@@ -1,4 +1,4 @@
-"""The demo from end to end: train, convert with the public command, evaluate everywhere, report."""
+"""Runs the demo: trains, converts with the `se-resnet` command, and evaluates in every framework."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from se_parity.reference.record import logits_and_gates
 from se_parity.run.client import NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
-NEEDED = {
+REQUIRED = {
     "torch": "torch",
     "tensorflow": "tf",
     "flax": "flax",
@@ -28,17 +28,28 @@ NEEDED = {
     "jinja2": "report",
     "matplotlib": "report",
 }
-"""The packages that the demo imports, here or in its workers, and the extra that brings each."""
+"""The packages that the demo or its workers import, and the extra of se-resnet that installs each."""
 
 CHECKPOINT = "digits.pth"
 
-READERS = {"digits.pth": "torch", "digits.safetensors": "torch", "digits.weights.h5": "tf", "digits.msgpack": "flax"}
-"""The files in the order of the table, and the framework that each is loaded into."""
+FRAMEWORK_OF_FILE = {
+    "digits.pth": "torch",
+    "digits.safetensors": "torch",
+    "digits.weights.h5": "tf",
+    "digits.msgpack": "flax",
+}
+"""The files in the order of the report, and the framework that loads each."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """One run of `se-resnet convert`, which reads its file back before it is done."""
+    """One run of `se-resnet convert`.
+
+    Attributes:
+        file: The name of the file that was written.
+        bytes: Its size.
+        seconds: The time that reading, writing and reading back took.
+    """
 
     file: str
     bytes: int
@@ -47,7 +58,16 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One file in its framework on the test scans; differences are from the oracle with the trained weights."""
+    """How one file performs on the test images in its framework.
+
+    Attributes:
+        file: The name of the file.
+        framework: `torch`, `tf` or `flax`.
+        accuracy: Share of the test images that are classified correctly in float32.
+        labels_that_differ: How many predictions differ from those of the trained PyTorch checkpoint.
+        float32: Difference of the float32 logits from the float64 reference.
+        float64: Difference of the float64 logits from the float64 reference.
+    """
 
     file: str
     framework: str
@@ -59,13 +79,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Demo:
-    """Everything that the report shows."""
+    """The results of the demo.
+
+    Attributes:
+        test: The test images and their labels.
+        curve: Loss, training accuracy and test accuracy of each epoch.
+        conversions: One for each converted file.
+        evaluations: One for each file.
+        reference: Logits (N, 10) of the float64 reference network with the trained weights.
+        logits: float32 logits (N, 10) by file name.
+        gates: Gates (N, C) of each SE layer in the reference network, by the name of its block.
+        seconds: The time that the demo took.
+    """
 
     test: Digits
     curve: list[dict[str, float]]
     conversions: list[Conversion]
     evaluations: list[Evaluation]
-    truth: Array
+    reference: Array
     logits: dict[str, NDArray]
     gates: dict[str, Array]
     seconds: float
@@ -77,17 +108,38 @@ class Demo:
             for evaluation in self.evaluations
         )
 
+    def to_dict(self) -> dict[str, object]:
+        """The numbers of the report, as `report.json` has them."""
+        return {
+            "passed": self.passed,
+            "test_images": len(self.test.labels),
+            "oracle_accuracy": _accuracy(self.reference, self.test),
+            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            "conversions": [asdict(conversion) for conversion in self.conversions],
+            "curve": self.curve,
+            "seconds": self.seconds,
+        }
 
-STEPS = 1 + (len(READERS) - 1) + 1 + len(NAMES)
-"""How many times `run` calls `on_step`."""
+
+STEPS = 1 + (len(FRAMEWORK_OF_FILE) - 1) + 1 + len(NAMES)
+"""How many times `run` calls `on_step`: training, each conversion, the reference, each framework."""
 
 
 def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Demo:
-    """Leave the checkpoints in `folder`, and return what was measured.
+    """Run the demo.
 
-    Raises se_weights.MissingExtra where a framework or a report library is not installed.
+    Args:
+        folder: Where the checkpoints are written; it is created if it does not exist.
+        on_step: Called with the name of each step as it begins.
+
+    Returns:
+        What the report shows.
+
+    Raises:
+        MissingExtra: A framework or a library for the report is not installed.
+        WeightsError: Training or a conversion failed.
     """
-    for package, extra in NEEDED.items():
+    for package, extra in REQUIRED.items():
         if not find_spec(package):
             raise MissingExtra(
                 f"the demo needs {package}: pip install 'se-resnet[{extra}]', or 'se-resnet[all,report]'"
@@ -97,76 +149,65 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
     on_step("training se_resnet20_cifar in PyTorch")
     curve = _train(folder)
     conversions = []
-    for file in list(READERS)[1:]:
+    for file in list(FRAMEWORK_OF_FILE)[1:]:
         on_step(f"converting to {file}")
         conversions.append(_convert(folder / CHECKPOINT, folder / file))
     _, test = load_digits()
-    checkpoints = {file: se_weights.read(folder / file) for file in READERS}
-    on_step("the float64 oracle")
+    checkpoints = {file: se_weights.read(folder / file) for file in FRAMEWORK_OF_FILE}
+    on_step("running the float64 reference")
     trained = checkpoints[CHECKPOINT]
-    truth, gates = logits_and_gates(trained.architecture, trained.weights, test.images)
+    reference, gates = logits_and_gates(trained.architecture, trained.weights, test.images)
     evaluations, logits = [], {}
     for framework, name in NAMES.items():
         on_step(f"evaluating in {name}")
         with Worker(framework) as worker:
-            for file in (file for file, reader in READERS.items() if reader == framework):
-                outputs = _outputs(worker, checkpoints[file], test)
+            for file in (file for file, loader in FRAMEWORK_OF_FILE.items() if loader == framework):
+                outputs = _logits(worker, checkpoints[file], test)
                 logits[file] = outputs["float32"]
-                evaluations.append(_evaluation(file, framework, outputs, truth, logits[CHECKPOINT], test))
-    return Demo(test, curve, conversions, evaluations, truth, logits, gates, time.perf_counter() - began)
-
-
-def facts(demo: Demo) -> dict[str, object]:
-    """The numbers of the report, for `report.json`."""
-    return {
-        "passed": demo.passed,
-        "test_images": len(demo.test.labels),
-        "oracle_accuracy": _accuracy(demo.truth, demo.test),
-        "evaluations": [asdict(evaluation) for evaluation in demo.evaluations],
-        "conversions": [asdict(conversion) for conversion in demo.conversions],
-        "curve": demo.curve,
-        "seconds": demo.seconds,
-    }
+                evaluations.append(_evaluate(file, framework, outputs, reference, logits[CHECKPOINT], test))
+    return Demo(test, curve, conversions, evaluations, reference, logits, gates, time.perf_counter() - began)
 
 
 def _train(folder: Path) -> list[dict[str, float]]:
     curve = folder / "curve.json"
-    _call([sys.executable, "-m", "se_demo.train", str(folder / CHECKPOINT), str(curve)])
+    _run_command([sys.executable, "-m", "se_demo.train", str(folder / CHECKPOINT), str(curve)])
     return json.loads(curve.read_text())
 
 
 def _convert(source: Path, target: Path) -> Conversion:
-    answer = _call([sys.executable, "-m", "se_cli", "convert", str(source), str(target), "--force", "--json"])
-    measured = json.loads(answer)
-    return Conversion(target.name, measured["bytes"], measured["seconds"])
+    output = _run_command([sys.executable, "-m", "se_cli", "convert", str(source), str(target), "--force", "--json"])
+    result = json.loads(output)
+    return Conversion(target.name, result["bytes"], result["seconds"])
 
 
-def _call(command: list[str]) -> str:
+def _run_command(command: list[str]) -> str:
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        reason = process.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        reason = process.stderr.strip().splitlines()[-1:] or ["no error message"]
         raise WeightsError(f"{' '.join(command[1:4])} failed: {reason[0]}")
     return process.stdout
 
 
-def _outputs(worker: Worker, checkpoint: Checkpoint, test: Digits) -> dict[str, NDArray]:
-    outputs = {}
+def _logits(worker: Worker, checkpoint: Checkpoint, test: Digits) -> dict[str, NDArray]:
+    """The logits of the test images by dtype."""
+    logits = {}
     for dtype in ("float32", "float64"):
         worker.load(checkpoint.architecture, checkpoint.weights, dtype)
-        outputs[dtype] = worker.logits(test.images.astype(dtype))
-    return outputs
+        logits[dtype] = worker.logits(test.images.astype(dtype))
+    return logits
 
 
-def _evaluation(
-    file: str, framework: str, outputs: dict[str, NDArray], truth: Array, first: NDArray, test: Digits
+def _evaluate(
+    file: str, framework: str, outputs: dict[str, NDArray], reference: Array, trained: NDArray, test: Digits
 ) -> Evaluation:
+    """`trained` are the float32 logits of the PyTorch checkpoint that was trained."""
     return Evaluation(
         file,
         framework,
         _accuracy(outputs["float32"], test),
-        int((outputs["float32"].argmax(1) != first.argmax(1)).sum()),
-        compare(truth, outputs["float32"]),
-        compare(truth, outputs["float64"]),
+        int((outputs["float32"].argmax(1) != trained.argmax(1)).sum()),
+        compare(reference, outputs["float32"]),
+        compare(reference, outputs["float64"]),
     )
 
 

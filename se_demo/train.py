@@ -1,6 +1,6 @@
 """Trains se_resnet20_cifar on the digits: `python -m se_demo.train digits.pth curve.json`.
 
-Runs in a process of its own, as everything does that imports a framework.
+The demo runs this in a separate process, so that it does not import a framework itself.
 """
 
 import json
@@ -20,13 +20,18 @@ BATCH = 64
 PEAK_RATE = 0.1
 WEIGHT_DECAY = 1e-4
 REDUCTION = 4
-"""The widths of 16 to 64 leave the paper's r = 16 one to four squeezed channels; its gates then stay near a half."""
+"""With widths of 16 to 64, the paper's r = 16 leaves one to four squeezed channels, and the gates stay near 0.5."""
 SHIFT = 1
-"""Each training image is moved by up to this many pixels along each axis."""
+"""Training images are shifted by up to this many pixels along each axis."""
 
 
 def train(checkpoint: Path, curve: Path) -> None:
-    """Save the trained state_dict, and the loss and both accuracies of every epoch."""
+    """Train the network.
+
+    Args:
+        checkpoint: Where the trained state dict is saved.
+        curve: Where the loss, training accuracy and test accuracy of each epoch are saved, as JSON.
+    """
     torch.manual_seed(0)
     training, test = load_digits()
     images, labels = torch.from_numpy(training.images), torch.from_numpy(training.labels)
@@ -39,26 +44,26 @@ def train(checkpoint: Path, curve: Path) -> None:
     epochs = []
     for _ in range(EPOCHS):
         model.train()
-        losses, right = [], 0
+        losses, correct = [], 0
         order = torch.randperm(len(images))
-        for chosen in order.split(BATCH)[: len(images) // BATCH]:
-            logits = model(shifted(images[chosen]))
-            loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
+        for indices in order.split(BATCH)[: len(images) // BATCH]:
+            logits = model(random_shift(images[indices]))
+            loss = nn.functional.cross_entropy(logits, labels[indices], label_smoothing=0.1)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-            right += int((logits.argmax(1) == labels[chosen]).sum())
+            correct += int((logits.argmax(1) == labels[indices]).sum())
         seen = len(losses) * BATCH
         accuracy = evaluate(model, torch.from_numpy(test.images), torch.from_numpy(test.labels))
-        epochs.append({"loss": float(np.mean(losses)), "training_accuracy": right / seen, "test_accuracy": accuracy})
+        epochs.append({"loss": float(np.mean(losses)), "training_accuracy": correct / seen, "test_accuracy": accuracy})
     torch.save(model.state_dict(), checkpoint)
     curve.write_text(json.dumps(epochs))
 
 
-def shifted(images: Tensor) -> Tensor:
-    """The batch moved by one random offset, with its own border values drawn in from the edge."""
+def random_shift(images: Tensor) -> Tensor:
+    """Shift a batch (N, C, H, W) by one random offset; the border pixels are repeated."""
     rows, columns = (int(torch.randint(-SHIFT, SHIFT + 1, ())) for _ in range(2))
     padded = nn.functional.pad(images, (SHIFT,) * 4, mode="replicate")
     height, width = images.shape[2:]
@@ -67,7 +72,7 @@ def shifted(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of the images whose largest logit is their label's."""
+    """The accuracy of the model: the share of images (N, C, H, W) whose largest logit is at their label."""
     model.eval()
     return float((model(images).argmax(1) == labels).float().mean())
 

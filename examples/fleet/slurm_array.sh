@@ -7,6 +7,6 @@
 #SBATCH --requeue
 set -euo pipefail
 
-# A requeued task finds its journal and goes on; so does a task that is submitted again.
+# A requeued or resubmitted task resumes where it stopped.
 exec se-resnet convert --batch "$1" "$2" --to .safetensors --manifest --resume \
     --shard "${SLURM_ARRAY_TASK_ID}/${SLURM_ARRAY_TASK_COUNT}" --jobs "${SLURM_CPUS_PER_TASK:-1}" --quiet

@@ -1,4 +1,4 @@
-"""Stands in for a team's training run: a checkpoint as `torch.save(model.state_dict(), path)` leaves it."""
+"""An example of a team's checkpoint, as `torch.save(model.state_dict(), path)` writes it."""
 
 import pytest
 

@@ -1,45 +1,49 @@
-"""The pictures of the demo's report, as SVG text."""
+"""The plots of the demo's report, as SVG text."""
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from se_demo.run import READERS, Demo
+from se_demo.run import FRAMEWORK_OF_FILE, Demo
 from se_parity.report.drawing import COLOURS, drawn
 from se_parity.run.client import NAMES
 
+LOADED_FILES = "digits.pth", "digits.weights.h5", "digits.msgpack"
+"""One file for each framework, in the order of the frameworks in the plots."""
 
-def pictures(demo: Demo) -> dict[str, str]:
-    """Every picture by the name that the page calls it by."""
+
+def draw_plots(demo: Demo) -> dict[str, str]:
+    """Draw every plot as SVG, by its name in the template."""
     return drawn({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
 
 
 def samples(demo: Demo) -> Figure:
-    """Test digits with the three predictions: all the mistakes first, then others in order, 24 in all."""
+    """24 test images with the predictions of the three frameworks, wrong predictions first."""
     predictions = {file: logits.argmax(1) for file, logits in demo.logits.items()}
     wrong = predictions["digits.pth"] != demo.test.labels
-    chosen = np.argsort(~wrong, kind="stable")[:24]
+    indices = np.argsort(~wrong, kind="stable")[:24]
     figure = Figure(figsize=(9, 4.4), layout="constrained")
-    for axes, index in zip(figure.subplots(3, 8).flat, chosen, strict=True):
+    for axes, index in zip(figure.subplots(3, 8).flat, indices, strict=True):
         axes.imshow(demo.test.images[index, 0], cmap="gray_r", interpolation="nearest")
         axes.set_axis_off()
-        votes = [predictions[file][index] for file in ("digits.pth", "digits.weights.h5", "digits.msgpack")]
-        truth = demo.test.labels[index]
-        axes.set_title(
-            f"is {truth}, read {' '.join(map(str, votes))}", fontsize=8, color="#b00020" if wrong[index] else "#222222"
-        )
+        label, predicted = demo.test.labels[index], " ".join(str(predictions[file][index]) for file in LOADED_FILES)
+        color = "#b00020" if wrong[index] else "#222222"
+        axes.set_title(f"{label}, predicted {predicted}", fontsize=8, color=color)
     return figure
 
 
 def curve(demo: Demo) -> Figure:
+    """The training loss, and the accuracy on the training and the test images, by epoch."""
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = np.arange(1, len(demo.curve) + 1)
     loss.plot(epochs, [epoch["loss"] for epoch in demo.curve], color="#30638e")
     loss.set(xlabel="epoch", ylabel="training loss")
-    accuracy.plot(epochs, [epoch["training_accuracy"] for epoch in demo.curve], color="#9fb8cc", label="training scans")
-    accuracy.plot(epochs, [epoch["test_accuracy"] for epoch in demo.curve], color="#30638e", label="test scans")
+    accuracy.plot(
+        epochs, [epoch["training_accuracy"] for epoch in demo.curve], color="#9fb8cc", label="training images"
+    )
+    accuracy.plot(epochs, [epoch["test_accuracy"] for epoch in demo.curve], color="#30638e", label="test images")
     accuracy.axhline(0.97, color="#888888", linewidth=0.8, linestyle=":")
     accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0.8, 1.005))
     accuracy.legend(frameon=False, loc="lower right")
@@ -47,14 +51,14 @@ def curve(demo: Demo) -> Figure:
 
 
 def differences(demo: Demo) -> Figure:
-    """How far each float32 logit is from the oracle's, one histogram a file."""
+    """A histogram for each framework: the differences of the float32 logits from the float64 reference."""
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     axes: Axes = figure.subplots()
     bins = np.geomspace(1e-10, 1e-5, 61).tolist()
-    span = np.ptp(demo.truth)
-    for file in ("digits.pth", "digits.weights.h5", "digits.msgpack"):
-        shares = np.abs(demo.logits[file] - demo.truth).ravel() / span
-        framework = READERS[file]
+    logit_range = np.ptp(demo.reference)
+    for file in LOADED_FILES:
+        shares = np.abs(demo.logits[file] - demo.reference).ravel() / logit_range
+        framework = FRAMEWORK_OF_FILE[file]
         axes.hist(
             np.maximum(shares, bins[0]),
             bins,
@@ -66,14 +70,14 @@ def differences(demo: Demo) -> Figure:
     axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
     axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")
     axes.set(
-        xscale="log", xlabel="difference from the float64 oracle, as a share of the logits' range", ylabel="logits"
+        xscale="log", xlabel="difference from the float64 reference / range of the logits", ylabel="number of logits"
     )
     axes.legend(frameon=False, loc="upper left")
     return figure
 
 
 def gates(demo: Demo) -> Figure:
-    """Mean gate of each channel for each class, in the last block of each stage (the paper's figure 6)."""
+    """The mean gate of each channel for each class, in the last block of each stage (figure 6 of the paper)."""
     stages = {name.split(".")[0]: name for name in demo.gates}
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     columns = figure.subplots(len(stages), 1)
