@@ -41,13 +41,13 @@ def test_list_takes_a_pattern():
     assert "se_resnet101" not in ran.stdout
 
 
-def test_list_speaks_json():
+def test_list_prints_json():
     facts = json.loads(se_resnet("list", "--json").stdout)
     assert facts["schema"] == 1
     assert [found["name"] for found in facts["architectures"]] == se_spec.list_architectures()
 
 
-def test_inspect_says_what_a_file_is(file):
+def test_inspect_describes_a_file(file):
     ran = se_resnet("inspect", file)
     assert ran.returncode == 0
     for word in ("torch", "bottleneck", "layer2.1.se.fc1.weight", "(12, 48)", se_weights.file_sha256(file)):
@@ -101,7 +101,7 @@ EAGER = ("--frameworks", "torch", "--modes", "eager", "--size", "33x26", "--batc
 
 
 @needs("torch")
-def test_parity_says_what_moved_since_a_golden(file, tmp_path):
+def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     golden = tmp_path / "golden.json"
     assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 0
     ran = se_resnet("parity", file, *EAGER, "--against", golden, "--json")
@@ -124,7 +124,7 @@ def test_parity_says_what_moved_since_a_golden(file, tmp_path):
 
 @needs("torch")
 @pytest.mark.skipif(not find_spec("matplotlib"), reason="the report extra is not installed here")
-def test_parity_looks_at_every_part_and_writes_a_page(file, tmp_path):
+def test_parity_diagnoses_every_layer_and_writes_a_report(file, tmp_path):
     page = tmp_path / "out.html"
     ran = se_resnet("parity", file, *EAGER, "--dtype", "float32", "--stress", "--report", page, "--json")
     facts = json.loads(ran.stdout)
@@ -141,7 +141,7 @@ def test_parity_looks_at_every_part_and_writes_a_page(file, tmp_path):
 
 
 @needs("torch")
-def test_parity_trains(file):
+def test_parity_compares_training(file):
     ran = se_resnet("parity", file, *EAGER, "--dtype", "float64", "--train")
     assert ran.returncode == 0, ran.stdout
     assert "torch adamw" in ran.stdout
@@ -194,7 +194,7 @@ def folder(tmp_path, file):
 
 
 @pytest.mark.parametrize(("arguments", "status", "words"), STATUSES)
-def test_every_failure_has_its_status_and_a_sentence(folder, arguments, status, words):
+def test_every_failure_has_its_exit_status_and_message(folder, arguments, status, words):
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     ran = se_resnet(*arguments, folder=folder)
     assert ran.returncode == status, ran.stderr
@@ -203,7 +203,7 @@ def test_every_failure_has_its_status_and_a_sentence(folder, arguments, status, 
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
-def test_a_failure_speaks_json_too(folder):
+def test_a_failure_is_printed_as_json(folder):
     ran = se_resnet("inspect", "broken.pth", "--json", folder=folder)
     error = json.loads(ran.stdout)
     assert error["schema"] == 1
@@ -237,7 +237,7 @@ run()
 
 
 @pytest.mark.parametrize("target", ["a.safetensors", "a.npz", "a.weights.h5", "a.msgpack"])
-def test_a_full_disk_leaves_nothing_behind(folder, target):
+def test_a_full_disk_leaves_no_temporary_file(folder, target):
     script = FULL_DISK.format(target=target)
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=folder)
     assert ran.returncode == 6, ran.stderr
@@ -271,7 +271,7 @@ def ambiguous(tmp_path):
     return path
 
 
-def test_a_file_that_fits_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
+def test_a_file_that_matches_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
     listed = se_resnet("inspect", ambiguous, "--json")
     assert listed.returncode == 0
     assert list(json.loads(listed.stdout)["candidates"]) == ["pytorchcv", "pytorchcv-b"]
@@ -293,7 +293,7 @@ def test_a_file_that_fits_two_dialects_is_listed_and_not_converted(ambiguous, tm
     assert "! stride_in conv1 against conv2" in other.stdout
 
 
-def test_what_a_code_base_cannot_run_is_not_written_in_its_names(ambiguous, tmp_path):
+def test_a_network_that_a_code_base_cannot_run_is_not_written_in_its_dialect(ambiguous, tmp_path):
     source, target = tmp_path / "a.safetensors", tmp_path / "b.pth"
     assert se_resnet("convert", ambiguous, source, "--dialect", "pytorchcv").returncode == 0
     ran = se_resnet("convert", source, target, "--dialect", "timm")
@@ -312,7 +312,7 @@ def test_a_reordering_is_made_on_request_and_recorded(ambiguous, tmp_path):
     assert "1000 classes" in ran.stderr
 
 
-def test_keras_2_is_read_and_not_written(file, tmp_path):
+def test_keras_2_files_are_read_but_not_written(file, tmp_path):
     ran = se_resnet("convert", file, tmp_path / "a.h5")
     assert ran.returncode == 5
     assert ".weights.h5" in ran.stderr

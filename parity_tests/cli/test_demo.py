@@ -17,7 +17,7 @@ from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 @needs("flax")
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
-def test_the_demo_changes_nothing_and_says_so(tmp_path):
+def test_the_demo_report_shows_that_no_label_changes(tmp_path):
     command = [sys.executable, "-m", "se_cli", "demo", "--out", str(tmp_path), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

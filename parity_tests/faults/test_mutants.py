@@ -24,7 +24,7 @@ RUNS = 20
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_fault_is_caught_placed_and_named(name):
+def test_a_fault_is_caught_localised_and_named(name):
     mutant = MUTANTS[name]
     found = caught(name)
     assert found.caught, name
@@ -33,7 +33,7 @@ def test_a_fault_is_caught_placed_and_named(name):
 
 
 @pytest.mark.parametrize("name", TRAINING_MUTANTS)
-def test_a_fault_of_training_is_caught_and_named(name):
+def test_a_training_fault_is_caught_and_named(name):
     found = caught_in_training(name)
     assert found.caught, name
     assert found.named == TRAINING_MUTANTS[name].fault
@@ -49,7 +49,7 @@ def test_the_table_in_the_docs_has_every_fault():
 @needs("tf")
 @needs("flax")
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_where_there_is_no_fault_none_is_found(seed):
+def test_no_fault_is_found_in_correct_models(seed):
     """Other weights, images, sizes and thread counts each time, and each framework in turn."""
     rng = np.random.default_rng(seed)
     framework = ("torch", "tf", "flax")[seed % 3]

@@ -26,10 +26,10 @@ class Fault:
     caught_by: str
 
 
-EVERY_MODE = "test_logits.py::test_every_mode_gives_the_oracles_logits"
-FLOAT64 = "test_logits.py::test_float64_logits_are_the_oracles"
-SQUARE = "test_logits.py::test_square_matrices_are_laid_out_right"
-TRAINING = "test_models.py::test_a_model_in_training_keeps_torchs_running_statistics"
+EVERY_MODE = "test_logits.py::test_every_mode_gives_the_reference_logits"
+FLOAT64 = "test_logits.py::test_float64_logits_match_the_reference"
+SQUARE = "test_logits.py::test_square_matrices_are_not_transposed"
+TRAINING = "test_models.py::test_training_mode_updates_running_statistics_as_torch_does"
 
 FAULTS = {
     "Keras's lopsided padding at stride 2": Fault(
@@ -72,7 +72,7 @@ FAULTS = {
         "se_torch/se_layer.py",
         "torch.relu(self.fc1(squeezed))",
         "self.fc1(squeezed)",
-        "test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
+        "test_se_layer.py::test_an_se_layer_computes_equations_2_to_4[torch-False-(5, 7)]",
     ),
     "momentum of 0.1 read Keras's way": Fault(
         "se_tf/se_resnet.py",
@@ -84,7 +84,7 @@ FAULTS = {
         "se_tf/padding.py",
         'ops.shape(inputs)), float("-inf")',
         "ops.shape(inputs)), 0.0",
-        "test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf-pad1]",
+        "test_models.py::test_a_max_pool_of_negative_values_stays_negative[tf-pad1]",
     ),
     "running statistics not loaded": Fault(
         "se_torch/weights.py",
@@ -102,19 +102,19 @@ FAULTS = {
         "se_weights/files/stored.py",
         "in_order(array).reshape(-1)",
         'np.ravel(array, order="K")',
-        "test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
+        "test_conversion.py::test_a_transposed_view_is_written_in_logical_order",
     ),
     "the last values of an axis that takes several pieces not moved": Fault(
         "se_weights/layouts.py",
         "range(0, array.shape[axis], PIECE)",
         "range(0, array.shape[axis] - PIECE // 2, PIECE)",
-        "test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
+        "test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
         "        _expect_same(stored, stored, path) or (",
-        "test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
+        "test_conversion.py::test_a_file_that_reads_back_differently_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
         "se_spec/block.py",
@@ -144,7 +144,10 @@ FAULTS |= {
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),
     "a pool without margins that has one": Fault(
-        "se_spec/layers.py", '"ceil": 0', '"ceil": 1', "test_spec.py::test_a_pools_sides_are_those_of_its_code_base[55]"
+        "se_spec/layers.py",
+        '"ceil": 0',
+        '"ceil": 1',
+        "test_spec.py::test_max_pool_output_sizes_are_those_of_each_code_base[55]",
     ),
     "groups left out in Keras": Fault(
         "se_tf/se_resnet.py",
@@ -156,7 +159,7 @@ FAULTS |= {
         "se_weights/transforms/fold.py",
         "- mean) * gain",
         "* gain - mean)",
-        "test_folding.py::test_a_folded_network_is_the_same_function[se_resnet50 with another epsilon]",
+        "test_folding.py::test_a_folded_network_gives_the_same_logits[se_resnet50 with another epsilon]",
     ),
     "groups computed together that mix": Fault(
         "se_flax/convolve.py",
@@ -168,13 +171,13 @@ FAULTS |= {
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',
         '"conv2"',
-        "test_dialects.py::test_a_dialect_knows_what_its_tensors_do_not_tell[Cadene's 50]",
+        "test_dialects.py::test_a_dialect_has_the_hidden_config_of_its_code_base[Cadene's 50]",
     ),
     "the first of two fitting dialects is taken": Fault(
         "se_weights/reading/recognition.py",
         "if len(readings) > 1:",
         "if len(readings) > 2:",
-        "test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
+        "test_dialects.py::test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen",
     ),
 }
 
@@ -202,7 +205,7 @@ def run(folder: Path, *tests: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_without_a_fault_the_catching_tests_pass(copy):
+def test_the_named_tests_pass_without_a_fault(copy):
     ran = run(copy, *sorted({fault.caught_by for fault in FAULTS.values()}))
     assert ran.returncode == 0, ran.stdout[-3000:]
 

@@ -103,7 +103,7 @@ def test_any_safetensors_header_is_read_or_refused(header: dict[str, Any], value
 
 @quick(150)
 @given(st.dictionaries(words.filter(lambda word: word != "__metadata__"), st.lists(st.integers(0, 3), max_size=3)))
-def test_every_sound_safetensors_file_is_accepted(shapes: dict[str, list[int]]) -> None:
+def test_every_valid_safetensors_file_is_accepted(shapes: dict[str, list[int]]) -> None:
     header, reached = {}, 0
     for name, shape in shapes.items():
         header[name] = {"dtype": "U8", "shape": shape, "data_offsets": [reached, reached + prod(shape)]}
@@ -402,7 +402,7 @@ FOUND: dict[str, tuple[Sample, str]] = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("title", FOUND)
-def test_what_was_once_found_is_refused(title: str) -> None:
+def test_files_that_fuzzing_found_are_refused(title: str) -> None:
     sample, reason = FOUND[title]
     assert reason in REFUSALS
     assert outcome(sample, whole=True) == reason

@@ -45,23 +45,23 @@ def outcome(
 
 
 @pytest.mark.parametrize("case", each_case())
-def test_each_case_ends_as_it_must(case: Case, outcome: Callable[[Case], Outcome]) -> None:
+def test_each_case_ends_as_expected(case: Case, outcome: Callable[[Case], Outcome]) -> None:
     found = outcome(case)
     if found.skipped:
         pytest.skip(found.skipped)
     assert not found.faults, "\n".join(found.faults)
 
 
-def test_every_number_has_a_case_and_no_two_cases_are_called_alike() -> None:
+def test_every_number_has_a_case_and_case_numbers_are_unique() -> None:
     assert {case.number.rstrip(ascii_lowercase) for case in CASES} == NUMBERS
     assert [number for number, count in Counter(case.number for case in CASES).items() if count > 1] == []
 
 
-def test_every_reason_to_refuse_a_file_has_a_case() -> None:
+def test_every_refusal_id_has_a_case() -> None:
     assert set(REFUSALS) - {case.id for case in CASES} == set()
 
 
-def test_a_case_is_refused_with_the_status_of_its_reason() -> None:
+def test_every_case_has_the_exit_status_of_its_refusal_id() -> None:
     from se_cli.statuses import STATUSES
 
     statuses = {reason: STATUSES[refusal.kind] for reason, refusal in REFUSALS.items()}

@@ -45,7 +45,7 @@ def test_split_and_merge_give_the_same_network(model, network):
     assert share(network, nnx.merge(graph, parameters, statistics)(images(network))) <= network.limit
 
 
-def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model, network, monkeypatch):
+def test_optimize_for_inference_skips_compiler_options_unknown_to_xla(model, network, monkeypatch):
     from se_flax import inference
 
     monkeypatch.setattr(inference, "COMPILER_OPTIONS", {"xla_no_such_option": ""})
@@ -56,7 +56,7 @@ def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model
         inference.known_options.cache_clear()
 
 
-def test_a_jitted_training_step_moves_parameters_and_statistics(model, network):
+def test_a_jitted_training_step_updates_parameters_and_statistics(model, network):
     import jax.numpy as jnp
     import optax
     from flax import nnx
@@ -92,7 +92,7 @@ def test_every_parameter_gets_a_gradient(model, network):
     assert len(sizes) == len(jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
-def test_eval_shape_makes_shapes_without_weights():
+def test_eval_shape_allocates_no_weights():
     import jax
     from flax import nnx
 

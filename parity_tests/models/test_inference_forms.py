@@ -52,7 +52,7 @@ def bfloat16(framework):
 
 
 @pytest.mark.sweep
-def test_the_deployed_form_gives_the_oracles_logits_and_leaves_the_model_alone(framework, tmp_path):
+def test_the_inference_form_gives_the_reference_logits_and_leaves_the_model_unchanged(framework, tmp_path):
     known = deployable()
     model = model_of(framework, known, tmp_path)
     logits = logits_of(framework, framework.package.optimize_for_inference(model), known.images)
@@ -63,7 +63,7 @@ def test_the_deployed_form_gives_the_oracles_logits_and_leaves_the_model_alone(f
 
 
 @pytest.mark.sweep
-def test_at_full_size_the_folded_and_the_deployed_form_are_within_1e_5(framework, tmp_path):
+def test_the_folded_and_the_inference_form_are_within_1e_5_at_full_size(framework, tmp_path):
     model = model_of(framework, full_size(), tmp_path)
     deployed = framework.package.optimize_for_inference(model)
     folded = framework.package.fold_batchnorm(model)
@@ -74,7 +74,7 @@ def test_at_full_size_the_folded_and_the_deployed_form_are_within_1e_5(framework
 
 
 @pytest.mark.sweep
-def test_the_deployed_form_takes_other_batches_and_groups_that_are_computed_together(framework, tmp_path):
+def test_the_inference_form_takes_other_batch_sizes_and_merged_groups(framework, tmp_path):
     known = deployable("se_resnext50_32x4d", groups=8, base_width=16)
     deployed = framework.package.optimize_for_inference(model_of(framework, known, tmp_path))
     for count in (2, 1, 2):
@@ -83,7 +83,7 @@ def test_the_deployed_form_takes_other_batches_and_groups_that_are_computed_toge
 
 
 @pytest.mark.sweep
-def test_in_bfloat16_it_says_nearly_the_same_in_the_type_of_the_images(framework, tmp_path):
+def test_a_bfloat16_inference_form_is_close_and_returns_the_dtype_of_the_images(framework, tmp_path):
     known = deployable()
     model = model_of(framework, known, tmp_path)
     logits = logits_of(
@@ -93,7 +93,7 @@ def test_in_bfloat16_it_says_nearly_the_same_in_the_type_of_the_images(framework
     assert 0 < compare(known.truth, logits).share <= BFLOAT16_LOGITS
 
 
-def test_a_folded_model_is_one_like_any_other(framework, tmp_path):
+def test_a_folded_model_has_a_folded_architecture_and_the_folded_weights(framework, tmp_path):
     folded = framework.package.fold_batchnorm(model_of(framework, deployable(), tmp_path))
     assert folded.architecture.folded
     expected = se_weights.fold_batchnorm(deployable().checkpoint)
@@ -111,6 +111,6 @@ def test_a_norm_that_cannot_be_folded_is_named(framework, tmp_path):
 @pytest.mark.parametrize(
     ("channels", "groups", "together"), [(4, 32, 8), (8, 32, 4), (16, 32, 1), (64, 1, 1), (4, 6, 6), (3, 1, 1)]
 )
-def test_narrow_groups_are_computed_together_as_far_as_they_divide(channels, groups, together):
+def test_narrow_groups_are_merged_by_a_divisor_of_their_count(channels, groups, together):
     assert se_spec.groups_as_one(channels, groups) == together
     assert groups % together == 0

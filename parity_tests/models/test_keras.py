@@ -74,7 +74,7 @@ def test_variable_paths_are_the_canonical_names(model, network):
     assert "layer2_0/downsample_0/kernel" in {variable.path for variable in model.variables}
 
 
-def test_summary_tells_every_block_with_its_shape(model):
+def test_summary_lists_every_block_with_its_shape(model):
     lines = []
     model.summary(print_fn=lines.append, line_length=120)
     text = "\n".join(map(str, lines))
@@ -84,7 +84,7 @@ def test_summary_tells_every_block_with_its_shape(model):
     assert "(None, None, None, 16)" in text
 
 
-def test_features_at_any_block(model, network):
+def test_features_of_a_block_are_those_of_the_reference(model, network):
     import keras
 
     seen = record(network.case).outputs
@@ -93,7 +93,7 @@ def test_features_at_any_block(model, network):
     assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit
 
 
-def test_fit_learns_and_moves_the_statistics(model, network):
+def test_fit_lowers_the_loss_and_updates_the_statistics(model, network):
     import keras
 
     import se_tf
@@ -116,7 +116,7 @@ def test_a_frozen_model_keeps_its_statistics(model, network):
     assert weights_sha256(se_tf.read_weights(model)) == weights_sha256(network.weights)
 
 
-def test_mixed_precision_keeps_float32_weights_and_stays_near():
+def test_mixed_precision_keeps_float32_weights_and_gives_close_logits():
     import keras
 
     import se_tf
@@ -131,7 +131,7 @@ def test_mixed_precision_keeps_float32_weights_and_stays_near():
     assert 0 < compare(network.truth, logits).share <= BFLOAT16_LOGITS
 
 
-def test_the_global_policy_is_followed():
+def test_the_global_dtype_policy_is_followed():
     import keras
 
     import se_tf
@@ -145,7 +145,7 @@ def test_the_global_policy_is_followed():
     assert model.dtype_policy.name == "mixed_bfloat16"
 
 
-def test_blocks_and_layers_stand_alone_in_somebody_elses_model(tmp_path):
+def test_blocks_and_layers_can_be_used_in_another_model(tmp_path):
     import keras
 
     import se_tf
@@ -162,7 +162,7 @@ def test_blocks_and_layers_stand_alone_in_somebody_elses_model(tmp_path):
     assert again.get_layer("block").block == block
 
 
-def test_a_users_channels_first_setting_does_not_change_the_numbers(tmp_path):
+def test_a_users_channels_first_setting_does_not_change_the_logits(tmp_path):
     script = """
 import numpy as np, keras, se_tf
 from parity_tests.support.cases import small_network
@@ -184,7 +184,7 @@ assert compare(network.truth, logits).share <= network.limit
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-def test_a_training_step_under_a_compiled_graph_keeps_torchs_variance(network):
+def test_a_compiled_training_step_updates_the_variance_as_torch_does(network):
     """The correction must survive tf.function and XLA, where assignments are ordered by the compiler."""
     import keras
     import tensorflow as tf

@@ -55,7 +55,7 @@ def attributes(method: ast.FunctionDef) -> list[str]:
 
 
 @pytest.mark.parametrize("file", ["se_layer.py", "se_resnet.py", "weights.py", "inference.py"])
-def test_the_three_files_have_one_outline(file):
+def test_the_three_model_files_have_the_same_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)
     assert torch == keras
     assert torch == flax

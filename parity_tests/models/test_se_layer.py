@@ -40,7 +40,7 @@ def truth(x, values):
 
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_layer_is_equations_2_to_4(framework, spatial, bias):
+def test_an_se_layer_computes_equations_2_to_4(framework, spatial, bias):
     layer = framework.package.SELayer(12, 4, bias, **framework.options())
     x = RNG.normal(size=(3, 12, *spatial)).astype(np.float32)
     framework.run(layer, x)  # Keras makes its variables at the first call
@@ -60,7 +60,7 @@ def test_a_square_excitation_is_not_transposed(framework):
     assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
 
 
-def test_the_default_is_the_papers(framework):
+def test_the_defaults_are_those_of_the_paper(framework):
     layer = framework.package.SELayer(64, **framework.options())
     framework.run(layer, np.zeros((1, 64, 2, 2), np.float32))
     assert layer.squeezed == 64 // 16
@@ -68,7 +68,7 @@ def test_the_default_is_the_papers(framework):
         assert getattr(dense, "bias", None) is None or getattr(dense.bias, "value", True) is None
 
 
-def test_a_squeezed_width_can_be_given(framework):
+def test_the_squeezed_width_can_be_set(framework):
     assert framework.package.SELayer(64, squeezed=24, **framework.options()).squeezed == 24
 
 
@@ -76,13 +76,13 @@ def test_a_squeezed_width_can_be_given(framework):
     ("shape", "complaint"),
     [((2, 8, 4, 4), "C = 12"), ((2, 12), "spatial"), ((12, 4, 4), "C = 12")],
 )
-def test_a_wrong_shape_is_named_with_what_was_expected(framework, shape, complaint):
+def test_a_wrong_shape_raises_an_error_that_says_what_is_expected(framework, shape, complaint):
     layer = framework.package.SELayer(12, 4, **framework.options())
     with pytest.raises(ValueError, match=complaint):
         framework.run(layer, np.zeros(shape, np.float32))
 
 
-def test_whole_numbers_are_refused(framework):
+def test_integer_input_is_refused(framework):
     layer = framework.package.SELayer(12, 4, **framework.options())
     with pytest.raises(TypeError, match="floating-point"):
         framework.run(layer, np.ones((1, 12, 2, 2), np.int32))

@@ -40,7 +40,7 @@ def test_export_gives_the_same_logits_at_another_batch_and_size(model, network):
     assert share(network, exported(x)) <= network.limit
 
 
-def test_channels_last_gives_the_same_logits_and_stays_so(model, network):
+def test_channels_last_is_kept_and_gives_the_same_logits(model, network):
     import torch
 
     last = model.to(memory_format=torch.channels_last)
@@ -49,7 +49,7 @@ def test_channels_last_gives_the_same_logits_and_stays_so(model, network):
     assert share(network, last(x)) <= network.limit
 
 
-def test_autocast_stays_near():
+def test_autocast_gives_close_logits():
     import torch
 
     import se_torch
@@ -63,7 +63,7 @@ def test_autocast_stays_near():
     assert 0 < share(network, logits) <= BFLOAT16_LOGITS
 
 
-def test_another_float_type_is_named(model, network):
+def test_images_of_another_dtype_raise_an_error_that_names_both(model, network):
     import torch
 
     with pytest.raises(TypeError, match=r"torch\.float32: got torch\.float64"):
@@ -72,7 +72,7 @@ def test_another_float_type_is_named(model, network):
 
 
 @pytest.mark.sweep
-def test_a_compiled_model_trains_as_the_eager_one(network):
+def test_a_compiled_model_trains_like_the_eager_one(network):
     import torch
 
     import se_torch

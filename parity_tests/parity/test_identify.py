@@ -105,7 +105,7 @@ def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, cla
 
 
 @pytest.mark.parametrize(("name", "preprocessing"), [pytest.param("imagenet", IMAGENET, marks=SWEEP), ("caffe", CAFFE)])
-def test_the_preprocessing_of_whole_pixels_is_identified(tmp_path, name, preprocessing):
+def test_the_preprocessing_of_uint8_images_is_identified(tmp_path, name, preprocessing):
     path, known, weights = case(tmp_path, "timm", {}, scale=1 if name == "imagenet" else 1 / 60)
     pixels = images("uint8")
     logits = Oracle(known, weights).logits(preprocessing.apply(pixels, 255))
@@ -124,7 +124,7 @@ def test_outputs_of_another_network_are_not_reproduced(tmp_path):
     assert found.findings[0].error > 0.01
 
 
-def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
+def test_the_command_names_the_match_and_writes_it_with_its_config(tmp_path):
     path, known, weights = case(tmp_path, "pytorchcv", TRUTHS["pytorchcv's seresnet50b"][1])
     inputs, out = tmp_path / "inputs.npz", tmp_path / "found.safetensors"
     np.savez(inputs, images=images().transpose(0, 2, 3, 1), logits=Oracle(known, weights).logits(images()))
@@ -134,7 +134,7 @@ def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
     assert se_weights.read(out).architecture.function_key() == known.function_key()
 
 
-def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):
+def test_the_command_exits_with_1_if_no_hypothesis_reproduces_the_outputs(tmp_path):
     known = se_spec.architecture("se_resnet20_cifar", depths=(1,), widths=(16,))
     se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
     np.savez(tmp_path / "inputs.npz", images=images(), logits=np.eye(COUNT, 10))
@@ -155,7 +155,7 @@ def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):
         ({"images": np.zeros((2, 3, 40, 40)), "labels": np.zeros(3)}, "labels"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(tmp_path, arrays, complaint):
+def test_unusable_inputs_are_named_in_the_error(tmp_path, arrays, complaint):
     known = se_spec.architecture("se_resnet18", **LITTLE)
     se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
     np.savez(tmp_path / "inputs.npz", **arrays)

@@ -36,25 +36,25 @@ def plain_modes(framework: str) -> list[str]:
 
 
 @pytest.mark.parametrize("case", each_architecture())
-def test_float64_logits_are_the_oracles(worker, case):
+def test_float64_logits_match_the_reference(worker, case):
     assert share(worker, named_network(case), "float64") <= FLOAT64_LOGITS
 
 
 @pytest.mark.parametrize("case", each_architecture(named_only=True))
-def test_float32_logits_are_within_the_rounding_of_the_network(worker, case):
+def test_float32_logits_are_within_the_limit_derived_from_rounding(worker, case):
     network = named_network(case)
     assert share(worker, network, "float32") <= network.limit
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (31, 97), (64, 64)])
-def test_images_of_any_size_give_the_oracles_logits(worker, size):
+def test_images_of_any_size_give_the_reference_logits(worker, size):
     images = network(small_network("basic").architecture, 1, *size)
     assert share(worker, images, "float64") <= FLOAT64_LOGITS
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_every_mode_gives_the_oracles_logits(worker, block, dtype):
+def test_every_mode_gives_the_reference_logits(worker, block, dtype):
     small = small_network(block)
     limit = {"float64": FLOAT64_LOGITS, "float32": small.limit}[dtype]
     assert worker.modes() == [mode.name for mode in modes_of(worker.framework)]
@@ -62,7 +62,7 @@ def test_every_mode_gives_the_oracles_logits(worker, block, dtype):
         assert share(worker, small, dtype, mode) <= limit, mode
 
 
-def test_square_matrices_are_laid_out_right(worker):
+def test_square_matrices_are_not_transposed(worker):
     """Gates with r = 1 and a classifier with as many classes as features: a shape cannot tell their transposes."""
     facts = SMALL | {"num_classes": 64, "reduction": 1, "se_bias": True}
     square = network(se_spec.architecture("se_resnet50", **facts))
@@ -71,7 +71,7 @@ def test_square_matrices_are_laid_out_right(worker):
 
 
 @pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])
-def test_every_blocks_output_is_the_same(worker, case):
+def test_every_block_output_matches_the_reference(worker, case):
     known = named_network(case)
     truth = record(known.case).outputs
     worker.load(known.architecture, known.weights, "float32")
@@ -104,7 +104,7 @@ def test_the_keras_model_gives_the_same_logits_on_other_backends(backend):
 
 
 @pytest.mark.sweep
-def test_nan_and_infinity_come_out_where_the_oracle_has_them(worker):
+def test_nan_and_infinity_appear_where_the_reference_has_them(worker):
     small = small_network("basic")
     images = small.images.copy()
     images[1, 0, 3, 3] = np.nan

@@ -22,14 +22,14 @@ def numerics(request):
     return importlib.import_module(f"se_parity.run.numerics.{request.param}")
 
 
-def test_probes_prove_full_float32(numerics):
+def test_the_probe_confirms_full_float32(numerics):
     with numerics.exact("cpu"):
         found = probe(numerics)
     assert found.full_precision
     assert found.repeats
 
 
-def test_a_probe_tells_operands_that_lost_bits(numerics, monkeypatch):
+def test_the_probe_detects_operands_that_lost_bits(numerics, monkeypatch):
     right = numerics.convolve
     monkeypatch.setattr(
         numerics,
@@ -46,7 +46,7 @@ def test_a_probe_tells_operands_that_lost_bits(numerics, monkeypatch):
 
 
 @needs("torch")
-def test_torchs_settings_are_set_and_put_back(monkeypatch):
+def test_torchs_settings_are_set_and_restored(monkeypatch):
     import torch
 
     from se_parity.run.numerics import torch as numerics
@@ -65,7 +65,7 @@ def test_torchs_settings_are_set_and_put_back(monkeypatch):
 
 
 @needs("flax")
-def test_jaxs_settings_are_set_and_put_back():
+def test_jaxs_settings_are_set_and_restored():
     import jax
 
     from se_parity.run.numerics import flax as numerics
@@ -78,7 +78,7 @@ def test_jaxs_settings_are_set_and_put_back():
 
 
 @needs("tf")
-def test_tensorflows_settings_are_set_and_put_back():
+def test_tensorflows_settings_are_set_and_restored():
     import tensorflow as tf
 
     from se_parity.run.numerics import tf as numerics
@@ -91,7 +91,7 @@ def test_tensorflows_settings_are_set_and_put_back():
 
 
 @needs("flax")
-def test_jax_lowered_for_cuda_asks_full_float32_of_every_product():
+def test_jax_lowered_for_cuda_requests_full_float32_for_every_product():
     import jax
     from flax import nnx
 
@@ -140,12 +140,12 @@ def test_no_tensor_of_the_torch_model_is_left_on_the_cpu(monkeypatch):
         torch.func.functional_call(model, state, (on_cuda(torch.empty(2, 3, 64, 49)),))
 
 
-def test_tf32_as_the_oracle_simulates_it_is_far_beyond_the_float32_limit():
+def test_simulated_tf32_is_far_beyond_the_float32_limit():
     network = small_network()
     assert simulated_tf32(network.case).share > 10 * network.limit
 
 
-def test_kept_bits_are_those_of_the_format():
+def test_kept_bits_rounds_to_the_bits_of_the_format():
     assert kept_bits(10, np.array([1.0001, 1 + 2**-10, -3.14159265])) == pytest.approx(
         [1, 1 + 2**-10, -3.140625], abs=0
     )
@@ -153,7 +153,7 @@ def test_kept_bits_are_those_of_the_format():
     assert np.array_equal(kept_bits(7, values), values.astype("bfloat16").astype(np.float64))
 
 
-def test_every_fault_can_be_planted_somewhere():
+def test_every_fault_changes_the_logits_of_some_network():
     """In one network or another; a fault that never changes anything would explain nothing."""
     cases = [small_network(se_bias=True).case, small_network("basic").case]
     cases.append(_square())
@@ -181,7 +181,7 @@ def _with_relu():
     return network(se_spec.architecture("se_resnet18", **facts)).case
 
 
-def test_labels_that_no_error_can_turn_are_certified():
+def test_labels_that_no_error_within_the_limit_can_flip_are_certified():
     from se_parity.judge.difference import labels
 
     truth = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
@@ -192,7 +192,7 @@ def test_labels_that_no_error_can_turn_are_certified():
     assert labels(truth[1:], turned[1:], limit=0.1).flipped == 0
 
 
-def test_bfloat16_is_compared_in_its_own_steps():
+def test_bfloat16_is_compared_in_ulps_of_bfloat16():
     truth = np.array([[1.0, 2.0, 3.0, 100.0]])
     output = truth.astype("bfloat16")
     output[0, 3] = 100.5

@@ -71,7 +71,7 @@ def test_other_weights_are_not_compared_with_a_golden(team):
     assert "other weights or images" in ran.stdout
 
 
-def test_loading_the_plugin_imports_nothing_heavy(tmp_path):
+def test_loading_the_plugin_imports_neither_numpy_nor_a_framework(tmp_path):
     (tmp_path / "test_nothing.py").write_text(
         "import sys\n"
         "def test_nothing():\n"

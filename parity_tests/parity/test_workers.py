@@ -26,7 +26,7 @@ def test_a_difference_is_measured_in_every_way():
     assert (difference.top1, difference.top5) == (1, 1)
 
 
-def test_labels_are_counted_by_row():
+def test_top1_and_top5_are_counted_by_row():
     truth = np.arange(12.0).reshape(2, 6)
     output = truth.copy()
     output[0, 0] = 99
@@ -37,7 +37,7 @@ def test_labels_are_counted_by_row():
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_must_stand_in_the_same_places(odd):
+def test_nan_and_infinity_must_be_at_the_same_positions(odd):
     truth = np.array([[1.0, 2.0, 3.0]])
     output = truth.copy()
     output[0, 1] = odd
@@ -47,7 +47,7 @@ def test_nan_and_infinity_must_stand_in_the_same_places(odd):
     assert compare(output, output.copy()).share == 0
 
 
-def test_all_nan_on_one_side_never_passes():
+def test_an_output_of_nothing_but_nan_never_passes():
     truth = np.array([[1.0, 2.0]])
     assert not compare(truth, np.full_like(truth, np.nan)).same_nonfinite
 
@@ -57,7 +57,7 @@ def test_shapes_must_agree():
         compare(np.zeros((2, 3)), np.zeros((2, 4)))
 
 
-def test_the_float32_limit_follows_the_network_and_stays_small():
+def test_the_float32_limit_is_derived_from_the_network_and_is_small():
     network = small_network("basic")
     assert 1e-8 < network.limit < 5e-6
     again = limit_share(network.architecture, network.weights, network.images, network.truth)
@@ -75,7 +75,7 @@ def test_a_worker_runs_under_another_interpreter(tmp_path, framework):
 
 
 @pytest.mark.parametrize("framework", installed_frameworks())
-def test_a_worker_says_why_it_cannot(framework):
+def test_a_worker_error_says_why_it_failed(framework):
     with Worker(framework) as worker:
         with pytest.raises(WorkerFailed, match="differences"):
             worker.load(small_network().architecture, {"conv1.weight": np.zeros(3, np.float32)}, "float32")
@@ -83,7 +83,7 @@ def test_a_worker_says_why_it_cannot(framework):
         assert np.isfinite(worker.logits(small_network().images)).all()
 
 
-def test_an_interpreter_without_the_package_is_a_worker_that_failed(tmp_path):
+def test_an_interpreter_without_the_package_raises_worker_failed(tmp_path):
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\necho no module named se_parity >&2\nexit 1\n")
     other.chmod(0o755)
@@ -92,7 +92,7 @@ def test_an_interpreter_without_the_package_is_a_worker_that_failed(tmp_path):
 
 
 @pytest.mark.parametrize("framework", installed_frameworks())
-def test_no_gpu_is_said_and_not_passed_over(framework):
+def test_a_missing_gpu_raises_an_error(framework):
     with (
         pytest.raises(WorkerFailed, match="sees no GPU") as caught,
         Worker(framework, device="gpu", variables={"CUDA_VISIBLE_DEVICES": ""}),
@@ -116,7 +116,7 @@ def test_logits_on_a_gpu_are_within_the_limit(framework):
 
 
 @needs("torch")
-def test_a_wrong_weight_fails_the_verdict():
+def test_a_wrong_weight_fails_the_report():
     network = small_network()
     wrong = dict(network.weights) | {"layer3.0.bn3.running_var": network.weights["layer3.0.bn3.running_var"] * 1.0001}
     arguments = {"frameworks": ["torch"], "modes": ["eager"], "dtypes": ["float32"]}

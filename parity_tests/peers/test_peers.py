@@ -221,7 +221,7 @@ RUNS = {"torch": run_torch, "tf": run_tf, "flax": run_flax}
 
 
 @pytest.mark.parametrize("case", taken(TORCH_CASES))
-def test_a_torch_peers_file_gives_its_logits_everywhere(torch_peers, case, images, tmp_path):
+def test_a_torch_peers_file_gives_its_logits_in_every_framework(torch_peers, case, images, tmp_path):
     weights = tmp_path / "theirs.pth"
     theirs = made(torch_peers, case, images, weights)
     agree(weights, checked(TORCH_CASES[case], weights), images, theirs)
@@ -229,7 +229,7 @@ def test_a_torch_peers_file_gives_its_logits_everywhere(torch_peers, case, image
 
 
 @pytest.mark.parametrize("case", taken(KERAS_CASES))
-def test_a_keras_peers_file_gives_its_logits_everywhere(keras_peers, case, images, tmp_path):
+def test_a_keras_peers_file_gives_its_logits_in_every_framework(keras_peers, case, images, tmp_path):
     weights = tmp_path / ("theirs.model.h5" if case == "qubvel seresnext50" else "theirs.h5")
     theirs = made(keras_peers, case, images, weights)
     agree(weights, checked(KERAS_CASES[case], weights), images, theirs)
@@ -248,7 +248,7 @@ def test_a_torch_peer_opens_a_folder_that_we_write(torch_peers, images, tmp_path
 
 
 @pytest.mark.parametrize("case", EXPORTS)
-def test_a_torch_peer_loads_what_we_write_strictly_and_gives_our_logits(torch_peers, case, images, tmp_path):
+def test_a_torch_peer_loads_our_file_strictly_and_gives_the_same_logits(torch_peers, case, images, tmp_path):
     """Into Keras's format and back out in the peer's dialect: the peer's load_state_dict takes it with strict=True."""
     first, between, last = (tmp_path / name for name in ("theirs.pth", "ours.weights.h5", "again.pth"))
     theirs = made(torch_peers, case, images, first)

@@ -37,18 +37,18 @@ def quiet() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("module", "asked_for"), IMPORTS)
-def test_importing_a_module_brings_in_no_framework_that_was_not_asked_for(module, asked_for):
+def test_importing_a_module_imports_no_other_framework(module, asked_for):
     brought = modules_after(f"import {module}") & HEAVY
     # Keras and TensorFlow look for JAX by themselves; that is not ours to stop.
     assert brought - ({"jax", "flax"} if "keras" in asked_for else set()) == asked_for
 
 
-def test_the_specification_needs_the_standard_library_only():
+def test_se_spec_imports_only_the_standard_library():
     brought = modules_after("import se_spec") - modules_after("pass")
     assert {name for name in brought if name not in sys.stdlib_module_names} == {"se_spec"}
 
 
-def test_help_brings_in_nothing_heavy():
+def test_help_imports_no_framework_and_no_heavy_library():
     script = (
         "import sys; from se_cli.main import main; main(['--help'], standalone_mode=False); print('ALL', *sys.modules)"
     )

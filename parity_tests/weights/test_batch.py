@@ -54,7 +54,7 @@ def folder(tmp_path):
 CONVERTED = {"one": 1, "deep/two": 2, "deep/deeper/three": 3, "deep/four": 4}
 
 
-def test_a_folder_is_converted_wherever_its_files_lie_and_a_bad_one_fails_alone(folder, tmp_path):
+def test_a_folder_is_converted_recursively_and_a_bad_file_fails_alone(folder, tmp_path):
     out = tmp_path / "to"
     ran = convert_batch(folder, out, "--to", ".npz", "--json")
     assert ran.returncode == 3, ran.stderr
@@ -76,7 +76,7 @@ def test_a_folder_is_converted_wherever_its_files_lie_and_a_bad_one_fails_alone(
     assert set(content(out)) == {*found, "results.jsonl"}
 
 
-def test_a_list_says_targets_and_dialects(tmp_path):
+def test_a_list_can_name_targets_and_dialects(tmp_path):
     words = se_weights.DIALECTS["pytorchcv-b"]
     known = tiny(depths=(1, 1), widths=(16, 32), squeeze={"bias": True}).architecture
     known = known.replace(block="bottleneck", reduction=16, stride_in="conv2")
@@ -118,13 +118,13 @@ def test_a_list_says_targets_and_dialects(tmp_path):
     ]
     + [json.dumps({"source": "a.npz", "target": target}) for target in ("../a.npz", "/tmp/a.npz", "b/../../a.npz")],
 )
-def test_a_line_that_cannot_be_meant_is_refused_before_anything_is_written(tmp_path, line):
+def test_an_invalid_line_is_refused_before_anything_is_written(tmp_path, line):
     (tmp_path / "list").write_text(f"first.npz\n{line}\n")
     with pytest.raises(MalformedFile, match="list"):
         items_in(tmp_path / "list", tmp_path / "to", ".npz")
 
 
-def test_a_file_of_weights_is_no_list(tmp_path):
+def test_a_weights_file_is_not_read_as_a_list(tmp_path):
     se_weights.write(tiny(), tmp_path / "a.npz")
     ran = convert_batch(tmp_path / "a.npz", tmp_path / "to")
     assert ran.returncode == 3, ran.stderr
@@ -132,7 +132,7 @@ def test_a_file_of_weights_is_no_list(tmp_path):
     assert not (tmp_path / "to").exists()
 
 
-def test_two_that_would_become_the_same_file_are_refused(tmp_path):
+def test_two_sources_with_the_same_target_are_refused(tmp_path):
     (tmp_path / "from").mkdir()
     for name in ("a.npz", "a.pth"):
         se_weights.write(tiny(), tmp_path / "from" / name)
@@ -157,7 +157,7 @@ def test_a_batch_is_never_written_into_the_folder_that_it_reads(folder):
     assert "results.jsonl" not in content(folder)
 
 
-def test_targets_inside_the_folder_of_the_sources_are_no_sources(folder):
+def test_targets_inside_the_source_folder_are_not_read_as_sources(folder):
     (folder / "bad.safetensors").unlink()
     out = folder / "to"
     for _ in range(2):
@@ -165,7 +165,7 @@ def test_targets_inside_the_folder_of_the_sources_are_no_sources(folder):
         assert len(results(out)) == 4
 
 
-def test_a_second_run_says_whether_to_go_on_or_to_begin_anew(folder, tmp_path):
+def test_a_second_run_requires_resume_or_force(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     out = tmp_path / "to"
     assert convert_batch(folder, out).returncode == 0
@@ -179,7 +179,7 @@ def test_a_second_run_says_whether_to_go_on_or_to_begin_anew(folder, tmp_path):
         assert content(out) == before
 
 
-def test_what_is_done_is_skipped_as_long_as_source_target_and_options_are_what_they_were(folder, tmp_path):
+def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     out = tmp_path / "to"
     assert convert_batch(folder, out, "--manifest").returncode == 0
@@ -206,7 +206,7 @@ def test_what_is_done_is_skipped_as_long_as_source_target_and_options_are_what_t
     assert {se_weights.read(path).weights["fc.bias"].dtype.name for path in targets.values()} == {"float16"}
 
 
-def test_what_failed_is_tried_again(folder, tmp_path):
+def test_resume_retries_failed_items(folder, tmp_path):
     out = tmp_path / "to"
     assert convert_batch(folder, out).returncode == 3
     se_weights.write(tiny(), folder / "bad.safetensors", force=True)
@@ -214,7 +214,7 @@ def test_what_failed_is_tried_again(folder, tmp_path):
     assert {line["status"] for line in results(out)} == {0}
 
 
-def test_a_target_that_is_not_the_batchs_own_is_kept(folder, tmp_path):
+def test_a_target_that_the_batch_did_not_write_is_kept(folder, tmp_path):
     out = tmp_path / "to"
     out.mkdir()
     (out / "one.safetensors").write_bytes(b"precious")
@@ -224,7 +224,7 @@ def test_a_target_that_is_not_the_batchs_own_is_kept(folder, tmp_path):
     assert {line["target"]: line["id"] for line in results(out)}["one.safetensors"] == "target.exists"
 
 
-def test_shares_divide_a_batch_and_depend_on_the_names_alone(tmp_path):
+def test_shards_partition_a_batch_and_depend_only_on_the_names(tmp_path):
     paths = [tmp_path / f"{number}.npz" for number in range(100)]
     (tmp_path / "list").write_text("\n".join(map(str, paths)))
     (tmp_path / "reversed").write_text("\n".join(map(str, reversed(paths))))
@@ -238,7 +238,7 @@ def test_shares_divide_a_batch_and_depend_on_the_names_alone(tmp_path):
         assert [{item for item in again if share.has(item)} for share in shares] == list(map(set, parts))
 
 
-def test_shares_together_make_what_one_batch_makes(folder, tmp_path):
+def test_all_shards_together_give_the_files_of_one_batch(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     assert convert_batch(folder, whole).returncode == 0
@@ -254,7 +254,7 @@ def test_shares_together_make_what_one_batch_makes(folder, tmp_path):
         assert convert_batch(folder, shared, "--shard", wrong).returncode == 2
 
 
-def test_the_process_of_an_item_that_is_killed_fails_alone(folder, tmp_path):
+def test_an_item_whose_process_is_killed_fails_alone(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     big = folder / "big.npz"
     se_weights.write(tiny(7, widths=(512,)), big)
@@ -334,7 +334,7 @@ def interrupted(process: subprocess.Popen, out: Path, after: int, wait: float, h
     ],
 )
 @pytest.mark.timeout(1800)
-def test_a_batch_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing(tmp_path, suffix, count, kills):
+def test_a_batch_that_is_killed_repeatedly_converts_every_file_exactly_once(tmp_path, suffix, count, kills):
     folder = many(tmp_path / "from", count)
     whole, out = tmp_path / "whole", tmp_path / "to"
     options = ("--to", suffix, "--manifest")
@@ -365,7 +365,7 @@ def test_a_batch_that_is_killed_again_and_again_loses_nothing_and_doubles_nothin
 
 
 @pytest.mark.parametrize("moment", [0.0, *(pytest.param(0.01 + share / 20, marks=SWEEP) for share in range(0, 40, 5))])
-def test_an_interrupt_ends_a_batch_with_130_and_a_journal_to_go_on_with(tmp_path, moment):
+def test_an_interrupt_ends_a_batch_with_130_and_leaves_a_resumable_journal(tmp_path, moment):
     folder = many(tmp_path / "from", 10)
     out = tmp_path / "to"
     process = started(folder, out)
@@ -383,7 +383,7 @@ def test_an_interrupt_ends_a_batch_with_130_and_a_journal_to_go_on_with(tmp_path
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_a_journal_whose_last_line_was_cut_off_is_gone_on_with(folder, tmp_path):
+def test_a_journal_with_a_truncated_last_line_is_resumed(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     out, whole = tmp_path / "to", tmp_path / "whole"
     assert convert_batch(folder, whole).returncode == 0

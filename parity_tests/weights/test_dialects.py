@@ -56,12 +56,12 @@ def distinct(architecture):
     return Checkpoint(architecture, weights)
 
 
-def test_every_dialect_has_networks_here():
+def test_every_dialect_is_tested_here():
     assert {dialect for dialect, _ in PAIRS} == set(DIALECTS)
 
 
 @pytest.mark.parametrize(("dialect", "network"), PAIRS)
-def test_every_architecture_goes_through_its_dialect_and_back_to_the_same_bytes(tmp_path, dialect, network):
+def test_every_architecture_survives_its_dialect_bit_for_bit(tmp_path, dialect, network):
     """With metadata, and from the tensors alone: then with the dialect's own facts."""
     checkpoint = distinct(in_dialect(dialect, network))
     path = tmp_path / "a.npz"
@@ -79,7 +79,7 @@ def test_every_architecture_goes_through_its_dialect_and_back_to_the_same_bytes(
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
 @pytest.mark.parametrize("dialect", ["cadene", "pytorchcv", "weiaicunzai", "nvidia", "qubvel", "timm"])
-def test_facts_that_no_tensor_tells_travel_in_every_format(tmp_path, dialect, suffix):
+def test_hidden_config_is_kept_in_every_format(tmp_path, dialect, suffix):
     network = next(network for name, network in PAIRS if name == dialect)
     checkpoint = distinct(in_dialect(dialect, network))
     path = tmp_path / f"a{suffix}"
@@ -89,7 +89,7 @@ def test_facts_that_no_tensor_tells_travel_in_every_format(tmp_path, dialect, su
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
 @pytest.mark.parametrize("name", ["se_resnet18", "senet154"])
-def test_a_named_network_with_other_facts_goes_through_every_format_and_keeps_them(tmp_path, name, suffix):
+def test_a_named_network_with_other_settings_keeps_them_in_every_format(tmp_path, name, suffix):
     """The names would say pad1 and no ReLU; Cadene's code says otherwise, and so must every file of ours."""
     known = DIALECTS["cadene"].completed(se_spec.architecture(name, se_bias=True, num_classes=3))
     known = known.replace(depths=(1, 1, 1, 1)) if name == "senet154" else known
@@ -114,7 +114,7 @@ def wrong_in() -> list[object]:
 
 
 @pytest.mark.parametrize(("dialect", "network"), wrong_in())
-def test_one_wrong_tensor_is_the_whole_list(tmp_path, dialect, network):
+def test_a_wrong_tensor_is_the_only_one_listed(tmp_path, dialect, network):
     """One missing, one extra, one transposed, one of another shape: each alone, anywhere in the network."""
     known = in_dialect(dialect, network)
     if dialect == "pytorchcv-b":
@@ -161,7 +161,7 @@ HIDDEN = {  # the facts that no tensor tells, as each code base has them: dialec
 
 
 @pytest.mark.parametrize("case", HIDDEN)
-def test_a_dialect_knows_what_its_tensors_do_not_tell(case):
+def test_a_dialect_has_the_hidden_config_of_its_code_base(case):
     """Sources: the table of `shared/research/dialects.md`, section 1, and the code that the peer checks run."""
     dialect, network, facts = HIDDEN[case]
     known = in_dialect(dialect, network)
@@ -169,7 +169,7 @@ def test_a_dialect_knows_what_its_tensors_do_not_tell(case):
     assert known.shortcut.averages is False
 
 
-def test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart(tmp_path):
+def test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen(tmp_path):
     words = DIALECTS["pytorchcv"]
     known = words.completed(se_spec.architecture("se_resnet50", se_bias=True))
     tensors = {name: np.zeros(shape, "f4") for name, shape in words.shapes(known).items()}
@@ -355,7 +355,7 @@ PUBLISHED = {  # of what cannot be installed: shapes, dialect, name, and facts t
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("case", PUBLISHED)
-def test_the_tensors_of_a_published_source_are_recognised(tmp_path, case, prefix):
+def test_tensors_of_published_code_are_recognised(tmp_path, case, prefix):
     shapes, (dialect, name, facts, count) = PUBLISHED[case]
     path = tmp_path / "published.npz"
     np.savez(path, **{f"{prefix}{key}": np.zeros(shape, "f2") for key, shape in shapes.items()})
@@ -381,7 +381,7 @@ def cadene_tensors(num_classes=5):
     return {name: rng.normal(size=shape).astype("f4") for name, shape in words.shapes(known).items()}
 
 
-def test_an_encoder_is_taken_out_of_its_unet_and_the_rest_is_said(tmp_path):
+def test_an_encoder_is_extracted_from_a_unet_and_the_rest_is_reported(tmp_path):
     tensors = {f"encoder.{name}": tensor for name, tensor in cadene_tensors(0).items()}
     tensors |= {"decoder.blocks.0.weight": np.ones(3, "f4"), "segmentation_head.0.bias": np.ones(1, "f4")}
     np.savez(tmp_path / "unet.npz", **tensors)
@@ -392,7 +392,7 @@ def test_an_encoder_is_taken_out_of_its_unet_and_the_rest_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "net.", "model.", "encoder.model.", "module.timm_model."])
-def test_prefixes_of_larger_models_are_taken_off(tmp_path, prefix):
+def test_prefixes_of_larger_models_are_removed(tmp_path, prefix):
     np.savez(tmp_path / "a.npz", **{f"{prefix}{name}": tensor for name, tensor in cadene_tensors().items()})
     unwrapped = se_weights.read(tmp_path / "a.npz").metadata["unwrapped"]
     assert unwrapped.replace(" ", "") == prefix
@@ -434,7 +434,7 @@ def test_a_truncated_file_of_the_old_layout_is_malformed(tmp_path, share):
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_run_something_is_not(tmp_path, protocol):
+def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_call_a_function_is_refused(tmp_path, protocol):
     """VGGFace2's port publishes such files, written by Python 2."""
     tensors = cadene_tensors()
     path = tmp_path / "senet50.pkl"
@@ -452,7 +452,7 @@ def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_run_something_is_no
 
 
 @needs("torch")
-def test_a_torch_models_own_state_dict_carries_its_facts(tmp_path):
+def test_a_torch_models_state_dict_carries_its_config(tmp_path):
     import torch
 
     import se_torch
@@ -467,7 +467,7 @@ def test_a_torch_models_own_state_dict_carries_its_facts(tmp_path):
     assert list(torch.load(tmp_path / "b.pth", weights_only=True)) == list(model.state_dict())
 
 
-def test_preprocessing_and_class_order_come_with_the_dialect_and_travel(tmp_path):
+def test_preprocessing_comes_with_the_dialect_and_is_kept_through_conversions(tmp_path):
     np.savez(tmp_path / "a.npz", **cadene_tensors())
     assert se_weights.read(tmp_path / "a.npz").preprocessing == IMAGENET
     se_weights.convert(tmp_path / "a.npz", tmp_path / "b.safetensors")
@@ -480,7 +480,7 @@ def test_preprocessing_and_class_order_come_with_the_dialect_and_travel(tmp_path
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"mean": 3}', '{"mean": [1, 2, 3], "std": [1, 1, 1], "size": 4}'])
-def test_an_impossible_preprocessing_in_a_file_is_malformed(tmp_path, text):
+def test_invalid_preprocessing_in_a_file_is_malformed(tmp_path, text):
     known = little(num_classes=3)
     weights = {parameter.name: np.ones(parameter.shape, "f4") for parameter in manifest(known)}
     se_weights.write(Checkpoint(known, weights, metadata={"preprocessing": text}), tmp_path / "a.npz")
@@ -502,7 +502,7 @@ def test_the_class_map_is_a_permutation_without_a_fixed_point():
     assert order[489] == 65  # the first image of the validation set: hujie-frank/SENet, ILSVRC2017_val.txt
 
 
-def test_reordered_channels_and_classes_give_the_same_answers_in_the_other_order(tmp_path):
+def test_reordering_channels_and_classes_gives_the_same_logits_in_the_other_order(tmp_path):
     known = little(num_classes=1000)
     checkpoint = Checkpoint(known, trained_like_weights(known), metadata={"preprocessing": CAFFE.text})
     images = sample_images(known, 2, 32, 35)

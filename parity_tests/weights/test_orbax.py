@@ -66,7 +66,7 @@ def ours(tmp_path_factory):
     return path
 
 
-def test_what_we_write_comes_back_with_its_metadata_under_another_name(ours):
+def test_a_renamed_folder_is_read_with_its_metadata(ours):
     assert is_orbax(ours)
     arrays, metadata = read(ours)
     assert same(arrays, tree_of(small_network()))
@@ -86,7 +86,7 @@ def test_orbax_restores_what_we_write_into_the_state_of_an_nnx_module(ours):
     assert weights_sha256(se_flax.read_weights(model)) == weights_sha256(network.weights)
 
 
-def test_orbax_restores_what_we_write_as_the_variables_of_linen(tmp_path):
+def test_orbax_restores_what_we_write_as_linen_variables(tmp_path):
     import orbax.checkpoint as ocp
     from flax.traverse_util import flatten_dict
 
@@ -97,7 +97,7 @@ def test_orbax_restores_what_we_write_as_the_variables_of_linen(tmp_path):
     assert same(read(path)[0], arrays)
 
 
-def test_every_float_type_goes_both_ways(tmp_path):
+def test_every_float_type_is_written_and_read_unchanged(tmp_path):
     arrays = {
         f"layers/{dtype}": np.array([[1.5, -0.0], [float("nan"), 3.0]]).astype(dtype)
         for dtype in ("float16", "float32", "float64", ml_dtypes.bfloat16)
@@ -250,7 +250,7 @@ def holds_values(path) -> bool:
 
 
 @pytest.mark.parametrize("layout", EACH_LAYOUT)
-def test_a_missing_part_is_never_taken_for_zeros(spoil, layout, layouts):
+def test_a_missing_file_is_never_read_as_zeros(spoil, layout, layouts):
     """Whichever file is missing: the values are what they were, where it was not needed, or the folder is refused."""
     whole, _ = read(layouts[layout])
     path = spoil(layout)
@@ -271,7 +271,7 @@ def test_a_missing_part_is_never_taken_for_zeros(spoil, layout, layouts):
 
 
 @pytest.mark.parametrize("layout", EACH_LAYOUT)
-def test_a_truncated_part_is_refused(spoil, layout):
+def test_a_truncated_chunk_is_refused(spoil, layout):
     path = spoil(layout)
     part = max((file for file in path.rglob("*") if holds_values(file)), key=lambda file: file.stat().st_size)
     os.truncate(part, part.stat().st_size // 2)
@@ -370,7 +370,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("fault", SPOILT)
-def test_a_spoilt_folder_is_refused_for_what_is_wrong_with_it(spoil, fault):
+def test_a_corrupted_folder_is_refused_with_its_refusal_id(spoil, fault):
     layout, reason, wrong = SPOILT[fault]
     path = spoil(layout)
     wrong(path)
@@ -382,7 +382,7 @@ def test_a_folder_of_too_many_files_is_refused(spoil, monkeypatch):
     assert refusal(spoil("zarr")) == "orbax.metadata"
 
 
-def test_what_was_never_finished_is_refused(ours, layouts, tmp_path):
+def test_an_uncommitted_checkpoint_is_refused(ours, layouts, tmp_path):
     for name in ("7.orbax-checkpoint-tmp", "7.orbax-checkpoint-tmp-1795371843133505467"):
         path = Path(shutil.copytree(layouts["ocdbt"], tmp_path / "run" / name))
         assert is_orbax(path)
@@ -395,7 +395,7 @@ def test_what_was_never_finished_is_refused(ours, layouts, tmp_path):
     assert refusal(path) == "orbax.uncommitted"
 
 
-def test_a_step_whose_item_alone_was_finished_is_refused(layouts, tmp_path):
+def test_an_uncommitted_step_with_a_committed_item_is_refused(layouts, tmp_path):
     save_steps(tmp_path / "run", read(layouts["zarr"])[0])
     (tmp_path / "run" / "7" / COMMITTED).unlink()
     assert refusal(tmp_path / "run") == "orbax.uncommitted"
@@ -438,7 +438,7 @@ def test_reading_imports_neither_jax_nor_orbax(layouts, tmp_path, monkeypatch):
         written(tmp_path / "a.orbax", {"a": np.ones(3)})
 
 
-def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
+def test_no_temporary_file_is_left_behind(layouts, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(layouts["ocdbt"].parent.rglob("*"))
     read(layouts["ocdbt"])
@@ -451,7 +451,7 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.orbax"]
 
 
-def test_without_orbax_the_extra_is_named_and_what_is_declared_is_read_all_the_same(spoil, tmp_path, monkeypatch):
+def test_without_orbax_shapes_are_read_and_the_missing_extra_is_named(spoil, tmp_path, monkeypatch):
     monkeypatch.setattr(orbax, "find_spec", lambda name: None)
     path = spoil("zarr")
     with orbax.open_contents(path) as stored:
@@ -472,7 +472,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_reader_or_writer_that_fails_is_told_in_a_sentence(layouts, tmp_path, monkeypatch, program):
+def test_a_failing_reader_or_writer_raises_an_error_with_its_reason(layouts, tmp_path, monkeypatch, program):
     (tmp_path / "program.py").write_text(PROGRAMS[program])
     monkeypatch.setattr(orbax, "PROGRAM", tmp_path / "program.py")
     monkeypatch.setattr(orbax, "SECONDS", dict.fromkeys(orbax.SECONDS, 1))
@@ -484,7 +484,7 @@ def test_a_reader_or_writer_that_fails_is_told_in_a_sentence(layouts, tmp_path, 
         written(tmp_path / "a.orbax", {"a": np.ones(3)})
 
 
-def test_a_folder_of_something_else_is_not_taken_for_one_of_orbax(tmp_path):
+def test_another_folder_is_not_detected_as_orbax(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text("{}")
     assert not is_orbax(tmp_path)
@@ -493,7 +493,7 @@ def test_a_folder_of_something_else_is_not_taken_for_one_of_orbax(tmp_path):
 # Through se_weights.
 
 
-def test_a_checkpoint_goes_through_an_orbax_folder(tmp_path):
+def test_a_checkpoint_is_written_to_and_read_from_an_orbax_folder(tmp_path):
     network = small_network()
     se_weights.write(network.checkpoint, tmp_path / "a.orbax")
     checkpoint = se_weights.read(tmp_path / "a.orbax")

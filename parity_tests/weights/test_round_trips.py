@@ -60,7 +60,7 @@ def expect_same(path: Path, case: str, architecture=None) -> None:
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if case in ("basic", "deep stem") else SWEEP) for case in CASES]
 )
-def test_every_format_goes_to_every_other_bit_for_bit(tmp_path, case):
+def test_every_format_converts_to_every_other_bit_for_bit(tmp_path, case):
     """A second step through each target leads back to the format that the first came from."""
     expected = weights_sha256(checkpoint(case).weights)
     pairs = 0
@@ -79,7 +79,7 @@ def test_every_format_goes_to_every_other_bit_for_bit(tmp_path, case):
 @needs("tf")
 @SWEEP
 @pytest.mark.parametrize(("case", "one"), FRAMED)
-def test_a_keras_archive_is_one_of_them(tmp_path, case, one):
+def test_keras_archives_convert_to_and_from_every_format(tmp_path, case, one):
     source = write(checkpoint(case), tmp_path / f"source{one}")
     se_weights.convert(source, tmp_path / "target.keras")
     expect_same(tmp_path / "target.keras", case)
@@ -97,7 +97,7 @@ def frameworks_after_converting(folder: Path) -> set[str]:
     return HEAVY & set(sys.modules)
 
 
-def test_no_framework_is_imported_for_any_of_them(tmp_path):
+def test_no_conversion_imports_a_framework(tmp_path):
     assert run_isolated(frameworks_after_converting, tmp_path) == set()
 
 
@@ -112,7 +112,7 @@ def holds(framework: str, model, case: str) -> bool:
 
 
 @needs("torch")
-def test_torch_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_torch_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch
 
     state = torch.load(write(checkpoint(case), tmp_path / "ours.pth"), weights_only=True)
@@ -124,7 +124,7 @@ def test_torch_loads_every_family_and_its_files_are_read(tmp_path, case):
 
 
 @needs("torch")
-def test_safetensors_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_safetensors_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     from safetensors.torch import load_file, save_file
 
     model = model_of("torch", case)
@@ -136,7 +136,7 @@ def test_safetensors_loads_every_family_and_its_files_are_read(tmp_path, case):
 
 @needs("tf")
 @FRAMES
-def test_keras_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_keras_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     model = model_of("tf", case)
     model.load_weights(write(checkpoint(case), tmp_path / "ours.weights.h5"))
     assert holds("tf", model, case)
@@ -154,7 +154,7 @@ def test_keras_loads_every_family_and_its_files_are_read(tmp_path, case):
 
 @needs("flax")
 @FRAMES
-def test_flax_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_flax_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import jax
     from flax import nnx, serialization
 
@@ -169,7 +169,7 @@ def test_flax_loads_every_family_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "theirs.msgpack", case, checkpoint(case).architecture)
 
 
-def test_numpy_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_numpy_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     with np.load(write(checkpoint(case), tmp_path / "ours.npz")) as arrays:
         held = dict(arrays)
     assert weights_sha256(held) == weights_sha256(checkpoint(case).weights)
@@ -180,7 +180,7 @@ def test_numpy_loads_every_family_and_its_files_are_read(tmp_path, case):
 
 @needs("torch")
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.load without processes says so
-def test_torchs_dcp_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_torchs_dcp_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch.distributed.checkpoint as dcp
 
     model = model_of("torch", case)
@@ -222,7 +222,7 @@ os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
 
 @needs("torch")
 @SWEEP
-def test_what_two_processes_save_each_its_part_is_read_as_one(tmp_path, case):
+def test_a_checkpoint_saved_in_parts_by_two_processes_is_read(tmp_path, case):
     write(checkpoint(case), tmp_path / "source.safetensors")
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)], stderr=subprocess.PIPE)
@@ -258,7 +258,7 @@ def cached(root: Path, case: str) -> Path:
 
 
 @pytest.mark.parametrize("made", [published, cached])
-def test_a_folder_as_it_is_published_is_read(tmp_path, case, made):
+def test_a_published_folder_is_read(tmp_path, case, made):
     folder = made(tmp_path / "folder", case)
     expect_same(folder, case, checkpoint(case).architecture)
     target = tmp_path / "a.npz"
@@ -267,7 +267,7 @@ def test_a_folder_as_it_is_published_is_read(tmp_path, case, made):
     assert written.metadata["source_sha256"] == se_weights.file_sha256(folder)
 
 
-def test_a_blob_that_changes_behind_its_link_is_noticed(tmp_path, monkeypatch):
+def test_a_cached_blob_that_changes_while_it_is_read_is_detected(tmp_path, monkeypatch):
     folder = cached(tmp_path / "folder", "basic")
     blob = (folder / "model.safetensors").resolve()
     reading = sys.modules["se_weights.reading.read"]

@@ -46,7 +46,7 @@ EVERY_WALK = [
     ids=lambda value: ("all" if value else "first and last") if isinstance(value, bool) else str(value),
 )
 @pytest.mark.timeout(900)
-def test_kill_9_at_any_step_leaves_the_earlier_target_or_the_whole_new_one(tmp_path, case, whole):
+def test_kill_9_at_any_step_leaves_the_old_target_or_the_complete_new_one(tmp_path, case, whole):
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else tmp_path))
     try:
         steps = run_isolated(walk, case, place / "walk", whole)
@@ -90,7 +90,7 @@ def expect_refused(ran, *ids):
 
 @targets()
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, source, suffix, earlier):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, source, suffix, earlier):
     target = tmp_path / f"target{suffix}"
     if earlier:
         se_weights.write(tiny(1), target)
@@ -127,7 +127,7 @@ def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str
 
 
 @targets()
-def test_a_full_file_system_of_a_few_kilobytes_is_said_and_leaves_nothing(tmp_path, suffix):
+def test_a_full_small_file_system_is_reported_and_leaves_no_file(tmp_path, suffix):
     if os.geteuid():
         pytest.skip("only root may mount a file system")
     left, said = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
@@ -137,7 +137,7 @@ def test_a_full_file_system_of_a_few_kilobytes_is_said_and_leaves_nothing(tmp_pa
 
 
 @targets()
-def test_a_read_only_folder_is_said(source, suffix):
+def test_a_read_only_folder_is_reported(source, suffix):
     place = Path(tempfile.mkdtemp())  # another user may not look into tmp_path
     try:
         shutil.copy(source, place / "source.npz")
@@ -189,7 +189,7 @@ def _write(seed: int, target: Path, force: bool) -> None:
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("suffix", [".npz", ".hf"])
 @pytest.mark.parametrize("rounds", [12, pytest.param(60, marks=SWEEP)])
-def test_of_two_writers_at_once_one_wins_or_with_force_both_succeed(tmp_path, suffix, force, rounds):
+def test_one_of_two_concurrent_writers_wins_or_both_succeed_with_force(tmp_path, suffix, force, rounds):
     whole = {weights_sha256(tiny(seed).weights) for seed in (1, 2)}
     for codes, left, held in run_isolated(race, tmp_path, suffix, force, rounds):
         assert codes == ([0, 0] if force else [0, 6])
@@ -260,7 +260,7 @@ def test_a_shard_that_changes_while_it_is_read_is_not_converted(tmp_path, monkey
     assert not (tmp_path / "target.pth").exists()
 
 
-def test_the_target_is_never_the_source_under_another_name(tmp_path, source):
+def test_a_target_that_is_the_source_under_another_name_is_refused(tmp_path, source):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.npz").symlink_to(source)
     os.link(source, tmp_path / "hard.npz")
@@ -273,7 +273,7 @@ def test_the_target_is_never_the_source_under_another_name(tmp_path, source):
     assert source.read_bytes() == before
 
 
-def test_the_target_does_not_lie_in_the_source_nor_the_source_in_the_target(tmp_path):
+def test_a_target_inside_the_source_or_the_reverse_is_refused(tmp_path):
     folder = sharded(tmp_path / "source.hf")
     before = content(tmp_path)
     for target in ("a.pth", "a.hf", "model-00001-of-00002.safetensors"):
@@ -284,7 +284,7 @@ def test_the_target_does_not_lie_in_the_source_nor_the_source_in_the_target(tmp_
     assert content(tmp_path) == before
 
 
-def test_a_shard_of_the_source_is_never_the_target(tmp_path):
+def test_a_target_that_is_a_shard_of_the_source_is_refused(tmp_path):
     folder = sharded(tmp_path / "source.hf")
     before = content(tmp_path)
     shard = min(folder.glob("model-*-of-*"))
@@ -301,7 +301,7 @@ def written_with(mask: int, path: Path) -> None:
 
 @targets()
 @pytest.mark.parametrize("mask", [0o027, 0o077])
-def test_the_umask_says_who_may_read_a_file_and_its_manifest(tmp_path, source, suffix, mask):
+def test_a_file_and_its_conversion_record_have_the_permissions_of_the_umask(tmp_path, source, suffix, mask):
     path = tmp_path / f"target{suffix}"
     run_isolated(written_with, mask, path)
     made = [path, record_path(path), *path.rglob("*")]
@@ -321,7 +321,7 @@ def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path, s
     assert content(tmp_path) == before
 
 
-def test_an_earlier_folder_is_swapped_for_the_new_one_in_one_step(tmp_path, monkeypatch):
+def test_an_existing_folder_is_exchanged_atomically(tmp_path, monkeypatch):
     path = sharded(tmp_path / "a.hf")
     with pytest.raises(TargetExists):
         se_weights.write(tiny(1), path)
@@ -343,7 +343,7 @@ def test_an_earlier_folder_is_swapped_for_the_new_one_in_one_step(tmp_path, monk
 @targets()
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("earlier", [True, False])
-def test_what_reads_back_otherwise_leaves_nothing(tmp_path, monkeypatch, suffix, nameless, earlier):
+def test_a_target_that_reads_back_differently_leaves_no_file(tmp_path, monkeypatch, suffix, nameless, earlier):
     monkeypatch.setattr(replacing, "NAMELESS", replacing.NAMELESS if nameless else None)
     path = tmp_path / f"a{suffix}"
     if earlier:
@@ -356,7 +356,7 @@ def test_what_reads_back_otherwise_leaves_nothing(tmp_path, monkeypatch, suffix,
 
 
 @targets((".npz", ".weights.h5", ".hf"))
-def test_without_nameless_files_the_same_is_written(tmp_path, monkeypatch, suffix):
+def test_the_same_is_written_without_o_tmpfile(tmp_path, monkeypatch, suffix):
     names = ("with", "without")
     for name in names:
         (tmp_path / name).mkdir()
@@ -369,7 +369,7 @@ def test_without_nameless_files_the_same_is_written(tmp_path, monkeypatch, suffi
     assert content(tmp_path / names[0]) == content(tmp_path / names[1])
 
 
-def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(tmp_path):
+def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     dead, living, other = (
@@ -382,7 +382,7 @@ def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, other.name, "a.npz"])
 
 
-def test_only_a_folder_of_shards_is_cut_into_several(tmp_path):
+def test_only_a_folder_is_split_into_shards(tmp_path):
     with pytest.raises(UnsupportedFormat, match=r"only a \.hf folder"):
         se_weights.write(tiny(), tmp_path / "a.npz", shard_bytes=1000)
     assert not list(tmp_path.iterdir())
