@@ -26,10 +26,10 @@ class Fault:
     caught_by: str
 
 
-EVERY_MODE = "test_logits.py::test_every_mode_gives_the_reference_logits"
-FLOAT64 = "test_logits.py::test_float64_logits_match_the_reference"
-SQUARE = "test_logits.py::test_square_matrices_are_not_transposed"
-TRAINING = "test_models.py::test_training_mode_updates_running_statistics_as_torch_does"
+EVERY_MODE = "parity/test_logits.py::test_every_mode_gives_the_reference_logits"
+FLOAT64 = "parity/test_logits.py::test_float64_logits_match_the_reference"
+SQUARE = "parity/test_logits.py::test_square_matrices_are_not_transposed"
+TRAINING = "models/test_models.py::test_training_mode_updates_running_statistics_as_torch_does"
 
 FAULTS = {
     "Keras's lopsided padding at stride 2": Fault(
@@ -72,7 +72,7 @@ FAULTS = {
         "se_torch/se_layer.py",
         "torch.relu(self.fc1(squeezed))",
         "self.fc1(squeezed)",
-        "test_se_layer.py::test_an_se_layer_computes_equations_2_to_4[torch-False-(5, 7)]",
+        "models/test_se_layer.py::test_an_se_layer_computes_equations_2_to_4[torch-False-(5, 7)]",
     ),
     "momentum of 0.1 read Keras's way": Fault(
         "se_tf/se_resnet.py",
@@ -84,7 +84,7 @@ FAULTS = {
         "se_tf/padding.py",
         'ops.shape(inputs)), float("-inf")',
         "ops.shape(inputs)), 0.0",
-        "test_models.py::test_a_max_pool_of_negative_values_stays_negative[tf-pad1]",
+        "models/test_models.py::test_a_max_pool_of_negative_values_stays_negative[tf-pad1]",
     ),
     "running statistics not loaded": Fault(
         "se_torch/weights.py",
@@ -102,31 +102,31 @@ FAULTS = {
         "se_weights/files/stored.py",
         "in_order(array).reshape(-1)",
         'np.ravel(array, order="K")',
-        "test_conversion.py::test_a_transposed_view_is_written_in_logical_order",
+        "weights/test_conversion.py::test_a_transposed_view_is_written_in_logical_order",
     ),
     "the last values of an axis that takes several pieces not moved": Fault(
         "se_weights/layouts.py",
         "range(0, array.shape[axis], PIECE)",
         "range(0, array.shape[axis] - PIECE // 2, PIECE)",
-        "test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
+        "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
         "        _expect_same(stored, stored, path) or (",
-        "test_conversion.py::test_a_file_that_reads_back_differently_is_not_kept",
+        "weights/test_conversion.py::test_a_file_that_reads_back_differently_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
         "se_spec/block.py",
         '{"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}',
         '{"conv1": self.stride, "conv2": 1}',
-        "test_spec.py::test_multiply_adds_are_the_published_ones",
+        "spec/test_spec.py::test_multiply_adds_are_the_published_ones",
     ),
     "reductions taken of the stage's width": Fault(
         "se_spec/architecture.py",
         "squeezed_channels=self._squeezed(out_channels)",
         "squeezed_channels=self._squeezed(width)",
-        "test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
+        "spec/test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
     ),
 }
 
@@ -147,7 +147,7 @@ FAULTS |= {
         "se_spec/layers.py",
         '"ceil": 0',
         '"ceil": 1',
-        "test_spec.py::test_max_pool_output_sizes_are_those_of_each_code_base[55]",
+        "spec/test_spec.py::test_max_pool_output_sizes_are_those_of_each_code_base[55]",
     ),
     "groups left out in Keras": Fault(
         "se_tf/se_resnet.py",
@@ -159,7 +159,7 @@ FAULTS |= {
         "se_weights/transforms/fold.py",
         "- mean) * gain",
         "* gain - mean)",
-        "test_folding.py::test_a_folded_network_gives_the_same_logits[se_resnet50 with another epsilon]",
+        "weights/test_folding.py::test_a_folded_network_gives_the_same_logits[se_resnet50 with another epsilon]",
     ),
     "groups computed together that mix": Fault(
         "se_flax/convolve.py",
@@ -171,13 +171,13 @@ FAULTS |= {
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',
         '"conv2"',
-        "test_dialects.py::test_a_dialect_has_the_hidden_config_of_its_code_base[Cadene's 50]",
+        "weights/test_dialects.py::test_a_dialect_has_the_hidden_config_of_its_code_base[Cadene's 50]",
     ),
     "the first of two fitting dialects is taken": Fault(
         "se_weights/reading/recognition.py",
         "if len(readings) > 1:",
         "if len(readings) > 2:",
-        "test_dialects.py::test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen",
+        "weights/test_dialects.py::test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen",
     ),
 }
 
