@@ -98,16 +98,16 @@ FAULTS = {
     "a biased running variance in Flax": Fault(
         "se_flax/batch_norm.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
     ),
-    "views written to safetensors as they lie": Fault(
+    "views written to safetensors in memory order": Fault(
         "se_weights/files/stored.py",
-        "in_order(array).reshape(-1)",
+        "contiguous(array).reshape(-1)",
         'np.ravel(array, order="K")',
         "weights/test_conversion.py::test_a_transposed_view_is_written_in_logical_order",
     ),
-    "the last values of an axis that takes several pieces not moved": Fault(
+    "the last values of an axis longer than a chunk not moved": Fault(
         "se_weights/layouts.py",
-        "range(0, array.shape[axis], PIECE)",
-        "range(0, array.shape[axis] - PIECE // 2, PIECE)",
+        "range(0, array.shape[axis], CHUNK)",
+        "range(0, array.shape[axis] - CHUNK // 2, CHUNK)",
         "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
     ),
     "a file kept without being read back": Fault(
