@@ -25,7 +25,7 @@ from fuzz.mutations import GLOBALS, NUMBERS, SNIPPETS, WORDS, mutated
 from fuzz.seeds import SEEDS, Sample, one, seeds
 from fuzz.trial import ACCEPTED, tried
 from parity_tests.hostile import pickles
-from parity_tests.support.isolated_process import Listings
+from parity_tests.support.isolated_process import IsolatedSubprocess
 from se_weights.files.hdf5 import listing as hdf5
 from se_weights.files.limits import NAME
 from se_weights.refusals import REFUSALS
@@ -56,7 +56,7 @@ def outcome(sample: Sample, *, whole: bool = False, load: bool = True) -> str:
 @pytest.fixture(autouse=True)
 def forked_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program that lists HDF5 is forked from a warm process: to start it takes a quarter of a second."""
-    monkeypatch.setattr(hdf5, "subprocess", Listings())
+    monkeypatch.setattr(hdf5, "subprocess", IsolatedSubprocess())
 
 
 @pytest.mark.parametrize("reader", SEEDS)

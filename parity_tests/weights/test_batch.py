@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import se_weights
-from parity_tests.support.isolated_process import content, se_resnet, tiny
+from parity_tests.support.isolated_process import folder_contents, se_resnet, tiny_checkpoint
 from se_cli.statuses import describe
 from se_weights import MalformedFile, TargetExists, UnsupportedFormat, weights_sha256
 from se_weights.batch import KILLED, BatchShard, Options, items_in, run_batch
@@ -41,11 +41,11 @@ def folder(tmp_path):
     folder = tmp_path / "from"
     (folder / "deep" / "deeper").mkdir(parents=True)
     (folder / ".cache").mkdir()
-    se_weights.write(tiny(1), folder / "one.npz")
-    se_weights.write(tiny(2), folder / "deep" / "two.pth")
-    se_weights.write(tiny(3), folder / "deep" / "deeper" / "three.weights.h5")
-    se_weights.write(tiny(4), folder / "deep" / "four.hf", shard_bytes=1000)
-    se_weights.write(tiny(5), folder / ".cache" / "hidden.npz")
+    se_weights.write(tiny_checkpoint(1), folder / "one.npz")
+    se_weights.write(tiny_checkpoint(2), folder / "deep" / "two.pth")
+    se_weights.write(tiny_checkpoint(3), folder / "deep" / "deeper" / "three.weights.h5")
+    se_weights.write(tiny_checkpoint(4), folder / "deep" / "four.hf", shard_bytes=1000)
+    se_weights.write(tiny_checkpoint(5), folder / ".cache" / "hidden.npz")
     (folder / "bad.safetensors").write_bytes(b"not weights at all")
     (folder / "notes.txt").write_text("no weights")
     return folder
@@ -62,7 +62,9 @@ def test_a_folder_is_converted_recursively_and_a_bad_file_fails_alone(folder, tm
     facts = json.loads(ran.stdout)
     assert (facts["items"], facts["converted"], facts["failed"]) == (5, 4, 1)
     for name, seed in CONVERTED.items():
-        assert weights_sha256(se_weights.read(out / f"{name}.npz").weights) == weights_sha256(tiny(seed).weights)
+        assert weights_sha256(se_weights.read(out / f"{name}.npz").weights) == weights_sha256(
+            tiny_checkpoint(seed).weights
+        )
     found = {line["target"]: line for line in results(out)}
     assert set(found) == {*(f"{name}.npz" for name in CONVERTED), "bad.npz"}
     bad = found.pop("bad.npz")
@@ -73,17 +75,17 @@ def test_a_folder_is_converted_recursively_and_a_bad_file_fails_alone(folder, tm
         assert (line["status"], line["id"]) == (0, "ok")
         assert line["target_sha256"] == se_weights.file_sha256(out / target)
         assert line["source_sha256"] == se_weights.file_sha256(Path(line["source"]))
-    assert set(content(out)) == {*found, "results.jsonl"}
+    assert set(folder_contents(out)) == {*found, "results.jsonl"}
 
 
 def test_a_list_can_name_targets_and_dialects(tmp_path):
     words = se_weights.DIALECTS["pytorchcv-b"]
-    known = tiny(depths=(1, 1), widths=(16, 32), squeeze={"bias": True}).architecture
+    known = tiny_checkpoint(depths=(1, 1), widths=(16, 32), squeeze={"bias": True}).architecture
     known = known.replace(block="bottleneck", reduction=16, stride_in="conv2")
     rng = np.random.default_rng(0)
     ambiguous = {name: rng.normal(size=shape).astype("f4") for name, shape in words.shapes(known).items()}
     np.savez(tmp_path / "cv.npz", **ambiguous)
-    se_weights.write(tiny(), tmp_path / "plain.pth")
+    se_weights.write(tiny_checkpoint(), tmp_path / "plain.pth")
     lines = [
         str(tmp_path / "plain.pth"),
         "",
@@ -125,7 +127,7 @@ def test_an_invalid_line_is_refused_before_anything_is_written(tmp_path, line):
 
 
 def test_a_weights_file_is_not_read_as_a_list(tmp_path):
-    se_weights.write(tiny(), tmp_path / "a.npz")
+    se_weights.write(tiny_checkpoint(), tmp_path / "a.npz")
     ran = convert_batch(tmp_path / "a.npz", tmp_path / "to")
     assert ran.returncode == 3, ran.stderr
     assert "Traceback" not in ran.stderr
@@ -135,7 +137,7 @@ def test_a_weights_file_is_not_read_as_a_list(tmp_path):
 def test_two_sources_with_the_same_target_are_refused(tmp_path):
     (tmp_path / "from").mkdir()
     for name in ("a.npz", "a.pth"):
-        se_weights.write(tiny(), tmp_path / "from" / name)
+        se_weights.write(tiny_checkpoint(), tmp_path / "from" / name)
     ran = convert_batch(tmp_path / "from", tmp_path / "to")
     assert ran.returncode == 5
     assert "would both become a.safetensors" in ran.stderr
@@ -143,7 +145,7 @@ def test_two_sources_with_the_same_target_are_refused(tmp_path):
 
 
 def test_a_source_that_is_listed_twice_is_converted_once(tmp_path):
-    se_weights.write(tiny(), tmp_path / "a.npz")
+    se_weights.write(tiny_checkpoint(), tmp_path / "a.npz")
     (tmp_path / "list").write_text(f"{tmp_path / 'a.npz'}\n" * 3)
     ran = convert_batch(tmp_path / "list", tmp_path / "to")
     assert ran.returncode == 0, ran.stderr
@@ -154,7 +156,7 @@ def test_a_batch_is_never_written_into_the_folder_that_it_reads(folder):
     ran = convert_batch(folder, folder)
     assert ran.returncode == 6
     assert "target.exists" in ran.stderr
-    assert "results.jsonl" not in content(folder)
+    assert "results.jsonl" not in folder_contents(folder)
 
 
 def test_targets_inside_the_source_folder_are_not_read_as_sources(folder):
@@ -169,14 +171,14 @@ def test_a_second_run_requires_resume_or_force(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     out = tmp_path / "to"
     assert convert_batch(folder, out).returncode == 0
-    before = content(out)
+    before = folder_contents(out)
     ran = convert_batch(folder, out)
     assert ran.returncode == 6
     assert "--resume" in ran.stderr
-    assert content(out) == before
+    assert folder_contents(out) == before
     for option in ("--resume", "--force"):
         assert convert_batch(folder, out, option).returncode == 0
-        assert content(out) == before
+        assert folder_contents(out) == before
 
 
 def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder, tmp_path):
@@ -184,7 +186,7 @@ def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder
     out = tmp_path / "to"
     assert convert_batch(folder, out, "--manifest").returncode == 0
     targets = {name: out / f"{name}.safetensors" for name in CONVERTED}
-    whole = content(out)
+    whole = folder_contents(out)
     inodes = {name: path.stat().st_ino for name, path in targets.items()}
     damaged = bytearray(targets["one"].read_bytes())
     damaged[-1] ^= 1
@@ -192,14 +194,14 @@ def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder
     targets["deep/two"].unlink()
     record_path(targets["deep/deeper/three"]).write_text("{}")
     assert convert_batch(folder, out, "--manifest", "--resume").returncode == 0
-    assert content(out) == whole
+    assert folder_contents(out) == whole
     anew = {name for name, path in targets.items() if path.stat().st_ino != inodes[name]}
     assert anew - {"deep/two"} == {"one", "deep/deeper/three"}  # the deleted one's place may be taken again
 
     inodes = {name: path.stat().st_ino for name, path in targets.items()}
-    se_weights.write(tiny(9), folder / "one.npz", force=True)
+    se_weights.write(tiny_checkpoint(9), folder / "one.npz", force=True)
     assert convert_batch(folder, out, "--manifest", "--resume").returncode == 0
-    assert weights_sha256(se_weights.read(targets["one"]).weights) == weights_sha256(tiny(9).weights)
+    assert weights_sha256(se_weights.read(targets["one"]).weights) == weights_sha256(tiny_checkpoint(9).weights)
     assert {name for name, path in targets.items() if path.stat().st_ino != inodes[name]} == {"one"}
 
     assert convert_batch(folder, out, "--manifest", "--resume", "--dtype", "float16").returncode == 0
@@ -209,7 +211,7 @@ def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder
 def test_resume_retries_failed_items(folder, tmp_path):
     out = tmp_path / "to"
     assert convert_batch(folder, out).returncode == 3
-    se_weights.write(tiny(), folder / "bad.safetensors", force=True)
+    se_weights.write(tiny_checkpoint(), folder / "bad.safetensors", force=True)
     assert convert_batch(folder, out, "--resume").returncode == 0
     assert {line["status"] for line in results(out)} == {0}
 
@@ -247,8 +249,8 @@ def test_all_shards_together_give_the_files_of_one_batch(folder, tmp_path):
     lines = [line for number in (1, 2, 3) for line in results(shared, f"results-{number}-of-3.jsonl")]
     order = [line["target"] for line in results(whole)]
     assert sorted(lines, key=lambda line: order.index(line["target"])) == results(whole)
-    assert {name: data for name, data in content(shared).items() if not name.startswith("results")} == {
-        name: data for name, data in content(whole).items() if name != "results.jsonl"
+    assert {name: data for name, data in folder_contents(shared).items() if not name.startswith("results")} == {
+        name: data for name, data in folder_contents(whole).items() if name != "results.jsonl"
     }
     for wrong in ("0/3", "4/3", "1", "a/b"):
         assert convert_batch(folder, shared, "--shard", wrong).returncode == 2
@@ -257,7 +259,7 @@ def test_all_shards_together_give_the_files_of_one_batch(folder, tmp_path):
 def test_an_item_whose_process_is_killed_fails_alone(folder, tmp_path):
     (folder / "bad.safetensors").unlink()
     big = folder / "big.npz"
-    se_weights.write(tiny(7, widths=(512,)), big)
+    se_weights.write(tiny_checkpoint(7, widths=(512,)), big)
     items = items_in(folder, tmp_path / "to", ".pth")
     killed = []
 
@@ -296,7 +298,7 @@ def many(folder: Path, count: int) -> Path:
         if number % 20 == 7:
             path.write_bytes(b"bad")
         else:
-            se_weights.write(tiny(number), path)
+            se_weights.write(tiny_checkpoint(number), path)
     return folder
 
 
@@ -358,10 +360,10 @@ def test_a_batch_that_is_killed_repeatedly_converts_every_file_exactly_once(tmp_
     assert struck
     lines = results(out)
     assert len({line["target"] for line in lines}) == len(lines) == count
-    assert content(out) == content(whole)
+    assert folder_contents(out) == folder_contents(whole)
     bad = sum(line["status"] != 0 for line in lines)
     print(f"\n{count} files to {suffix}: killed {struck} times, after {reached} were done; {count - bad} converted, "
-          f"{bad} refused, {len(content(out))} files byte-identical to an uninterrupted run's")  # fmt: skip
+          f"{bad} refused, {len(folder_contents(out))} files byte-identical to an uninterrupted run's")  # fmt: skip
 
 
 @pytest.mark.parametrize("moment", [0.0, *(pytest.param(0.01 + share / 20, marks=SWEEP) for share in range(0, 40, 5))])
@@ -380,7 +382,7 @@ def test_an_interrupt_ends_a_batch_with_130_and_leaves_a_resumable_journal(tmp_p
     assert convert_batch(folder, out, "--resume").returncode == 3
     assert not (out / "results.jsonl.part").exists()
     assert convert_batch(folder, tmp_path / "whole").returncode == 3
-    assert content(out) == content(tmp_path / "whole")
+    assert folder_contents(out) == folder_contents(tmp_path / "whole")
 
 
 def test_a_journal_with_a_truncated_last_line_is_resumed(folder, tmp_path):
@@ -397,7 +399,7 @@ def test_a_journal_with_a_truncated_last_line_is_resumed(folder, tmp_path):
     ran = convert_batch(folder, out, "--resume")
     assert ran.returncode == 6  # the target of the line that was cut off may be somebody else's
     assert convert_batch(folder, out, "--resume", "--force").returncode == 0
-    assert content(out) == content(whole)
+    assert folder_contents(out) == folder_contents(whole)
 
 
 def test_a_suffix_that_cannot_be_written_is_refused_at_once(folder, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.isolated_process import se_resnet, tiny
+from parity_tests.support.isolated_process import se_resnet, tiny_checkpoint
 from se_weights import Checkpoint, MalformedFile, cast_to, notes, read_conversion_record, weights_sha256
 from se_weights.provenance.conversion_record import record_path
 from se_weights.transforms.cast import DTYPES, cast_array, cast_reports, recorded_casts
@@ -23,7 +23,7 @@ SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source.pth"
-    se_weights.write(tiny(), path)
+    se_weights.write(tiny_checkpoint(), path)
     return path
 
 
@@ -35,7 +35,7 @@ def converted(source, name, **options):
 
 def changed(**arrays) -> Checkpoint:
     """The network with other values in some of its tensors: `fc_bias=lambda values: ...`."""
-    known = tiny()
+    known = tiny_checkpoint()
     weights = {name: array.copy() for name, array in known.weights.items()}
     for name, change in arrays.items():
         path = name.replace("__", ".")
@@ -55,12 +55,12 @@ def test_a_conversion_record_describes_source_and_target(source, suffix):
     assert document["target"]["file"] == target.name
     assert document["target"]["sha256"] == se_weights.file_sha256(target)
     assert document["target"]["dialect"] == se_weights.read(target).dialect
-    assert document["architecture"] == tiny().architecture.to_dict()
+    assert document["architecture"] == tiny_checkpoint().architecture.to_dict()
     assert document["changes"] == {"dtypes": [], "reordered": ""}
     manifest = read_conversion_record(record_path(target))
-    assert manifest.weights_sha256 == weights_sha256(tiny().weights)
+    assert manifest.weights_sha256 == weights_sha256(tiny_checkpoint().weights)
     assert {name: print_.sha256 for name, print_ in manifest.tensors.items()} == {
-        name: se_weights.tensor_sha256(array) for name, array in tiny().weights.items()
+        name: se_weights.tensor_sha256(array) for name, array in tiny_checkpoint().weights.items()
     }
 
 
@@ -175,7 +175,7 @@ def test_verify_finds_weights_changed_under_unchanged_metadata(source):
 
 
 def test_a_file_with_neither_conversion_record_nor_metadata_cannot_be_verified(source, tmp_path):
-    np.savez(tmp_path / "plain.npz", **tiny().weights)
+    np.savez(tmp_path / "plain.npz", **tiny_checkpoint().weights)
     ran = se_resnet("verify", tmp_path / "plain.npz")
     assert ran.returncode == 2
     assert "--manifest" in ran.stderr
@@ -221,7 +221,7 @@ def test_invalid_cast_metadata_is_malformed(source, tmp_path):
 
     for text in ("[1]", "{", "5", '[{"source": "x"}]', '{"a": 1}'):
         path = tmp_path / "odd.safetensors"
-        save_file(dict(tiny().weights), path, metadata={"cast": text})
+        save_file(dict(tiny_checkpoint().weights), path, metadata={"cast": text})
         ran = se_resnet("convert", path, tmp_path / "target.npz", "--manifest")
         assert ran.returncode == 3, (text, ran)
         assert not (tmp_path / "target.npz").exists()
@@ -300,13 +300,13 @@ def test_a_cast_is_made_on_request_reported_and_recorded(source, dtype):
     found = se_weights.read(target)
     assert {array.dtype for array in found.weights.values()} == {DTYPES[dtype]}
     (recorded,) = json.loads(record_path(target).read_text())["changes"]["dtypes"]
-    (loss,) = recorded_casts(cast_to(dtype)(tiny()))
+    (loss,) = recorded_casts(cast_to(dtype)(tiny_checkpoint()))
     assert recorded == json.loads(json.dumps(loss.__dict__))
     assert (loss.changed == 0) is (dtype == "float64")
     assert recorded_casts(found) == [loss]
     ran = se_resnet("compare", source, target)
     assert ran.returncode == 1
-    assert ran.stdout.count("! ") == len(tiny().weights)
+    assert ran.stdout.count("! ") == len(tiny_checkpoint().weights)
 
 
 @pytest.mark.parametrize(
@@ -334,4 +334,4 @@ def test_implausible_weights_get_a_note_and_are_converted_unchanged(tmp_path, ch
 
 
 def test_plausible_weights_get_no_note():
-    assert notes(tiny()) == []
+    assert notes(tiny_checkpoint()) == []
