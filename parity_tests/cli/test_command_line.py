@@ -16,7 +16,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_weights.dialects import DIALECTS
 
 
@@ -83,7 +83,7 @@ def test_compare_lists_what_differs(file, tmp_path):
     assert len(facts["differences"]) == 2
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_prints_a_table_and_json(file):
     arguments = ("parity", file, "--frameworks", "torch", "--modes", "eager", "--size", "33x21", "--batch", "3")
     ran = se_resnet(*arguments)
@@ -100,7 +100,7 @@ def test_parity_prints_a_table_and_json(file):
 EAGER = ("--frameworks", "torch", "--modes", "eager", "--size", "33x26", "--batch", "2")
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     golden = tmp_path / "golden.json"
     assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 0
@@ -122,7 +122,7 @@ def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     assert "not a golden" in ran.stderr
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.skipif(not find_spec("matplotlib"), reason="the report extra is not installed here")
 def test_parity_diagnoses_every_layer_and_writes_a_report(file, tmp_path):
     page = tmp_path / "out.html"
@@ -140,7 +140,7 @@ def test_parity_diagnoses_every_layer_and_writes_a_report(file, tmp_path):
     assert not any(link in text for link in ("<script", "<link", "<img", 'src="', 'href="http'))
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_compares_training(file):
     ran = se_resnet("parity", file, *EAGER, "--dtype", "float64", "--train")
     assert ran.returncode == 0, ran.stdout
@@ -148,7 +148,7 @@ def test_parity_compares_training(file):
     assert "every loss, gradient, weight and statistic is within its limit" in ran.stdout
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_runs_a_named_architecture():
     ran = se_resnet(
         "parity", "se_resnet20_cifar", "--frameworks", "torch", "--modes", "eager", "--dtype", "float32", "--quiet"
@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_no_temporary_file(folder, target):
     assert not [path for path in folder.iterdir() if path.name.endswith(target)]
 
 
-@needs("torch")
+@skip_without("torch")
 def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
     command = [sys.executable, "-m", "se_cli", "parity", str(file), "--frameworks", "torch"]
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it

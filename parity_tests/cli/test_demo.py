@@ -8,13 +8,13 @@ import sys
 import pytest
 
 import se_weights
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 
 
-@needs("torch")
-@needs("tf")
-@needs("flax")
+@skip_without("torch")
+@skip_without("tf")
+@skip_without("flax")
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
 def test_the_demo_report_shows_that_no_label_changes(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 import se_weights
 from parity_tests.support import refusals_table
-from parity_tests.support.cases import named_network, needs
+from parity_tests.support.cases import named_network, skip_without
 from se_cli.main import COMMANDS
 from se_weights.dialects import DIALECTS
 from se_weights.files import FORMATS
@@ -22,9 +22,9 @@ EXAMPLES = dict(re.findall(r"```python\n# (PyTorch|Keras 3|Flax NNX)\n(.*?)```",
 @pytest.mark.parametrize(
     "title",
     [
-        pytest.param("PyTorch", marks=needs("torch")),
-        pytest.param("Keras 3", marks=needs("tf")),
-        pytest.param("Flax NNX", marks=needs("flax")),
+        pytest.param("PyTorch", marks=skip_without("torch")),
+        pytest.param("Keras 3", marks=skip_without("tf")),
+        pytest.param("Flax NNX", marks=skip_without("flax")),
     ],
 )
 def test_each_example_runs(title):

@@ -12,7 +12,7 @@ import se_spec
 from parity_tests.faults.mutants import MUTANTS
 from parity_tests.faults.mutants_table import caught, caught_in_training
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from se_parity import Case, Worker, check_parity, sample_images, trained_like_weights
 from se_parity.diagnose.diagnosis import diagnose
 
@@ -45,9 +45,9 @@ def test_the_table_in_the_docs_has_every_fault():
         assert sum(row.startswith(f"| {name} |") for row in rows) == 1, name
 
 
-@needs("torch")
-@needs("tf")
-@needs("flax")
+@skip_without("torch")
+@skip_without("tf")
+@skip_without("flax")
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_no_fault_is_found_in_correct_models(seed):
     """Other weights, images, sizes and thread counts each time, and each framework in turn."""

@@ -11,7 +11,7 @@ import se_spec
 from parity_tests.hostile.case import Case, Good, Make, Weights, accepted, convert, saved
 from parity_tests.hostile.pickles import mapping, views, with_entries
 from parity_tests.hostile.safetensors import content, recorded
-from parity_tests.support.cases import SMALL
+from parity_tests.support.cases import THREE_STAGES
 from se_weights import DIALECTS
 
 Change = Callable[[dict[str, NDArray]], Weights]
@@ -120,7 +120,7 @@ def raw_and_average(folder: Path, good: Good) -> Path:
 def of_two_dialects(good: Good) -> bytes:
     """Names and shapes that pytorchcv's SE-ResNet-50 and 50b share, which stride in different places."""
     words = DIALECTS["pytorchcv"]
-    known = words.completed(se_spec.architecture("se_resnet50", **SMALL, se_bias=True, reduction=4))
+    known = words.completed(se_spec.architecture("se_resnet50", **THREE_STAGES, se_bias=True, reduction=4))
     return content({name: np.ones(shape, "f4") for name, shape in words.shapes(known).items()})
 
 

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from parity_tests.support.tolerances import FLOAT32_STEP
 from se_parity import compare
 
-pytestmark = needs("flax")
+pytestmark = skip_without("flax")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def images(network):
 
 
 def share(network, logits) -> float:
-    return compare(network.truth, np.asarray(logits)).share
+    return compare(network.reference, np.asarray(logits)).share
 
 
 def test_split_and_merge_give_the_same_network(model, network):
@@ -156,11 +156,11 @@ se_flax.load_weights(model, network.weights)
 model.eval()
 images = np.moveaxis(network.images, 1, -1)
 run = nnx.jit(lambda m, x: m(x))
-assert compare(network.truth, np.asarray(run(model, images))).share <= network.limit
+assert compare(network.reference, np.asarray(run(model, images))).share <= network.limit
 gradients = nnx.jit(nnx.grad(lambda m: (m(images) ** 2).sum()))(model)
 assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 graph, state = nnx.split(model)
-assert compare(network.truth, np.asarray(run(nnx.merge(graph, state), images))).share <= network.limit
+assert compare(network.reference, np.asarray(run(nnx.merge(graph, state), images))).share <= network.limit
 """
 
 

@@ -57,7 +57,7 @@ def test_the_inference_form_gives_the_reference_logits_and_leaves_the_model_unch
     model = model_of(framework, known, tmp_path)
     logits = logits_of(framework, framework.package.optimize_for_inference(model), known.images)
     assert logits.dtype == np.float32
-    assert compare(known.truth, logits).share <= known.limit
+    assert compare(known.reference, logits).share <= known.limit
     assert not model.architecture.folded
     assert weights_sha256(framework.package.read_weights(model)) == weights_sha256(known.weights)
 
@@ -68,7 +68,7 @@ def test_the_folded_and_the_inference_form_are_within_1e_5_at_full_size(framewor
     deployed = framework.package.optimize_for_inference(model)
     folded = framework.package.fold_batchnorm(model)
     for logits in (logits_of(framework, deployed, full_size().images), framework.run(folded, full_size().images)):
-        difference = compare(full_size().truth, logits)
+        difference = compare(full_size().reference, logits)
         assert difference.share <= min(full_size().limit, FLOAT32_LOGITS)
         assert difference.top1 == difference.top5 == 1
 
@@ -79,7 +79,7 @@ def test_the_inference_form_takes_other_batch_sizes_and_merged_groups(framework,
     deployed = framework.package.optimize_for_inference(model_of(framework, known, tmp_path))
     for count in (2, 1, 2):
         logits = logits_of(framework, deployed, known.images[:count])
-        assert np.abs(logits - known.truth[:count]).max() <= known.limit * np.ptp(known.truth)
+        assert np.abs(logits - known.reference[:count]).max() <= known.limit * np.ptp(known.reference)
 
 
 @pytest.mark.sweep
@@ -90,7 +90,7 @@ def test_a_bfloat16_inference_form_is_close_and_returns_the_dtype_of_the_images(
         framework, framework.package.optimize_for_inference(model, dtype=bfloat16(framework)), known.images
     )
     assert logits.dtype == np.float32
-    assert 0 < compare(known.truth, logits).share <= BFLOAT16_LOGITS
+    assert 0 < compare(known.reference, logits).share <= BFLOAT16_LOGITS
 
 
 def test_a_folded_model_has_a_folded_architecture_and_the_folded_weights(framework, tmp_path):

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import named_network, needs, small_network
+from parity_tests.support.cases import named_network, skip_without, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 from se_parity.reference.record import record
 
-pytestmark = needs("tf")
+pytestmark = skip_without("tf")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_mixed_precision_keeps_float32_weights_and_gives_close_logits():
     logits = model(images(network))
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
     logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32"))
-    assert 0 < compare(network.truth, logits).share <= BFLOAT16_LOGITS
+    assert 0 < compare(network.reference, logits).share <= BFLOAT16_LOGITS
 
 
 def test_the_global_dtype_policy_is_followed():
@@ -172,7 +172,7 @@ network = small_network("bottleneck")
 model = se_tf.SEResNet(network.architecture)
 se_tf.load_weights(model, network.weights)
 logits = model.predict(np.moveaxis(network.images, 1, -1), verbose=0)
-assert compare(network.truth, logits).share <= network.limit
+assert compare(network.reference, logits).share <= network.limit
 """
     (tmp_path / "keras.json").write_text(
         '{"image_data_format": "channels_first", "backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7}'

@@ -132,7 +132,7 @@ def test_evaluation_does_not_change_the_statistics(framework):
     network = small_network("basic")
     model = model_with(framework, network)
     logits = framework.run(model, network.images)
-    assert compare(network.truth, logits).share <= network.limit
+    assert compare(network.reference, logits).share <= network.limit
     read = framework.package.read_weights(model)
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
 
@@ -210,7 +210,7 @@ def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix)
     model = framework.package.from_file(path)
     assert model.architecture.depths == network.architecture.depths
     assert not getattr(model, "training", False)
-    assert compare(network.truth, raw_call(framework, model, network.images)).share <= network.limit
+    assert compare(network.reference, raw_call(framework, model, network.images)).share <= network.limit
 
 
 def raw_call(framework, model, images):

@@ -6,11 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import named_network, needs, small_network
+from parity_tests.support.cases import named_network, skip_without, small_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 
-pytestmark = needs("torch")
+pytestmark = skip_without("torch")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def model(network):
 
 
 def share(network, logits) -> float:
-    return compare(network.truth, logits.detach().float().numpy()).share
+    return compare(network.reference, logits.detach().float().numpy()).share
 
 
 def test_export_gives_the_same_logits_at_another_batch_and_size(model, network):

@@ -5,13 +5,13 @@ import pytest
 
 import se_spec
 from parity_tests.support.cases import (
-    SMALL,
+    THREE_STAGES,
     Network,
     each_architecture,
     full_size,
     named_network,
-    needs,
     network,
+    skip_without,
     small_network,
 )
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
@@ -25,7 +25,7 @@ def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> 
     worker.load(network.architecture, network.weights, dtype)
     logits = worker.logits(network.images.astype(dtype), mode)
     assert logits.dtype == dtype
-    difference = compare(network.truth, logits)
+    difference = compare(network.reference, logits)
     assert difference.same_nonfinite
     return difference.share
 
@@ -64,7 +64,7 @@ def test_every_mode_gives_the_reference_logits(worker, block, dtype):
 
 def test_square_matrices_are_not_transposed(worker):
     """Gates with r = 1 and a classifier with as many classes as features: a shape cannot tell their transposes."""
-    facts = SMALL | {"num_classes": 64, "reduction": 1, "se_bias": True}
+    facts = THREE_STAGES | {"num_classes": 64, "reduction": 1, "se_bias": True}
     square = network(se_spec.architecture("se_resnet50", **facts))
     assert square.weights["fc.weight"].shape == (64, 64)
     assert share(worker, square, "float64") <= FLOAT64_LOGITS
@@ -93,9 +93,9 @@ def test_se_resnet50_at_full_size_is_within_1e_5_in_every_mode():
 
 
 @pytest.mark.parametrize(
-    "backend", [pytest.param("jax", marks=needs("flax")), pytest.param("torch", marks=needs("torch"))]
+    "backend", [pytest.param("jax", marks=skip_without("flax")), pytest.param("torch", marks=skip_without("torch"))]
 )
-@needs("tf")
+@skip_without("tf")
 def test_the_keras_model_gives_the_same_logits_on_other_backends(backend):
     with Worker("tf", variables={"KERAS_BACKEND": backend}) as worker:
         assert worker.environment["backend"] == backend

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.support.cases import each_framework, needs, small_network
+from parity_tests.support.cases import each_framework, skip_without, small_network
 from se_parity import Oracle, compare
 from se_parity.diagnose.explain import planting
 from se_parity.diagnose.faults.operation_faults import FAULTS, kept_bits
@@ -45,7 +45,7 @@ def test_the_probe_detects_operands_that_lost_bits(numerics, monkeypatch):
     assert found.convolution == 1152
 
 
-@needs("torch")
+@skip_without("torch")
 def test_torchs_settings_are_set_and_restored(monkeypatch):
     import torch
 
@@ -64,7 +64,7 @@ def test_torchs_settings_are_set_and_restored(monkeypatch):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@needs("flax")
+@skip_without("flax")
 def test_jaxs_settings_are_set_and_restored():
     import jax
 
@@ -77,7 +77,7 @@ def test_jaxs_settings_are_set_and_restored():
     assert [getattr(jax.config, name) for name in numerics.SETTINGS] == before
 
 
-@needs("tf")
+@skip_without("tf")
 def test_tensorflows_settings_are_set_and_restored():
     import tensorflow as tf
 
@@ -90,7 +90,7 @@ def test_tensorflows_settings_are_set_and_restored():
     assert tf.config.experimental.tensor_float_32_execution_enabled()
 
 
-@needs("flax")
+@skip_without("flax")
 def test_jax_lowered_for_cuda_requests_full_float32_for_every_product():
     import jax
     from flax import nnx
@@ -115,7 +115,7 @@ def test_jax_lowered_for_cuda_requests_full_float32_for_every_product():
     assert not any("HIGHEST" in line for line in products())
 
 
-@needs("torch")
+@skip_without("torch")
 def test_no_tensor_of_the_torch_model_is_left_on_the_cpu(monkeypatch):
     import torch
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -169,15 +169,15 @@ def test_every_fault_changes_the_logits_of_some_network():
 
 
 def _square():
-    from parity_tests.support.cases import SMALL, network
+    from parity_tests.support.cases import THREE_STAGES, network
 
-    return network(se_spec.architecture("se_resnet50", **{**SMALL, "reduction": 1, "se_bias": True})).case
+    return network(se_spec.architecture("se_resnet50", **{**THREE_STAGES, "reduction": 1, "se_bias": True})).case
 
 
 def _with_relu():
-    from parity_tests.support.cases import SMALL, network
+    from parity_tests.support.cases import THREE_STAGES, network
 
-    facts = {**SMALL, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
+    facts = {**THREE_STAGES, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
     return network(se_spec.architecture("se_resnet18", **facts)).case
 
 

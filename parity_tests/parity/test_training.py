@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.support.cases import each_framework, needs, network, small_network
+from parity_tests.support.cases import each_framework, network, skip_without, small_network
 from se_parity import Worker
 from se_parity.examination import RECIPES
 from se_parity.reference.backward import Backward
@@ -60,7 +60,7 @@ def test_reference_gradients_match_finite_differences_of_the_loss():
         assert slope == pytest.approx(np.linalg.norm(found.gradients[name]), rel=1e-4), name
 
 
-@needs("torch")
+@skip_without("torch")
 def test_a_network_without_classes_has_no_loss():
     headless = small_network("basic").case
     architecture = headless.architecture.replace(num_classes=0)

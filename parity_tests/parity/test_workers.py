@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parity_tests.parity.test_logits import plain_modes
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_parity import Oracle, Worker, WorkerFailed, check_parity, compare
 from se_parity.judge.limits import limit_share
 from se_parity.judge.matrix import installed_frameworks
@@ -60,7 +60,7 @@ def test_shapes_must_agree():
 def test_the_float32_limit_is_derived_from_the_network_and_is_small():
     network = small_network("basic")
     assert 1e-8 < network.limit < 5e-6
-    again = limit_share(network.architecture, network.weights, network.images, network.truth)
+    again = limit_share(network.architecture, network.weights, network.images, network.reference)
     assert again == network.limit
 
 
@@ -112,18 +112,18 @@ def test_logits_on_a_gpu_are_within_the_limit(framework):
     with worker:
         worker.load(network.architecture, network.weights, "float32")
         for mode in plain_modes(framework):
-            assert compare(network.truth, worker.logits(network.images, mode)).share <= network.limit, mode
+            assert compare(network.reference, worker.logits(network.images, mode)).share <= network.limit, mode
 
 
-@needs("torch")
+@skip_without("torch")
 def test_a_wrong_weight_fails_the_report():
     network = small_network()
     wrong = dict(network.weights) | {"layer3.0.bn3.running_var": network.weights["layer3.0.bn3.running_var"] * 1.0001}
     arguments = {"frameworks": ["torch"], "modes": ["eager"], "dtypes": ["float32"]}
     assert check_parity([network.case], **arguments).passed
     other = Oracle(network.architecture, wrong).logits(network.images)
-    assert compare(network.truth, other).share > network.limit
+    assert compare(network.reference, other).share > network.limit
     report = check_parity([network.case], **arguments)
-    spoilt = replace(report, runs=[replace(run, difference=compare(network.truth, other)) for run in report.runs])
+    spoilt = replace(report, runs=[replace(run, difference=compare(network.reference, other)) for run in report.runs])
     assert not spoilt.passed
     assert not replace(report, runs=[]).passed

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 
 HEAVY = {"torch", "tensorflow", "keras", "jax", "flax"}
 
@@ -17,9 +17,9 @@ IMPORTS = [
     ("se_demo.run", set()),
     ("se_cli.main", set()),
     *((f"se_cli.{name}", set()) for name in ("list", "inspect", "convert", "compare", "parity", "demo", "statuses")),
-    pytest.param("se_torch", {"torch"}, marks=needs("torch")),
-    pytest.param("se_tf", {"tensorflow", "keras"}, marks=needs("tf")),
-    pytest.param("se_flax", {"jax", "flax"}, marks=needs("flax")),
+    pytest.param("se_torch", {"torch"}, marks=skip_without("torch")),
+    pytest.param("se_tf", {"tensorflow", "keras"}, marks=skip_without("tf")),
+    pytest.param("se_flax", {"jax", "flax"}, marks=skip_without("flax")),
 ]
 
 LIGHT = {"numpy", "h5py", "safetensors", "rich", "msgpack", "matplotlib", "sklearn", "jinja2"} | HEAVY

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save, save_file
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import architecture, needs, small_network
+from parity_tests.support.cases import architecture, skip_without, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from se_spec import manifest
 from se_weights import Checkpoint, UnsupportedFormat, WeightMismatch, WriteFailed, relayout, weights_sha256
@@ -49,8 +49,8 @@ def numbered(architecture) -> Checkpoint:
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_weights_are_bit_exact_between_any_two_frameworks(source, target, block):
     for name in (source, target):
-        if needs(name).args[0]:
-            pytest.skip(needs(name).kwargs["reason"])
+        if skip_without(name).args[0]:
+            pytest.skip(skip_without(name).kwargs["reason"])
     checkpoint = numbered(small_network(block, se_bias=True).architecture)
     one, other = FRAMEWORKS[source], FRAMEWORKS[target]
     first = one.package.SEResNet(checkpoint.architecture, **one.options())

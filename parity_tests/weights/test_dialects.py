@@ -10,7 +10,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from se_parity import Oracle, sample_images, trained_like_weights
 from se_spec import manifest, parameter_count
 from se_weights import DIALECTS, AmbiguousDialect, Checkpoint, MalformedFile, UnsafeFile, WeightMismatch, weights_sha256
@@ -398,7 +398,7 @@ def test_prefixes_of_larger_models_are_removed(tmp_path, prefix):
     assert unwrapped.replace(" ", "") == prefix
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_old_layouts_of_torch_are_read_bit_for_bit(tmp_path, zipped):
     """Every published SE checkpoint from before 2020 has the layout of before torch 1.6."""
@@ -420,7 +420,7 @@ def test_old_layouts_of_torch_are_read_bit_for_bit(tmp_path, zipped):
     assert checkpoint.metadata["left"] == "optimizer"
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_of_the_old_layout_is_malformed(tmp_path, share):
     import torch
@@ -451,7 +451,7 @@ def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_call_a_function_is_
         se_weights.read(path)
 
 
-@needs("torch")
+@skip_without("torch")
 def test_a_torch_models_state_dict_carries_its_config(tmp_path):
     import torch
 

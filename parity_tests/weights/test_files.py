@@ -14,7 +14,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_parity import compare
 from se_weights import (
     AmbiguousDialect,
@@ -40,7 +40,7 @@ def same(path, network) -> bool:
     return weights_sha256(se_weights.read(path).weights) == weights_sha256(network.weights)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("mmap", [False, True])
 def test_torch_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network, mmap):
     import torch
@@ -56,7 +56,7 @@ def test_torch_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network, 
     assert same(tmp_path / "theirs.pth", network)
 
 
-@needs("torch")
+@skip_without("torch")
 def test_torch_files_with_views_shared_storages_and_parameters_are_read(tmp_path):
     import torch
 
@@ -73,7 +73,7 @@ def test_torch_files_with_views_shared_storages_and_parameters_are_read(tmp_path
     assert weights_sha256(se_weights.read(tmp_path / "views.pth").weights) == weights_sha256(checkpoint.weights)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("holder", [None, "state_dict", "model", "model_ema"])
 def test_wrappers_of_training_scripts_are_removed_and_reported(tmp_path, prefix, holder):
@@ -90,7 +90,7 @@ def test_wrappers_of_training_scripts_are_removed_and_reported(tmp_path, prefix,
     assert checkpoint.metadata.get("unwrapped", "").split() == expected
 
 
-@needs("torch")
+@skip_without("torch")
 def test_torchvisions_keys_load_strictly_into_networks_without_se():
     """The key of every tensor of torchvision 0.29's resnet50, written down from its published layout."""
     import torch
@@ -114,7 +114,7 @@ def test_torchvisions_keys_load_strictly_into_networks_without_se():
     model.load_state_dict({key: torch.ones_like(value) for key, value in model.state_dict().items()}, strict=True)
 
 
-@needs("tf")
+@skip_without("tf")
 def test_keras_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     import se_tf
 
@@ -127,7 +127,7 @@ def test_keras_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     assert same(tmp_path / "theirs.weights.h5", network)
 
 
-@needs("tf")
+@skip_without("tf")
 def test_keras_loads_the_archive_that_we_write_and_we_load_what_it_saves(tmp_path, network):
     import keras
 
@@ -143,7 +143,7 @@ def test_keras_loads_the_archive_that_we_write_and_we_load_what_it_saves(tmp_pat
     assert se_weights.read(tmp_path / "theirs.keras").architecture == network.architecture
 
 
-@needs("flax")
+@skip_without("flax")
 def test_flax_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     import jax
     from flax import nnx, serialization
@@ -163,7 +163,7 @@ def test_flax_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     assert same(tmp_path / "theirs.msgpack", network)
 
 
-@needs("flax")
+@skip_without("flax")
 def test_linen_runs_what_we_write(tmp_path, network):
     import jax
     from flax import nnx, serialization
@@ -176,7 +176,7 @@ def test_linen_runs_what_we_write(tmp_path, network):
     images = np.moveaxis(network.images, 1, -1)
     variables = serialization.from_bytes(linen.init(jax.random.key(0), images), path.read_bytes())
     evaluating = nnx.bridge.to_linen(evaluated(se_flax.SEResNet), network.architecture)
-    assert compare(network.truth, np.asarray(evaluating.apply(variables, images))).share <= network.limit
+    assert compare(network.reference, np.asarray(evaluating.apply(variables, images))).share <= network.limit
     (tmp_path / "theirs.msgpack").write_bytes(serialization.to_bytes(variables))
     assert same(tmp_path / "theirs.msgpack", network)
 
@@ -192,7 +192,7 @@ def evaluated(module):
     return Evaluated
 
 
-@needs("flax")
+@skip_without("flax")
 def test_arrays_that_flax_splits_into_chunks_are_read(tmp_path, monkeypatch):
     from flax import serialization
 
@@ -226,7 +226,7 @@ def test_msgpack_heads_match_those_of_the_library(length):
         assert msgpack.packb(value).startswith(heads.head_of(kind, length))
 
 
-@needs("flax")
+@skip_without("flax")
 def test_flax_writes_the_same_bytes(tmp_path):
     from flax import serialization
 

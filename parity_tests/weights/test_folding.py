@@ -18,8 +18,8 @@ FACTS = [
     "se_resnet18 of weiaicunzai",
     "se_resnet50 with another epsilon",
     "se_resnet18 with every shortcut",
-    "se_resnext26t, little",
-    "senet154, little",
+    "se_resnext26t, small",
+    "senet154, small",
     "se_resnet50 without a head",
 ]
 """Biased convolutions, an epsilon, projections, groups, deep stems, no classes."""
@@ -52,8 +52,8 @@ def as_type(checkpoint: Checkpoint, dtype) -> Checkpoint:
 def test_a_folded_network_gives_the_same_logits(case):
     network = named_network(case)
     folded = fold_batchnorm(as_type(network.checkpoint, np.float64))
-    assert compare(network.truth, logits(folded, network.images)).share <= FLOAT64_LOGITS
-    assert compare(network.truth, logits(fold_batchnorm(network.checkpoint), network.images)).share <= network.limit
+    assert compare(network.reference, logits(folded, network.images)).share <= FLOAT64_LOGITS
+    assert compare(network.reference, logits(fold_batchnorm(network.checkpoint), network.images)).share <= network.limit
 
 
 def test_a_folded_network_has_biases_and_no_norms():

@@ -13,7 +13,7 @@ import pytest
 
 import se_weights
 from parity_tests.spec.test_imports import HEAVY
-from parity_tests.support.cases import architecture, needs
+from parity_tests.support.cases import architecture, skip_without
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.isolated_process import run_isolated
 from parity_tests.weights.test_conversion import numbered
@@ -22,8 +22,8 @@ from se_weights import Checkpoint, SourceChanged, weights_sha256
 CASES = {
     "basic": "se_resnet18 of timm's legacy",
     "bottleneck": "se_resnet50 with another epsilon",
-    "grouped": "se_resnext26t, little",
-    "deep stem": "senet154, little",
+    "grouped": "se_resnext26t, small",
+    "deep stem": "senet154, small",
 }
 SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 SHARD_BYTES = 5000
@@ -76,7 +76,7 @@ def test_every_format_converts_to_every_other_bit_for_bit(tmp_path, case):
     print(f"\n{case}: {pairs} ordered pairs, every canonical sha256 {expected[:16]}")
 
 
-@needs("tf")
+@skip_without("tf")
 @SWEEP
 @pytest.mark.parametrize(("case", "one"), FRAMED)
 def test_keras_archives_convert_to_and_from_every_format(tmp_path, case, one):
@@ -111,7 +111,7 @@ def holds(framework: str, model, case: str) -> bool:
     return weights_sha256(FRAMEWORKS[framework].package.read_weights(model)) == weights_sha256(checkpoint(case).weights)
 
 
-@needs("torch")
+@skip_without("torch")
 def test_torch_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch
 
@@ -123,7 +123,7 @@ def test_torch_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "theirs.pth", case, checkpoint(case).architecture)
 
 
-@needs("torch")
+@skip_without("torch")
 def test_safetensors_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     from safetensors.torch import load_file, save_file
 
@@ -134,7 +134,7 @@ def test_safetensors_loads_every_architecture_and_its_files_are_read(tmp_path, c
     expect_same(tmp_path / "theirs.safetensors", case, checkpoint(case).architecture)
 
 
-@needs("tf")
+@skip_without("tf")
 @FRAMES
 def test_keras_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     model = model_of("tf", case)
@@ -152,7 +152,7 @@ def test_keras_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "folder", case, checkpoint(case).architecture)
 
 
-@needs("flax")
+@skip_without("flax")
 @FRAMES
 def test_flax_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import jax
@@ -178,7 +178,7 @@ def test_numpy_loads_every_architecture_and_its_files_are_read(tmp_path, case):
         expect_same(tmp_path / f"{name}.npz", case, checkpoint(case).architecture)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.load without processes says so
 def test_torchs_dcp_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch.distributed.checkpoint as dcp
@@ -220,7 +220,7 @@ os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
 """
 
 
-@needs("torch")
+@skip_without("torch")
 @SWEEP
 def test_a_checkpoint_saved_in_parts_by_two_processes_is_read(tmp_path, case):
     write(checkpoint(case), tmp_path / "source.safetensors")
