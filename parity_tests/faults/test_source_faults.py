@@ -1,6 +1,6 @@
-"""The suite is itself tested: known faults are planted one at a time in a copy of the sources, and must be caught.
+"""Tests the test suite: a fault planted in a copy of the sources must fail the test that is named for it.
 
-Each fault names the test of the ordinary suite that catches it. `make faults` runs them; so does `.ci/run`.
+The faults are planted one at a time. `make faults` runs these tests, and so does `.ci/run`.
 """
 
 import os
@@ -20,6 +20,15 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True)
 class Fault:
+    """A change of the sources that a test must catch.
+
+    Attributes:
+        file: The source file, relative to the root.
+        right: Text in it, which occurs once.
+        wrong: What the text is replaced by.
+        caught_by: The test that must fail, relative to parity_tests.
+    """
+
     file: str
     right: str
     wrong: str
@@ -74,7 +83,7 @@ FAULTS = {
         "self.fc1(squeezed)",
         "models/test_se_layer.py::test_an_se_layer_computes_equations_2_to_4[torch-False-(5, 7)]",
     ),
-    "momentum of 0.1 read Keras's way": Fault(
+    "momentum of 0.1 taken as Keras defines momentum": Fault(
         "se_tf/se_resnet.py",
         "momentum=1 - se_spec.BATCH_NORM_MOMENTUM",
         "momentum=se_spec.BATCH_NORM_MOMENTUM",
@@ -110,7 +119,7 @@ FAULTS = {
         "range(0, array.shape[axis] - CHUNK // 2, CHUNK)",
         "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
     ),
-    "a file kept without being read back": Fault(
+    "a file renamed without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
         "        _expect_same(stored, stored, path) or (",
@@ -122,7 +131,7 @@ FAULTS = {
         '{"conv1": self.stride, "conv2": 1}',
         "spec/test_spec.py::test_multiply_adds_are_the_published_ones",
     ),
-    "reductions taken of the stage's width": Fault(
+    "squeezed channels computed from the width of the stage": Fault(
         "se_spec/architecture.py",
         "squeezed_channels=self._squeezed(out_channels)",
         "squeezed_channels=self._squeezed(width)",
@@ -131,7 +140,7 @@ FAULTS = {
 }
 
 FAULTS |= {
-    "a mean of 2x2 that counts what is not there": Fault(
+    "a 2x2 average pool that counts its padding": Fault(
         "se_flax/se_resnet.py",
         "count_include_pad=False",
         "count_include_pad=True",
@@ -143,37 +152,37 @@ FAULTS |= {
         "identity",
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),
-    "a pool without margins that has one": Fault(
+    "a max-pool without padding that gets padding": Fault(
         "se_spec/layers.py",
         '"ceil": 0',
         '"ceil": 1',
         "spec/test_spec.py::test_max_pool_output_sizes_are_those_of_each_code_base[55]",
     ),
-    "groups left out in Keras": Fault(
+    "groups ignored in Keras": Fault(
         "se_tf/se_resnet.py",
         "groups=convolution.groups",
         "groups=1",
         f"{FLOAT64}[tf-se_resnext50_32x4d of NVIDIA]",
     ),
-    "a folded shift that leaves the gain out": Fault(
+    "a folded bias whose mean is not multiplied by the gain": Fault(
         "se_weights/transforms/fold.py",
         "- mean) * gain",
         "* gain - mean)",
         "weights/test_folding.py::test_a_folded_network_gives_the_same_logits[se_resnet50 with another epsilon]",
     ),
-    "groups computed together that mix": Fault(
+    "merged groups that mix": Fault(
         "se_flax/convolve.py",
         "jnp.eye(together, dtype=kernel.dtype)",
         "jnp.eye(together, dtype=kernel.dtype)[::-1]",
         f"{FLOAT64}[flax-se_resnext50_32x4d of NVIDIA]",
     ),
-    "Cadene's networks stride in their 3x3": Fault(
+    "the stride of Cadene's bottlenecks in their 3x3": Fault(
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',
         '"conv2"',
         "weights/test_dialects.py::test_a_dialect_has_the_hidden_config_of_its_code_base[Cadene's 50]",
     ),
-    "the first of two fitting dialects is taken": Fault(
+    "the first of two matching dialects is chosen": Fault(
         "se_weights/reading/recognition.py",
         "if len(readings) > 1:",
         "if len(readings) > 2:",
@@ -184,6 +193,7 @@ FAULTS |= {
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
+    """A copy of the sources and the tests."""
     folder = tmp_path_factory.mktemp("faulty")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -191,7 +201,7 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(folder: Path, *tests: str) -> subprocess.CompletedProcess:
+def run_tests(folder: Path, *tests: str) -> subprocess.CompletedProcess:
     command = [
         sys.executable,
         "-m",
@@ -206,7 +216,7 @@ def run(folder: Path, *tests: str) -> subprocess.CompletedProcess:
 
 
 def test_the_named_tests_pass_without_a_fault(copy):
-    ran = run(copy, *sorted({fault.caught_by for fault in FAULTS.values()}))
+    ran = run_tests(copy, *sorted({fault.caught_by for fault in FAULTS.values()}))
     assert ran.returncode == 0, ran.stdout[-3000:]
 
 
@@ -214,12 +224,12 @@ def test_the_named_tests_pass_without_a_fault(copy):
 def test_a_planted_fault_is_caught(copy, name):
     fault = FAULTS[name]
     source = copy / fault.file
-    right = source.read_text()
-    assert right.count(fault.right) == 1, f"{fault.file} no longer holds the text that the fault replaces"
-    source.write_text(right.replace(fault.right, fault.wrong))
+    original = source.read_text()
+    assert original.count(fault.right) == 1, f"{fault.file} no longer contains the text that the fault replaces"
+    source.write_text(original.replace(fault.right, fault.wrong))
     try:
-        ran = run(copy, fault.caught_by)
+        ran = run_tests(copy, fault.caught_by)
     finally:
-        source.write_text(right)
+        source.write_text(original)
     assert ran.returncode == 1, ran.stdout[-3000:]
     assert "1 failed" in ran.stdout
