@@ -153,7 +153,7 @@ instructions = st.lists(
     st.sampled_from(SNIPPETS)
     | words.map(lambda word: pickles.text(word.encode("utf-8", "replace").decode()))
     | numbers.map(pickles.number)
-    | st.sampled_from(GLOBALS).map(lambda word: pickles.name(*word.split())),
+    | st.sampled_from(GLOBALS).map(lambda word: pickles.global_name(*word.split())),
     max_size=40,
 )
 
@@ -161,7 +161,7 @@ instructions = st.lists(
 @quick(200)
 @given(instructions, st.integers(2, 5))
 def test_any_pickle_is_read_or_refused(parts: list[bytes], protocol: int) -> None:
-    content = pickles.whole(b"".join(parts), protocol)
+    content = pickles.pickle_of(b"".join(parts), protocol)
     outcome(one("a.pkl", content))
     outcome(one("a.pth", zipped({"a/data.pkl": content, "a/data/0": bytes(16)})))
 
@@ -172,7 +172,7 @@ def test_any_view_of_a_storage_is_read_or_refused(
     shape: tuple[int, int], stride: tuple[int, int], offset: int, kind: str, count: int
 ) -> None:
     view = pickles.View("0", count, shape, stride, offset, kind)
-    tree = pickles.whole(pickles.mapping({"a": view.pickled}))
+    tree = pickles.pickle_of(pickles.text_dict({"a": view.pickled}))
     outcome(one("a.pth", zipped({"a/data.pkl": tree, "a/data/0": bytes(max(0, min(count, 16)) * 4)})))
 
 
@@ -230,7 +230,7 @@ def described(facts: str) -> Sample:
 
 
 def torch_file(tree: bytes) -> Sample:
-    return one("a.pth", zipped({"a/data.pkl": pickles.whole(tree), "a/data/0": bytes(16)}))
+    return one("a.pth", zipped({"a/data.pkl": pickles.pickle_of(tree), "a/data/0": bytes(16)}))
 
 
 def doubled(leaf: bytes) -> bytes:
@@ -247,7 +247,7 @@ def filled_late() -> bytes:
 
 
 def with_architecture(facts: bytes) -> bytes:
-    state = pickles.mapping({"_metadata": pickles.mapping({"": pickles.mapping({"architecture": facts})})})
+    state = pickles.text_dict({"_metadata": pickles.text_dict({"": pickles.text_dict({"architecture": facts})})})
     return pickles.ORDERED + state + pickle.BUILD
 
 
@@ -258,13 +258,13 @@ def repeated(made: bytes, again: bytes, times: int) -> bytes:
 VIEW = pickles.View("0", 4, (2, 2), (2, 1))
 MANY_BYTES = pickle.BINBYTES + struct.pack("<I", 10**7) + bytes(10**7)
 RECALLED = pickle.BINGET + b"\0"
-WIDE = pickles.keyed((pickles.number(number), pickle.NONE) for number in range(20_000))
-EMPTY_ORDERED = pickles.name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+WIDE = pickles.dict_of((pickles.number(number), pickle.NONE) for number in range(20_000))
+EMPTY_ORDERED = pickles.global_name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
 LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
 
 
 def legacy(count: int) -> Sample:
-    tree = pickles.whole(pickles.mapping({"a": VIEW.but(count=count).pickled}))
+    tree = pickles.pickle_of(pickles.text_dict({"a": VIEW.but(count=count).pickled}))
     return one("a.pth", LEGACY + tree + pickle.dumps(["0"], 2) + struct.pack("<q", count))
 
 
@@ -297,7 +297,7 @@ FOUND: dict[str, tuple[Sample, str]] = {
         "tensor.shape",
     ),
     "no values, of a stride beyond numpy": (
-        torch_file(pickles.mapping({"a": VIEW.but(shape=(0, 2), stride=(2**70, 1)).pickled})),
+        torch_file(pickles.text_dict({"a": VIEW.but(shape=(0, 2), stride=(2**70, 1)).pickled})),
         "torch.tensor",
     ),
     "a truth for a side: npz": (
@@ -327,19 +327,19 @@ FOUND: dict[str, tuple[Sample, str]] = {
     "a storage of exabytes, before the zip": (legacy(2**62), "torch.storage"),
     "a storage of exabytes, before the zip, that fits a seek": (legacy(2**60 - 1), "torch.storage"),
     "a key of pairs of pairs": (
-        torch_file(pickles.keyed([(doubled(pickles.text("a")), VIEW.pickled)])),
+        torch_file(pickles.dict_of([(doubled(pickles.text("a")), VIEW.pickled)])),
         "pickle.size",
     ),
     "a storage named by pairs of pairs": (
-        torch_file(pickles.mapping({"a": doubled(pickle.NONE) + pickle.BINPERSID})),
+        torch_file(pickles.text_dict({"a": doubled(pickle.NONE) + pickle.BINPERSID})),
         "pickle.size",
     ),
     "a storage named by lists that are filled late": (
-        torch_file(pickles.mapping({"a": filled_late() + pickle.BINPERSID})),
+        torch_file(pickles.text_dict({"a": filled_late() + pickle.BINPERSID})),
         "torch.storage",
     ),
     "an architecture of lists that are filled late": (
-        torch_file(with_architecture(pickles.mapping({"x": filled_late()}))),
+        torch_file(with_architecture(pickles.text_dict({"x": filled_late()}))),
         "metadata.json",
     ),
     "an architecture that holds itself": (
@@ -349,11 +349,11 @@ FOUND: dict[str, tuple[Sample, str]] = {
         "metadata.json",
     ),
     "an architecture with a tensor": (
-        torch_file(with_architecture(pickles.mapping({"x": VIEW.pickled}))),
+        torch_file(with_architecture(pickles.text_dict({"x": VIEW.pickled}))),
         "metadata.json",
     ),
     "a type of numbers named by lists that are filled late": (
-        one("a.pkl", pickles.whole(pickles.call(pickles.name("numpy", "dtype"), filled_late()))),
+        one("a.pkl", pickles.pickle_of(pickles.call(pickles.global_name("numpy", "dtype"), filled_late()))),
         "pickle.content",
     ),
     "half a million empty dictionaries": (
@@ -365,7 +365,7 @@ FOUND: dict[str, tuple[Sample, str]] = {
         "pickle.size",
     ),
     "an architecture with a tuple for a key": (
-        torch_file(with_architecture(pickles.keyed([(pickle.EMPTY_TUPLE, pickle.NONE)]))),
+        torch_file(with_architecture(pickles.dict_of([(pickle.EMPTY_TUPLE, pickle.NONE)]))),
         "metadata.json",
     ),
     "an array of Orbax's of too long a name": (
@@ -373,14 +373,18 @@ FOUND: dict[str, tuple[Sample, str]] = {
         "orbax.metadata",
     ),
     "a shape of ten million bytes": (
-        torch_file(pickles.call(pickles.name("torch", "Size"), MANY_BYTES)),
+        torch_file(pickles.call(pickles.global_name("torch", "Size"), MANY_BYTES)),
         "tensor.shape",
     ),
     "ten megabytes of text, encoded again and again": (
         torch_file(
             repeated(
                 pickles.text("x" * 10**7),
-                pickles.name("_codecs", "encode") + RECALLED + pickles.text("latin1") + pickle.TUPLE2 + pickle.REDUCE,
+                pickles.global_name("_codecs", "encode")
+                + RECALLED
+                + pickles.text("latin1")
+                + pickle.TUPLE2
+                + pickle.REDUCE,
                 100,
             )
         ),
@@ -388,7 +392,9 @@ FOUND: dict[str, tuple[Sample, str]] = {
     ),
     "a dictionary copied again and again": (
         torch_file(
-            repeated(WIDE, pickles.name("collections", "OrderedDict") + RECALLED + pickle.TUPLE1 + pickle.REDUCE, 100)
+            repeated(
+                WIDE, pickles.global_name("collections", "OrderedDict") + RECALLED + pickle.TUPLE1 + pickle.REDUCE, 100
+            )
         ),
         "pickle.size",
     ),
