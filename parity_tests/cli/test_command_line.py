@@ -1,4 +1,4 @@
-"""The command's words and exit statuses, as a shell sees them."""
+"""Output and exit statuses of the command."""
 
 import json
 import os
@@ -50,8 +50,8 @@ def test_list_prints_json():
 def test_inspect_describes_a_file(file):
     ran = se_resnet("inspect", file)
     assert ran.returncode == 0
-    for word in ("torch", "bottleneck", "layer2.1.se.fc1.weight", "(12, 48)", se_weights.file_sha256(file)):
-        assert word in ran.stdout
+    for text in ("torch", "bottleneck", "layer2.1.se.fc1.weight", "(12, 48)", se_weights.file_sha256(file)):
+        assert text in ran.stdout
     facts = json.loads(se_resnet("inspect", file, "--json").stdout)
     assert facts["dialect"] == "torch"
     assert facts["architecture"] == small_network().architecture.to_dict()
@@ -193,12 +193,12 @@ def folder(tmp_path, file):
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "status", "words"), STATUSES)
-def test_every_failure_has_its_exit_status_and_message(folder, arguments, status, words):
+@pytest.mark.parametrize(("arguments", "status", "message"), STATUSES)
+def test_every_failure_has_its_exit_status_and_message(folder, arguments, status, message):
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     ran = se_resnet(*arguments, folder=folder)
     assert ran.returncode == status, ran.stderr
-    assert words in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
@@ -212,7 +212,7 @@ def test_a_failure_is_printed_as_json(folder):
 
 
 def test_a_missing_extra_is_named(folder):
-    """TensorFlow and Keras hidden from the process, as on a machine without them."""
+    """TensorFlow, Keras and torch are hidden from the process, as if they were not installed."""
     (folder / "sitecustomize.py").write_text(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name in ('keras', 'tensorflow', 'torch') else find(name, *rest)\n"
@@ -248,10 +248,12 @@ def test_a_full_disk_leaves_no_temporary_file(folder, target):
 @skip_without("torch")
 def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
     command = [sys.executable, "-m", "se_cli", "parity", str(file), "--frameworks", "torch"]
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed)
+    default_handler = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=default_handler
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and not children.read_text():  # until its worker is there
+    while process.poll() is None and not children.read_text():  # until its worker has started
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -262,7 +264,7 @@ def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
 
 @pytest.fixture
 def ambiguous(tmp_path):
-    """A file of pytorchcv's, which its tensors do not tell from a seresnet50b."""
+    """A seresnet50 of pytorchcv, whose tensors also match a seresnet50b."""
     known = se_spec.architecture("se_resnet50", depths=(1, 1), widths=(16, 32), num_classes=3, se_bias=True)
     words = DIALECTS["pytorchcv"]
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The demo: its report holds the numbers it promises, and needs no other file."""
+"""The demo writes a self-contained report, whose accuracies and differences are within their limits."""
 
 import json
 import re

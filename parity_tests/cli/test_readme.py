@@ -1,4 +1,4 @@
-"""The README's examples and commands, as they are written."""
+"""The examples, commands and tables of the README are correct."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What Flax's users rely on beside the logits."""
+"""The Flax model in the uses that Flax has: split and merge, jit, gradients, eval_shape, Linen, bfloat16, tree mode."""
 
 import subprocess
 import sys
@@ -123,7 +123,7 @@ def test_linen_gives_the_same_logits_and_statistics(model, network):
 
 
 def take(tree, source):
-    """The leaves of `source` that `tree` has."""
+    """The part of `source` with the keys of `tree`."""
     if not isinstance(tree, dict):
         return source
     return {key: take(branch, source[key]) for key, branch in tree.items()}

@@ -1,4 +1,4 @@
-"""What is deployed gives the logits of what was trained."""
+"""The folded and the optimised form of a model give the logits of the trained model."""
 
 from functools import cache
 
@@ -12,13 +12,13 @@ from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_LOGITS
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
 
-FACTS = {"depths": (1, 1), "widths": (8, 12), "num_classes": 5, "reduction": 4, "se_bias": True}
+SETTINGS = {"depths": (1, 1), "widths": (8, 12), "num_classes": 5, "reduction": 4, "se_bias": True}
 
 
 @cache
-def deployable(name: str = "se_resnet50", **facts: int) -> Network:
-    """Small, since some forms compile for as long as there are different layers; of odd and even sides, not square."""
-    return network(se_spec.architecture(name, **FACTS, **facts))
+def deployable(name: str = "se_resnet50", **settings: int) -> Network:
+    """A small network, since some forms compile for longer the more different layers there are."""
+    return network(se_spec.architecture(name, **SETTINGS, **settings))
 
 
 def model_of(framework, known, tmp_path):
@@ -28,7 +28,7 @@ def model_of(framework, known, tmp_path):
 
 
 def logits_of(framework, function, images):
-    """What a function of the framework's own arrays gives for images (N, C, H, W)."""
+    """Call a function on images (N, C, H, W) in the layout and the array type of the framework."""
     own = np.moveaxis(images, 1, framework.channel_axis)
     if framework.name == "torch":
         import torch

@@ -1,4 +1,4 @@
-"""What Keras's users rely on beside the logits."""
+"""The Keras model in the uses that Keras has: saving, cloning, summary, fit, dtype policies, compiled training."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
 
 @pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])
 def test_a_clone_gives_the_same_logits(name):
-    """Without a pool, and without SE: both leave an identity in the graph."""
+    """One network has no pool and one no SE; in both cases there is an identity layer in the graph."""
     import keras
 
     import se_tf
@@ -89,8 +89,8 @@ def test_features_of_a_block_are_those_of_the_reference(model, network):
 
     seen = record(network.case).outputs
     features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
-    truth = np.moveaxis(seen["layer2.1"], 1, -1)
-    assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit
+    expected = np.moveaxis(seen["layer2.1"], 1, -1)
+    assert compare(expected, keras.ops.convert_to_numpy(features)).share <= network.limit
 
 
 def test_fit_lowers_the_loss_and_updates_the_statistics(model, network):
@@ -185,7 +185,7 @@ assert compare(network.reference, logits).share <= network.limit
 
 
 def test_a_compiled_training_step_updates_the_variance_as_torch_does(network):
-    """The correction must survive tf.function and XLA, where assignments are ordered by the compiler."""
+    """The unbiased variance must also be stored under tf.function and XLA, where the compiler orders assignments."""
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The three models as their users meet them; one body for each framework."""
+"""The public functions and the models of the three packages; one test body for all frameworks."""
 
 from fnmatch import fnmatchcase
 
@@ -51,7 +51,7 @@ def test_a_model_has_exactly_the_parameters_of_the_manifest(framework, block, se
 
 
 def count_variables(framework, model) -> int:
-    """Arrays that the framework itself finds in the model, but for torch's counters of batches."""
+    """Number of arrays that the framework itself finds in the model, without torch's num_batches_tracked."""
     match framework.name:
         case "torch":
             return sum(not name.endswith("num_batches_tracked") for name in model.state_dict())
@@ -97,7 +97,7 @@ def test_loading_lists_every_difference_and_changes_nothing(framework):
 
 
 def test_training_mode_updates_running_statistics_as_torch_does(framework):
-    """New-value weight 0.1, and the unbiased variance: means and variances of one batch, from the definition."""
+    """Weight 0.1 for the new value, and the unbiased variance; the expected values are computed from one batch."""
     network = small_network("basic")
     model = model_with(framework, network)
     framework.run(model, network.images, training=True)
@@ -117,7 +117,7 @@ def test_training_mode_updates_running_statistics_as_torch_does(framework):
 
 
 def test_the_running_variance_is_unbiased(framework):
-    """Two values a channel: the unbiased variance is twice the biased one."""
+    """With two values a channel, the unbiased variance is twice the biased one."""
     norm = framework.models.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
     x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
     framework.run(norm, x, training=True)
@@ -214,7 +214,7 @@ def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix)
 
 
 def raw_call(framework, model, images):
-    """The plain call, with nothing said of training or evaluation."""
+    """Call the model without choosing training or evaluation mode."""
     if framework.name == "torch":
         import torch
 

@@ -1,4 +1,4 @@
-"""The model is one text told three times: the same classes, functions, attributes and words in the same order."""
+"""The three packages have the same classes, functions, attributes and docstrings in the same order."""
 
 import ast
 from pathlib import Path
@@ -14,7 +14,7 @@ OWN = {
     # experiments come and go.
     "se_flax": {"identity", "empty_model", "dropout", "known_options"},
 }
-"""Functions and methods that one framework needs beside the common ones."""
+"""Functions and methods that only one framework needs."""
 
 FUNCTIONAL = {"stem", "head"}
 """Methods of a network that a functional Keras model has as layers instead."""

@@ -1,4 +1,4 @@
-"""SELayer alone, as somebody else's network would use it."""
+"""SELayer on its own, as it is used in another network."""
 
 import numpy as np
 import pytest
@@ -17,21 +17,21 @@ def weights(channels: int, squeezed: int, bias: bool) -> dict[str, np.ndarray]:
 
 
 def fill(layer, values) -> None:
-    """Into whichever attributes the framework calls them by."""
+    """Assign the weights to the attributes of the framework."""
     for name, value in values.items():
-        dense, word = name.split(".")
+        dense, leaf = name.split(".")
         owner = getattr(layer, dense)
         if hasattr(owner, "weight"):
-            tensor = getattr(owner, word).data
+            tensor = getattr(owner, leaf).data
             tensor.copy_(tensor.new_tensor(value))
         elif hasattr(owner, "units"):
-            getattr(owner, {"weight": "kernel", "bias": "bias"}[word]).assign(value.T)
+            getattr(owner, {"weight": "kernel", "bias": "bias"}[leaf]).assign(value.T)
         else:
-            getattr(owner, {"weight": "kernel", "bias": "bias"}[word])[...] = value.T
+            getattr(owner, {"weight": "kernel", "bias": "bias"}[leaf])[...] = value.T
 
 
-def truth(x, values):
-    """Equations 2 to 4 of the paper, in float64."""
+def reference(x, values):
+    """The gate and the output by equations 2 to 4 of the paper, in float64."""
     z = x.astype(np.float64).mean(axis=tuple(range(2, x.ndim)))
     hidden = np.maximum(z @ values["fc1.weight"].T + values.get("fc1.bias", 0), 0)
     gate = 1 / (1 + np.exp(-(hidden @ values["fc2.weight"].T + values.get("fc2.bias", 0))))
@@ -46,7 +46,7 @@ def test_an_se_layer_computes_equations_2_to_4(framework, spatial, bias):
     framework.run(layer, x)  # Keras makes its variables at the first call
     values = weights(12, 3, bias)
     fill(layer, values)
-    _, expected = truth(x, values)
+    _, expected = reference(x, values)
     assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
 
 
@@ -56,7 +56,7 @@ def test_a_square_excitation_is_not_transposed(framework):
     framework.run(layer, x)
     values = weights(6, 6, False)
     fill(layer, values)
-    expected = truth(x, values)[1]
+    expected = reference(x, values)[1]
     assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
 
 

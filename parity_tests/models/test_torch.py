@@ -1,4 +1,4 @@
-"""What PyTorch's users rely on beside the logits."""
+"""The PyTorch model in the uses that PyTorch has: export, channels last, autocast, compile, copy, pickle, gradients."""
 
 import copy
 import pickle

@@ -1,6 +1,6 @@
-"""Where a framework leaves the truth, and why: the quick part.
+"""The diagnosis finds the layer where a framework diverges from the reference, and names the fault.
 
-parity_tests/faults/test_mutants.py plants every fault.
+This is the quick part; parity_tests/faults/test_mutants.py plants every fault.
 """
 
 import numpy as np

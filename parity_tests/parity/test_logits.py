@@ -1,4 +1,4 @@
-"""Identical weights in all three frameworks: the same logits, in every mode."""
+"""With the same weights, all three frameworks give the reference logits in every mode."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> 
 
 
 def plain_modes(framework: str) -> list[str]:
-    """Those that need no environment or interpreter of their own."""
+    """Modes that need no environment variables, and so no other worker."""
     return [mode.name for mode in modes_of(framework) if not mode.variables]
 
 
@@ -63,9 +63,9 @@ def test_every_mode_gives_the_reference_logits(worker, block, dtype):
 
 
 def test_square_matrices_are_not_transposed(worker):
-    """Gates with r = 1 and a classifier with as many classes as features: a shape cannot tell their transposes."""
-    facts = THREE_STAGES | {"num_classes": 64, "reduction": 1, "se_bias": True}
-    square = network(se_spec.architecture("se_resnet50", **facts))
+    """Gates with r = 1 and a classifier with as many classes as features have the same shape as their transposes."""
+    settings = THREE_STAGES | {"num_classes": 64, "reduction": 1, "se_bias": True}
+    square = network(se_spec.architecture("se_resnet50", **settings))
     assert square.weights["fc.weight"].shape == (64, 64)
     assert share(worker, square, "float64") <= FLOAT64_LOGITS
 
@@ -73,12 +73,12 @@ def test_square_matrices_are_not_transposed(worker):
 @pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])
 def test_every_block_output_matches_the_reference(worker, case):
     known = named_network(case)
-    truth = record(known.case).outputs
+    reference = record(known.case).outputs
     worker.load(known.architecture, known.weights, "float32")
     features = worker.trace(known.images, [block.name for block in known.architecture.blocks()])
     assert set(features) == {block.name for block in known.architecture.blocks()}
     for name, output in features.items():
-        assert compare(truth[name], output).share <= known.limit, name
+        assert compare(reference[name], output).share <= known.limit, name
 
 
 @pytest.mark.sweep
@@ -108,11 +108,11 @@ def test_nan_and_infinity_appear_where_the_reference_has_them(worker):
     small = small_network("basic")
     images = small.images.copy()
     images[1, 0, 3, 3] = np.nan
-    truth = Oracle(small.architecture, small.weights).logits(images)
-    assert np.isnan(truth[1]).all()
-    assert not np.isnan(truth[0]).any()
+    reference = Oracle(small.architecture, small.weights).logits(images)
+    assert np.isnan(reference[1]).all()
+    assert not np.isnan(reference[0]).any()
     worker.load(small.architecture, small.weights, "float32")
     for mode in plain_modes(worker.framework):
-        difference = compare(truth, worker.logits(images, mode))
+        difference = compare(reference, worker.logits(images, mode))
         assert difference.same_nonfinite, mode
         assert difference.share <= small.limit

@@ -1,4 +1,4 @@
-"""The settings that move the numbers: set, put back, and proved; and what can be known of a GPU without one."""
+"""Settings of numerics: set, restored and confirmed by a probe; and what can be tested for GPUs without one."""
 
 import importlib
 from contextlib import suppress
@@ -154,7 +154,7 @@ def test_kept_bits_rounds_to_the_bits_of_the_format():
 
 
 def test_every_fault_changes_the_logits_of_some_network():
-    """In one network or another; a fault that never changes anything would explain nothing."""
+    """A fault that changes no network could not explain any difference."""
     cases = [small_network(se_bias=True).case, small_network("basic").case]
     cases.append(_square())
     relu = _with_relu()
@@ -177,23 +177,23 @@ def _square():
 def _with_relu():
     from parity_tests.support.cases import THREE_STAGES, network
 
-    facts = {**THREE_STAGES, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
-    return network(se_spec.architecture("se_resnet18", **facts)).case
+    settings = {**THREE_STAGES, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
+    return network(se_spec.architecture("se_resnet18", **settings)).case
 
 
 def test_labels_that_no_error_within_the_limit_can_flip_are_certified():
     from se_parity.judge.difference import labels
 
-    truth = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
+    reference = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
     turned = np.array([[0.0, 6.0, 5.0], [0.0, 1.2, 1.1]])
-    found = labels(truth, turned, limit=0.1)
+    found = labels(reference, turned, limit=0.1)
     assert (found.certified, found.flipped) == (0.5, 0.5)
-    assert labels(truth, truth, limit=0.1).flipped == 0
-    assert labels(truth[1:], turned[1:], limit=0.1).flipped == 0
+    assert labels(reference, reference, limit=0.1).flipped == 0
+    assert labels(reference[1:], turned[1:], limit=0.1).flipped == 0
 
 
 def test_bfloat16_is_compared_in_ulps_of_bfloat16():
-    truth = np.array([[1.0, 2.0, 3.0, 100.0]])
-    output = truth.astype("bfloat16")
+    reference = np.array([[1.0, 2.0, 3.0, 100.0]])
+    output = reference.astype("bfloat16")
     output[0, 3] = 100.5
-    assert compare(truth, output).ulp_largest == 1.0
+    assert compare(reference, output).ulp_largest == 1.0

@@ -1,4 +1,4 @@
-"""The truth itself, against sums written out loop by loop."""
+"""The float64 reference network, against sums that are written out as loops."""
 
 from itertools import product
 

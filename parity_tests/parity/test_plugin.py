@@ -1,4 +1,4 @@
-"""The pytest plugin, in a folder outside the repository, as another team would have it."""
+"""The pytest plugin, run on a test file in a folder outside the repository."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Training is part of parity: losses, gradients, weights and statistics, step after step."""
+"""Parity of training: losses, gradients, weights and statistics of every step."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ TRAINED = {
 
 
 def trained(name: str):
-    base, facts = TRAINED[name]
-    architecture = se_spec.architecture(base, **{"num_classes": 5, "reduction": 4, **facts})
+    base, settings = TRAINED[name]
+    architecture = se_spec.architecture(base, **{"num_classes": 5, "reduction": 4, **settings})
     return network(architecture, 4, 48, 33).case
 
 
@@ -44,7 +44,7 @@ def test_ten_training_steps_in_float32_are_within_their_limits(worker, recipe):
 
 
 def test_reference_gradients_match_finite_differences_of_the_loss():
-    """Central differences along the gradient itself, a tensor at a time."""
+    """Central differences along the direction of the gradient, one tensor at a time."""
     case = trained("a deep stem, groups, averaging shortcuts")
     labels = np.array([0, 3, 1, 4])
     found = Backward(case, labels).run()

@@ -1,4 +1,4 @@
-"""The instrument itself: workers, differences and limits."""
+"""The parts of the parity check: workers, differences and limits."""
 
 import sys
 from dataclasses import replace
@@ -14,11 +14,11 @@ from se_parity.judge.matrix import installed_frameworks
 
 
 def test_a_difference_is_measured_in_every_way():
-    truth = np.array([[0.0, 1, 2, 3, 4, 10], [9, 1, 2, 3, 4, 5]])
-    output = truth.astype(np.float32)
-    assert compare(truth, output).largest == 0
+    reference = np.array([[0.0, 1, 2, 3, 4, 10], [9, 1, 2, 3, 4, 5]])
+    output = reference.astype(np.float32)
+    assert compare(reference, output).largest == 0
     output[0, 5] += 1e-3
-    difference = compare(truth, output)
+    difference = compare(reference, output)
     assert difference.largest == pytest.approx(1e-3, rel=1e-3)
     assert difference.share == pytest.approx(1e-4, rel=1e-3)
     assert difference.ulp_largest == pytest.approx(1e-3 / np.spacing(np.float32(10)), rel=1e-3)
@@ -27,29 +27,29 @@ def test_a_difference_is_measured_in_every_way():
 
 
 def test_top1_and_top5_are_counted_by_row():
-    truth = np.arange(12.0).reshape(2, 6)
-    output = truth.copy()
+    reference = np.arange(12.0).reshape(2, 6)
+    output = reference.copy()
     output[0, 0] = 99
-    difference = compare(truth, output)
+    difference = compare(reference, output)
     assert (difference.top1, difference.top5) == (0.5, 0.5)
     output[0, 0] = 4.5
-    assert (compare(truth, output).top1, compare(truth, output).top5) == (1, 0.5)
+    assert (compare(reference, output).top1, compare(reference, output).top5) == (1, 0.5)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_must_be_at_the_same_positions(odd):
-    truth = np.array([[1.0, 2.0, 3.0]])
-    output = truth.copy()
+    reference = np.array([[1.0, 2.0, 3.0]])
+    output = reference.copy()
     output[0, 1] = odd
-    assert not compare(truth, output).same_nonfinite
-    assert not compare(output, truth).same_nonfinite
+    assert not compare(reference, output).same_nonfinite
+    assert not compare(output, reference).same_nonfinite
     assert compare(output, output.copy()).same_nonfinite
     assert compare(output, output.copy()).share == 0
 
 
 def test_an_output_of_nothing_but_nan_never_passes():
-    truth = np.array([[1.0, 2.0]])
-    assert not compare(truth, np.full_like(truth, np.nan)).same_nonfinite
+    reference = np.array([[1.0, 2.0]])
+    assert not compare(reference, np.full_like(reference, np.nan)).same_nonfinite
 
 
 def test_shapes_must_agree():

@@ -1,3 +1,5 @@
+"""Architectures, their parameters and their counts, against published numbers; and the errors for invalid settings."""
+
 import json
 
 import pytest
@@ -15,7 +17,7 @@ from se_spec import (
     parameter_count,
 )
 
-COUNTS = [  # published, learned parameters: of timm, torchvision, pytorchcv, PaddleClas, NVIDIA and the paper
+COUNTS = [  # published numbers of learned parameters: of timm, torchvision, pytorchcv, PaddleClas, NVIDIA and the paper
     ("resnet18", {}, 11_689_512),
     ("resnet34", {}, 21_797_672),
     ("resnet50", {}, 25_557_032),
@@ -81,7 +83,7 @@ COUNTS = [  # published, learned parameters: of timm, torchvision, pytorchcv, Pa
 
 REDUCTIONS = [(2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9)]  # paper, table 10, in millions
 
-IMPOSSIBLE = [
+INVALID = [
     ({"reduction": 512}, "reduction"),
     ({"reduction": 0}, "reduction"),
     ({"reduction": 16.0}, "reduction"),
@@ -118,9 +120,9 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "facts", "count"), COUNTS)
-def test_parameter_counts_are_the_published_ones(name, facts, count):
-    assert parameter_count(architecture(name, **facts)) == count
+@pytest.mark.parametrize(("name", "settings", "count"), COUNTS)
+def test_parameter_counts_are_the_published_ones(name, settings, count):
+    assert parameter_count(architecture(name, **settings)) == count
 
 
 @pytest.mark.parametrize(("reduction", "millions"), REDUCTIONS)
@@ -167,10 +169,10 @@ def test_a_network_of_basic_blocks_projects_only_where_the_shape_changes():
     assert projecting == ["layer2.0", "layer3.0", "layer4.0"]
 
 
-@pytest.mark.parametrize(("facts", "named"), IMPOSSIBLE)
-def test_an_invalid_setting_is_named_in_the_error(facts, named):
+@pytest.mark.parametrize(("settings", "named"), INVALID)
+def test_an_invalid_setting_is_named_in_the_error(settings, named):
     with pytest.raises(ArchitectureError, match=named):
-        architecture("se_resnet50", **facts)
+        architecture("se_resnet50", **settings)
 
 
 def test_an_unknown_architecture_name_gets_a_suggestion():
@@ -190,10 +192,10 @@ def test_manifest_names_are_unique(name):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("facts", [{"groups": 32}, {"stride_in": "conv1"}, {"reduce_first": 2}, {"base_width": 128}])
-def test_a_basic_block_refuses_settings_of_a_bottleneck(facts):
+@pytest.mark.parametrize("settings", [{"groups": 32}, {"stride_in": "conv1"}, {"reduce_first": 2}, {"base_width": 128}])
+def test_a_basic_block_refuses_settings_of_a_bottleneck(settings):
     with pytest.raises(ArchitectureError, match="bottleneck"):
-        architecture("se_resnet18", **facts)
+        architecture("se_resnet18", **settings)
 
 
 def test_a_partial_group_keeps_its_other_settings():
@@ -218,7 +220,7 @@ def test_an_averaging_shortcut_has_its_stride_in_the_average_pool():
 
 @pytest.mark.parametrize("side", range(3, 130))
 def test_max_pool_output_sizes_are_those_of_each_code_base(side):
-    """Floor with one margin on each side; torch's ceil_mode without margins; TensorFlow's SAME."""
+    """Padding of one on each side and floor; torch's ceil_mode without padding; TensorFlow's SAME."""
     expected = {"pad1": (side - 1) // 2 + 1, "ceil": -(-(side - 3) // 2) + 1, "same": -(-side // 2)}
     assert {pool: MaxPool(pool).side(side) for pool in expected} == expected
 

@@ -1,4 +1,4 @@
-"""Many files: each fails alone, and an interrupted batch comes to what an uninterrupted one does."""
+"""Batches: each item fails alone, and an interrupted batch that is resumed gives the files of an uninterrupted one."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def results(out: Path, name: str = "results.jsonl") -> list[dict]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Files of several formats, nested, a folder that is one checkpoint, a bad file, and what is none."""
+    """Files of several formats in nested folders, a checkpoint that is a folder, an invalid file, and other files."""
     folder = tmp_path / "from"
     (folder / "deep" / "deeper").mkdir(parents=True)
     (folder / ".cache").mkdir()
@@ -196,7 +196,7 @@ def test_resume_skips_items_whose_source_target_and_options_are_unchanged(folder
     assert convert_batch(folder, out, "--manifest", "--resume").returncode == 0
     assert folder_contents(out) == whole
     anew = {name for name, path in targets.items() if path.stat().st_ino != inodes[name]}
-    assert anew - {"deep/two"} == {"one", "deep/deeper/three"}  # the deleted one's place may be taken again
+    assert anew - {"deep/two"} == {"one", "deep/deeper/three"}  # the inode of the deleted file may be reused
 
     inodes = {name: path.stat().st_ino for name, path in targets.items()}
     se_weights.write(tiny_checkpoint(9), folder / "one.npz", force=True)
@@ -291,7 +291,7 @@ def test_an_item_whose_process_is_killed_fails_alone(folder, tmp_path):
 
 
 def many(folder: Path, count: int) -> Path:
-    """So many little checkpoints, of several formats and in several folders, one in twenty of them bad."""
+    """This many small checkpoints, of several formats and in several folders; one in twenty is invalid."""
     for number in range(count):
         path = folder / f"{number % 3}" / f"{number:03}{SUFFIXES[number % len(SUFFIXES)]}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -304,9 +304,9 @@ def many(folder: Path, count: int) -> Path:
 
 def started(folder: Path, out: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "se_cli", "convert", "--batch", str(folder), str(out), "--jobs", "2", "--quiet"]
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
+    default_handler = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
     return subprocess.Popen(
-        [*command, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed
+        [*command, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=default_handler
     )
 
 
@@ -316,7 +316,7 @@ def done(out: Path) -> int:
 
 
 def interrupted(process: subprocess.Popen, out: Path, after: int, wait: float, how: signal.Signals, all_: bool) -> str:
-    """Wait until so many are done, and a moment more; then end it, alone or with its whole group."""
+    """Wait until this many items are done, and then `wait` seconds; then signal the process, or its process group."""
     deadline = time.monotonic() + 120
     while process.poll() is None and done(out) < after and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -353,7 +353,7 @@ def test_a_batch_that_is_killed_repeatedly_converts_every_file_exactly_once(tmp_
     ended = started(folder, out, *options, "--resume")
     assert "Traceback" not in ended.communicate(timeout=900)[1]
     assert ended.returncode == 3
-    for _ in range(50):  # what a killed batch's last items still do
+    for _ in range(50):  # the last items of a killed batch may still be written
         if not list(out.rglob(".*.part")):
             break
         time.sleep(0.1)
@@ -397,7 +397,7 @@ def test_a_journal_with_a_truncated_last_line_is_resumed(folder, tmp_path):
     with pytest.raises(TargetExists, match="--resume"):
         run_batch(items_in(folder, out, ".safetensors"), out, Options(), jobs=1)
     ran = convert_batch(folder, out, "--resume")
-    assert ran.returncode == 6  # the target of the line that was cut off may be somebody else's
+    assert ran.returncode == 6  # the target of the truncated line may not be the batch's own
     assert convert_batch(folder, out, "--resume", "--force").returncode == 0
     assert folder_contents(out) == folder_contents(whole)
 

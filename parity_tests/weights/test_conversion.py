@@ -1,4 +1,4 @@
-"""Weights are bit-exact through every chain of conversions."""
+"""Conversions between formats, dialects and frameworks keep weights bit for bit."""
 
 import json
 from itertools import pairwise, permutations
@@ -30,12 +30,12 @@ DIALECTS = {
 
 
 SWEEP = pytest.mark.sweep
-TELLING = ["se_resnet34 of the tutorials", "se_resnet18 with biases", "se_resnet50 of one channel"]
-"""Cases all of whose facts the tensors tell."""
+INFERABLE = ["se_resnet34 of the tutorials", "se_resnet18 with biases", "se_resnet50 of one channel"]
+"""Cases whose complete config can be inferred from the tensors."""
 
 
 def numbered(architecture) -> Checkpoint:
-    """Weights in which no two values of the network are the same, so that nothing can be swapped unseen."""
+    """Weights in which all values of the network differ, so that every swap is detected."""
     weights, count = {}, 1
     for parameter in manifest(architecture):
         size = int(np.prod(parameter.shape))
@@ -90,7 +90,7 @@ def test_every_format_stores_its_dialects(tmp_path, suffix, dialect, block):
 
 
 @pytest.mark.parametrize("dialect", ["torch", *(pytest.param(name, marks=SWEEP) for name in ("keras", "nnx", "linen"))])
-@pytest.mark.parametrize("case", [*se_spec.list_architectures(), *TELLING])
+@pytest.mark.parametrize("case", [*se_spec.list_architectures(), *INFERABLE])
 def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
     known = architecture(case)
     words = se_weights.DIALECTS[dialect]
@@ -147,13 +147,13 @@ def test_a_transposed_view_is_written_in_logical_order(tmp_path):
     square = np.arange(9, dtype=np.float32).reshape(3, 3).T
     path = tmp_path / "view.safetensors"
     save_file({"square": square}, path)
-    assert not np.array_equal(load_file(path)["square"], square), "safetensors is mended: its own writer may be used"
+    assert not np.array_equal(load_file(path)["square"], square), "safetensors is fixed: its own writer can be used"
     safetensors.write(path, FileContents({"square": Tensor.of(square)}))
     assert np.array_equal(load_file(path)["square"], square)
 
 
 def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
-    """The read-back alone catches a writer that forgets strides, as that of safetensors 0.8.0 does."""
+    """Only reading back detects a writer that ignores strides, as that of safetensors 0.8.0 does."""
 
     def careless(path, stored):
         path.write_bytes(save({name: np.asfortranarray(tensor.load()) for name, tensor in stored.tensors.items()}))

@@ -1,4 +1,4 @@
-"""A manifest says what was written, whether it is still that, and what was lost on the way."""
+"""Conversion records: what they contain, `verify` and `compare` with them, and the precision losses of casts."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def converted(source, name, **options):
 
 
 def changed(**arrays) -> Checkpoint:
-    """The network with other values in some of its tensors: `fc_bias=lambda values: ...`."""
+    """The network with changes in some tensors, as in `fc__bias=lambda values: ...`."""
     known = tiny_checkpoint()
     weights = {name: array.copy() for name, array in known.weights.items()}
     for name, change in arrays.items():
@@ -80,13 +80,13 @@ def test_an_existing_conversion_record_is_kept_unless_forced(source):
 
 
 def test_compare_takes_files_and_conversion_records_of_any_format(source):
-    sides = [
+    paths = [
         path
         for suffix in SUFFIXES
         for target in [converted(source, f"t{suffix}")]
         for path in (target, record_path(target))
     ]
-    for one, other in [(sides[0], sides[1]), *pairwise(sides), (sides[-1], sides[3])]:
+    for one, other in [(paths[0], paths[1]), *pairwise(paths), (paths[-1], paths[3])]:
         ran = se_resnet("compare", one, other)
         assert ran.returncode == 0, (one, other, ran)
         assert "same weights" in ran.stdout
@@ -182,11 +182,11 @@ def test_a_file_with_neither_conversion_record_nor_metadata_cannot_be_verified(s
     target = converted(source, "a.npz")
     ran = se_resnet("verify", tmp_path / "plain.npz", "--manifest", record_path(target))
     assert ran.returncode == 1
-    assert ran.stdout.count("\n") == 1  # another file, of the same weights
+    assert ran.stdout.count("\n") == 1  # another file with the same weights
 
 
-def spoilt(document):
-    """Everything that somebody may have put where something else belongs."""
+def corrupted(document):
+    """The document with fields missing or of a wrong type."""
     odd = [None, 5, -1, 1e400, [], {}, "", "x", [[]], {"x": 1}, [1e400], ["x"]]
     for key in ("schema", "target", "architecture", "weights_sha256", "tensors"):
         yield {name: value for name, value in document.items() if name != key}
@@ -197,14 +197,14 @@ def spoilt(document):
     for key in entry:
         for value in odd:
             if value == [] or (key != "shape" and isinstance(value, str)):
-                continue  # a shape or a text, though not the right one
+                continue  # of the right type
             yield {**document, "tensors": {name: {**entry, key: value}}}
 
 
 def test_an_invalid_conversion_record_is_malformed(source):
     target = converted(source, "a.npz")
     document = json.loads(record_path(target).read_text())
-    texts = [json.dumps(wrong) for wrong in spoilt(document)]
+    texts = [json.dumps(wrong) for wrong in corrupted(document)]
     texts += ["", "{", "[]", "\x00", '{"schema": 1, "schema": 1}', "[" * 100_000]
     for text in texts:
         record_path(target).write_text(text)
@@ -228,11 +228,11 @@ def test_invalid_cast_metadata_is_malformed(source, tmp_path):
 
 
 PRECISION = {"float32": (24, -126, 127), "float16": (11, -14, 15), "bfloat16": (8, -126, 127)}
-"""Digits in base 2, and the smallest and largest exponent of a normal number (IEEE 754; bfloat16 as in ml_dtypes)."""
+"""Significand bits, and smallest and largest exponent of a normal number (IEEE 754; bfloat16 as in ml_dtypes)."""
 
 
 def rounded(value: float, dtype: str) -> float:
-    """The nearest number of a type, ties to even, in whole numbers and fractions."""
+    """The nearest number of a dtype, ties to even, computed with exact fractions."""
     if value == 0 or not math.isfinite(value):
         return value
     digits, smallest, largest = PRECISION[dtype]
@@ -248,7 +248,7 @@ def rounded(value: float, dtype: str) -> float:
 
 
 def hard_values() -> np.ndarray:
-    """Values next to, and at, the middle between two numbers of each type, at every exponent; and random ones."""
+    """Random values, and values at and next to the middle between two numbers of each dtype, at several exponents."""
     rng = np.random.default_rng(0)
     values = [rng.normal(size=2000) * 2.0 ** rng.integers(-160, 140, 2000)]
     for digits, smallest, largest in PRECISION.values():
@@ -275,7 +275,7 @@ def test_a_value_is_rounded_once_to_the_nearest_and_ties_to_even(source, target)
 
 
 def test_casting_through_float32_would_round_twice():
-    """The case that the cast to bfloat16 is written for."""
+    """A value for which rounding to float32 first gives another bfloat16."""
     value = np.array([1 + 2.0**-8 + 2.0**-40])
     assert value.astype(np.float32).astype(ml_dtypes.bfloat16)[0] == 1
     assert cast_array(value, DTYPES["bfloat16"])[0] == 1 + 2.0**-7 == rounded(value[0], "bfloat16")

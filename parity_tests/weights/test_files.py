@@ -1,4 +1,4 @@
-"""What we write, the framework's own loader reads, and the reverse; and files that are not what they seem."""
+"""The loaders of the frameworks read our files and the reverse; damaged, unsafe and mismatched files are refused."""
 
 import argparse
 import os
@@ -182,7 +182,7 @@ def test_linen_runs_what_we_write(tmp_path, network):
 
 
 def evaluated(module):
-    """The module in evaluation mode from the start, as Linen makes it anew at every call."""
+    """A module that is in evaluation mode from the start, since Linen makes it anew at every call."""
 
     class Evaluated(module):
         def __init__(self, *arguments, **options):
@@ -247,7 +247,7 @@ def test_safetensors_and_npz_load_with_their_own_libraries(tmp_path, network):
 
 @pytest.fixture
 def good(tmp_path):
-    """A whole file of each format, to be spoilt."""
+    """A valid file of each format."""
     paths = {}
     for suffix in (".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"):
         paths[suffix] = tmp_path / f"good{suffix}"
@@ -342,7 +342,7 @@ def test_integer_weights_are_refused(tmp_path):
 
 
 def test_matches_that_differ_are_ambiguous():
-    """A made-up dialect with torch's names and another axis order: square kernels fit both."""
+    """An invented dialect with the names of torch and another order of axes: square kernels match both."""
     from se_weights.dialects import TORCH, Place
     from se_weights.reading.recognition import recognise
 

@@ -1,4 +1,4 @@
-"""The examples that run a batch over a fleet, on this machine: `nox -s ray` has Ray."""
+"""The examples that distribute a batch, run on this machine; `nox -s ray` has Ray."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A folded network is the same function, and a network like any other."""
+"""Folding norms into convolutions keeps the logits, and folded networks are written and read like others."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from se_spec import Architecture, Role, manifest, multiply_adds, parameter_count
 from se_weights import DIALECTS, Checkpoint, UnsupportedFormat, WeightMismatch, fold_batchnorm, weights_sha256
 from se_weights.reading.recognition import recognise
 
-FACTS = [
+CASES = [
     "se_resnet18 of weiaicunzai",
     "se_resnet50 with another epsilon",
     "se_resnet18 with every shortcut",
@@ -22,7 +22,7 @@ FACTS = [
     "senet154, small",
     "se_resnet50 without a head",
 ]
-"""Biased convolutions, an epsilon, projections, groups, deep stems, no classes."""
+"""Convolutions with biases, another epsilon, projections, groups, deep stems, no classifier."""
 
 UNUSABLE = {
     "layer1.0.bn1.running_var": (-1.0, r"\+ epsilon is -1 \+ 1e-05"),
@@ -48,7 +48,7 @@ def as_type(checkpoint: Checkpoint, dtype) -> Checkpoint:
     return replace(checkpoint, weights={name: array.astype(dtype) for name, array in checkpoint.weights.items()})
 
 
-@pytest.mark.parametrize("case", FACTS)
+@pytest.mark.parametrize("case", CASES)
 def test_a_folded_network_gives_the_same_logits(case):
     network = named_network(case)
     folded = fold_batchnorm(as_type(network.checkpoint, np.float64))
@@ -131,7 +131,7 @@ def test_a_folded_checkpoint_is_read_back_unchanged(tmp_path, suffix, dialect):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_folded_network_is_recognised_from_its_tensors(dialect):
-    """In our own dialects; the others have no networks without norms, and say so."""
+    """In our own dialects; the others refuse networks without norms."""
     known = architecture("se_resnet50").replace(folded=True)
     words = DIALECTS[dialect]
     if words.carries_config:

@@ -1,4 +1,4 @@
-"""From every format to every other and back, and between our files and those of the frameworks' own loaders."""
+"""Conversions from every format to every other, and exchange of files with the loaders of the frameworks."""
 
 import json
 import subprocess
@@ -30,10 +30,10 @@ SHARD_BYTES = 5000
 SWEEP = pytest.mark.sweep
 
 FRAMED = list(product(CASES, [".npz", ".hf", ".keras"]))
-"""What `.keras`, which only Keras writes, is made of; test_files.py has it in every run."""
+"""Sources of `.keras` archives, which only Keras writes; test_files.py tests them in every run."""
 
 FRAMES = pytest.mark.parametrize("case", [pytest.param(case, marks=SWEEP) for case in CASES])
-"""Where models are slow to make: test_files.py has the basic and the bottleneck one in every run."""
+"""For frameworks whose models are slow to make; test_files.py tests basic and bottleneck in every run."""
 
 
 @cache
@@ -61,7 +61,7 @@ def expect_same(path: Path, case: str, architecture=None) -> None:
     "case", [pytest.param(case, marks=[] if case in ("basic", "deep stem") else SWEEP) for case in CASES]
 )
 def test_every_format_converts_to_every_other_bit_for_bit(tmp_path, case):
-    """A second step through each target leads back to the format that the first came from."""
+    """Every target is read back and compared with the source."""
     expected = weights_sha256(checkpoint(case).weights)
     pairs = 0
     for one in SUFFIXES:
@@ -102,7 +102,7 @@ def test_no_conversion_imports_a_framework(tmp_path):
 
 
 def model_of(framework: str, case: str):
-    """A model of the case's architecture, with weights of its own."""
+    """A model of the case's architecture, with initial weights."""
     framework = FRAMEWORKS[framework]
     return framework.package.SEResNet(checkpoint(case).architecture, **framework.options())
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_saved_in_parts_by_two_processes_is_read(tmp_path, case):
 
 
 def published(folder: Path, case: str) -> Path:
-    """A folder as timm publishes it: canonical names, no metadata, and a configuration of its own."""
+    """A folder as timm publishes it: canonical names, no metadata, and a config.json of timm."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
@@ -246,7 +246,7 @@ def published(folder: Path, case: str) -> Path:
 
 
 def cached(root: Path, case: str) -> Path:
-    """The same in Hugging Face's cache: links in a snapshot, files under their hashes in `blobs`."""
+    """The same in the Hugging Face cache: links in a snapshot to files named by hash in `blobs`."""
     plain = published(root / "plain", case)
     blobs, snapshot = root / "models--x" / "blobs", root / "models--x" / "snapshots" / "0123abcd"
     blobs.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Work in several threads gives what it would give in one, and ends with what it is done for."""
+"""Work in several threads gives the same results as in one, and background work ends when it is not needed."""
 
 import hashlib
 import time
@@ -42,8 +42,8 @@ def test_the_background_queue_keeps_the_order(threads):
 
 
 def test_background_work_is_cancelled_when_the_body_fails():
-    def endless(wanted):
-        while wanted():
+    def endless(running):
+        while running():
             time.sleep(0.001)
 
     with pytest.raises(RuntimeError, match="failed"), in_background(endless):

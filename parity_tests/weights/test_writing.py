@@ -105,7 +105,7 @@ def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, source, suffix, ea
 
 
 def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str]:
-    """The name and what is left of a conversion on a file system of its own, seen by this process alone."""
+    """Convert on a full small file system in a private mount namespace; return the files left there and the error."""
     library = ctypes.CDLL(None, use_errno=True)
     private, namespace = 1 << 18 | 1 << 14, 0x00020000
     for answer in (
@@ -132,15 +132,15 @@ def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str
 def test_a_full_small_file_system_is_reported_and_leaves_no_file(tmp_path, suffix):
     if os.geteuid():
         pytest.skip("only root may mount a file system")
-    left, said = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
-    if said in (os.strerror(errno.EPERM), os.strerror(errno.ENOSYS)):
-        pytest.skip(f"no file system can be mounted here: {said}")
-    assert (left, said) == (["filler", "source.npz"], "ENOSPC")
+    left, error = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
+    if error in (os.strerror(errno.EPERM), os.strerror(errno.ENOSYS)):
+        pytest.skip(f"no file system can be mounted here: {error}")
+    assert (left, error) == (["filler", "source.npz"], "ENOSPC")
 
 
 @targets()
 def test_a_read_only_folder_is_reported(source, suffix):
-    place = Path(tempfile.mkdtemp())  # another user may not look into tmp_path
+    place = Path(tempfile.mkdtemp())  # another user may not enter tmp_path
     try:
         shutil.copy(source, place / "source.npz")
         place.chmod(0o555)
@@ -155,8 +155,10 @@ def test_a_read_only_folder_is_reported(source, suffix):
 
 
 def race(folder: Path, suffix: str, force: bool, rounds: int) -> list[tuple[list[int], list[str], str]]:
-    """Two processes that write the same target at the same time, again and again: how they end, what is left of them,
-    and what the target then holds."""
+    """Two processes write the same target at the same time, for several rounds.
+
+    Returns for each round the exit codes, the temporary files left behind, and the hash of the target's weights.
+    """
     writing = sys.modules["se_weights.writing.write"]
     context = multiprocessing.get_context("fork")
     expect_same = writing._expect_same
@@ -168,7 +170,7 @@ def race(folder: Path, suffix: str, force: bool, rounds: int) -> list[tuple[list
             expect_same(*arguments)
             together.wait(60)
 
-        writing._expect_same = wait  # both have found the target free, and are about to give the file its name
+        writing._expect_same = wait  # both have found that the target does not exist, and are about to rename
         target = folder / f"{number}{suffix}"
         writers = [context.Process(target=_write, args=(seed, target, force)) for seed in (1, 2)]
         for writer in writers:
@@ -224,7 +226,7 @@ CHANGES = [replaced, rewritten, extended, removed]
 
 
 def while_read(change, path):
-    """What others do to a file between its being opened and its tensors' being loaded."""
+    """Apply a change to a file between opening it and loading its tensors."""
     reading = sys.modules["se_weights.reading.read"]
     unwrap = reading.unwrap
 
