@@ -1,1 +1,1 @@
-"""Damages files of weights in a million ways, and holds every reader of se_weights to its promise on each of them."""
+"""Fuzzes every reader of se_weights: a damaged file must be read completely, or refused with a refusal id."""

@@ -1,9 +1,9 @@
-"""Fuzzing that follows the code: atheris keeps what reaches a new line of se_weights, and goes on from there.
+"""Coverage-guided fuzzing with atheris, which keeps inputs that reach new code of se_weights and mutates them further.
 
     python -m fuzz.atheris_reader FORMAT [-runs=N] [-max_total_time=SECONDS] [CORPUS ...]
 
-FORMAT is one of those that are read in Python alone, from one file; what follows are libFuzzer's options. Half of the
-inputs are changed by libFuzzer, half by fuzz/mutations.py. atheris needs an environment of its own: nox -s fuzz.
+FORMAT is a format that is read by Python code alone, from one file; the options after it are those of libFuzzer. Half
+of the inputs are mutated by libFuzzer, half by fuzz/mutations.py. atheris needs a separate environment: nox -s fuzz.
 """
 
 import sys
@@ -14,13 +14,13 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["se_weights"]):
-    from fuzz.mutations import damaged
+    from fuzz.mutations import mutate_file
     from fuzz.seeds import seeds
-    from fuzz.trial import FOUND, tried
+    from fuzz.trial import FOUND_FOLDER, read_file
 
 FORMATS = ("safetensors", "pth", "stacked", "npz", "msgpack")
 LIMITS = "-timeout=10", "-rss_limit_mb=1024", "-max_len=65536", "-print_final_stats=1"
-"""Of one input in seconds, and of the whole process: Python, numpy and the corpus hold a few hundred megabytes."""
+"""Seconds an input, megabytes of the process (Python, numpy and the corpus take a few hundred), bytes of an input."""
 
 
 def main(reader: str, *options: str) -> None:
@@ -31,18 +31,18 @@ def main(reader: str, *options: str) -> None:
         for number, sample in enumerate(seeds(reader)):
             (corpus / str(number)).write_bytes(sample.files[sample.opens])
 
-        def once(content: bytes) -> None:
+        def read_once(content: bytes) -> None:
             path.write_bytes(content)
-            tried(path)
+            read_file(path)
 
-        def mutate(content: bytes, longest: int, seed: int) -> bytes:
+        def mutate(content: bytes, max_size: int, seed: int) -> bytes:
             if seed % 2:
-                return atheris.Mutate(content, longest)
-            return damaged(name, content, Random(seed))[:longest]
+                return atheris.Mutate(content, max_size)
+            return mutate_file(name, content, Random(seed))[:max_size]
 
-        FOUND.mkdir(exist_ok=True)
-        kept = f"-artifact_prefix={FOUND}/{reader}-"
-        atheris.Setup([sys.argv[0], *LIMITS, kept, *options, str(corpus)], once, custom_mutator=mutate)
+        FOUND_FOLDER.mkdir(exist_ok=True)
+        artifacts = f"-artifact_prefix={FOUND_FOLDER}/{reader}-"
+        atheris.Setup([sys.argv[0], *LIMITS, artifacts, *options, str(corpus)], read_once, custom_mutator=mutate)
         atheris.Fuzz()
 
 

@@ -1,7 +1,7 @@
-"""Damage that knows the formats: it goes on inside a file, past the lengths and checksums that would stop it outside.
+"""Mutations that know the formats, so that they get past lengths and checksums to the content of a file.
 
-`mutated(sample, random)` is the one entry. A file is taken apart as its name says, one of its parts is damaged, and it
-is put together again, mostly with lengths and checksums made right.
+`mutate_sample(sample, random)` is the entry point. A file is parsed by the format of its suffix, mutated, and written
+again, in most cases with correct lengths and checksums.
 """
 
 import io
@@ -26,7 +26,7 @@ NUMBERS = (
     *(2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30),
     *(-1, -2, -128, -(2**31), -(2**63), -(2**63) - 1),
 )
-WORDS = (
+STRINGS = (
     *("", ".", "..", "/", "../x", "C:", "a/b", "\0", "\n", "\x1b[31m", "\u202e", "\ud800", "é", "e" * 5000, "NaN"),
     *("conv1.weight", "layer1", "state_dict", "__metadata__", "dtype", "shape", "float32", "bfloat16", "<f4", "|O"),
     *("F32", "BF16", "F64", "F8_E4M3", "BOOL", "value", "params", "architecture", "dialect", "preprocessing"),
@@ -35,13 +35,13 @@ ODDITIES: tuple[Any, ...] = (
     *(None, True, False, 0.5, -0.0, 1e308, float("inf"), float("nan")),
     *(b"", b"x" * 40, [], {}, [[]], {"": {}}),
 )
-INTERESTING = (*NUMBERS, *WORDS, *ODDITIES)
+INTERESTING = (*NUMBERS, *STRINGS, *ODDITIES)
 
 Change = Callable[[bytes, Random], bytes]
 
 
-def mutated(sample: Sample, random: Random) -> Sample:
-    """The sample with one to three of its parts damaged."""
+def mutate_sample(sample: Sample, random: Random) -> Sample:
+    """The sample with one to three mutations."""
     files = dict(sample.files)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         name = random.choice(sorted(files))
@@ -51,27 +51,27 @@ def mutated(sample: Sample, random: Random) -> Sample:
         elif name != sample.opens and len(files) > 1 and random.random() < 0.03:
             del files[name]
         else:
-            files[name] = damaged(name, files[name], random)
+            files[name] = mutate_file(name, files[name], random)
     return replace(sample, files=files)
 
 
-def damaged(name: str, content: bytes, random: Random) -> bytes:
-    """A file's content, damaged as its name lets one take it apart, or byte by byte."""
-    change: Change = bytewise
+def mutate_file(name: str, content: bytes, random: Random) -> bytes:
+    """The content of a file, mutated by the format of its name, or byte by byte."""
+    change: Change = mutate_bytes
     if random.random() < 0.8:
-        change = next((change for suffix, change in BY_SUFFIX.items() if name.endswith(suffix)), bytewise)
-    with suppress(Exception):  # what is damaged already may not come apart any more
+        change = next((change for suffix, change in BY_SUFFIX.items() if name.endswith(suffix)), mutate_bytes)
+    with suppress(Exception):  # a file that is damaged already may not parse
         return change(content, random)
-    return bytewise(content, random)
+    return mutate_bytes(content, random)
 
 
 # bytes
 
 
-def bytewise(content: bytes, random: Random) -> bytes:
+def mutate_bytes(content: bytes, random: Random) -> bytes:
     data = bytearray(content)
     for _ in range(random.choice((1, 1, 1, 2, 4, 8))):
-        random.choice(BYTEWISE)(data, random)
+        random.choice(BYTE_MUTATIONS)(data, random)
     return bytes(data)
 
 
@@ -113,11 +113,11 @@ def _splice(data: bytearray, random: Random) -> None:
     data[target : target + size] = data[source : source + size]
 
 
-BYTEWISE = (_flip, _flip, _flip, _number, _number, _nudge, _truncate, _cut, _repeat, _splice)
+BYTE_MUTATIONS = (_flip, _flip, _flip, _number, _number, _nudge, _truncate, _cut, _repeat, _splice)
 
 
 def _place(data: bytes | bytearray, random: Random) -> int:
-    """Mostly near the beginning or the end, where the structure is."""
+    """A random offset, in most cases near the beginning or the end, where the structure is."""
     if not data:
         return 0
     near = min(len(data), random.choice((16, 64, 512, 4096)))
@@ -127,8 +127,8 @@ def _place(data: bytes | bytearray, random: Random) -> int:
 # trees: JSON, msgpack, literals
 
 
-def tree(value: Any, random: Random) -> Any:
-    """A tree of dictionaries and lists with one node changed."""
+def mutate_tree(value: Any, random: Random) -> Any:
+    """A tree of dictionaries and lists with one node mutated."""
     children = _children(value)
     if not children or random.random() < 0.15:
         return _node(value, random)
@@ -137,14 +137,14 @@ def tree(value: Any, random: Random) -> Any:
         case 0:
             children = [(other, inner) for other, inner in children if other != key]
         case 1:
-            children.append((random.choice(WORDS), random.choice((child, *INTERESTING))))
+            children.append((random.choice(STRINGS), random.choice((child, *INTERESTING))))
         case 2:
-            children = [(random.choice((*WORDS, 7)) if other == key else other, inner) for other, inner in children]
+            children = [(random.choice((*STRINGS, 7)) if other == key else other, inner) for other, inner in children]
         case 3:
             other_child = random.choice(children)[1]
             children = [(other, other_child if other == key else inner) for other, inner in children]
         case _:
-            children = [(other, tree(inner, random) if other == key else inner) for other, inner in children]
+            children = [(other, mutate_tree(inner, random) if other == key else inner) for other, inner in children]
     return dict(children) if isinstance(value, dict) else type(value)(inner for _, inner in children)
 
 
@@ -155,12 +155,12 @@ def _children(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _node(value: Any, random: Random) -> Any:
-    """Another value: near the one that was there, or far from it."""
+    """Another value for a node: close to the old one, or unrelated."""
     if isinstance(value, msgpack.ExtType) and random.random() < 0.9:
         return _extension(value, random)
     if isinstance(value, str) and random.random() < 0.3:
         with suppress(ValueError):
-            return json.dumps(tree(json.loads(value), random))
+            return json.dumps(mutate_tree(json.loads(value), random))
     if isinstance(value, int) and random.random() < 0.5:
         return value + random.choice((-1, 1, value, -2 * value))
     if random.random() < 0.1:
@@ -178,15 +178,15 @@ def _extension(value: Any, random: Random) -> Any:
     if random.random() < 0.15:
         return msgpack.ExtType(random.choice((0, 1, 2, 3, 4, 127)), value.data)
     if random.random() < 0.5:
-        return msgpack.ExtType(value.code, bytewise(value.data, random))
-    return msgpack.ExtType(value.code, _packed(tree(msgpack.unpackb(value.data), random)))
+        return msgpack.ExtType(value.code, mutate_bytes(value.data, random))
+    return msgpack.ExtType(value.code, _packed(mutate_tree(msgpack.unpackb(value.data), random)))
 
 
-def document(content: bytes, random: Random) -> bytes:
-    """A JSON document with a node changed; at times a name stands twice, or it is damaged as text."""
+def mutate_json(content: bytes, random: Random) -> bytes:
+    """A JSON document with one node mutated, and at times with a key twice or with mutated text."""
     if random.random() < 0.2:
-        return bytewise(content, random)
-    text = json.dumps(tree(json.loads(content), random), default=str)
+        return mutate_bytes(content, random)
+    text = json.dumps(mutate_tree(json.loads(content), random), default=str)
     if random.random() < 0.1:
         text = re.sub(r"(\"[^\"]*\": [^,{}\[\]]*)", r"\1, \1", text, count=random.choice((1, 3)))
     if random.random() < 0.1:
@@ -194,20 +194,20 @@ def document(content: bytes, random: Random) -> bytes:
     return text.encode("utf-8", "surrogatepass" if random.random() < 0.5 else "replace")
 
 
-def safetensors(content: bytes, random: Random) -> bytes:
-    """The header changed and its length made right; or the length changed."""
+def mutate_safetensors(content: bytes, random: Random) -> bytes:
+    """Mutates the header and corrects its length, or mutates the length or the tensors."""
     (length,) = struct.unpack_from("<Q", content)
     header, rest = content[8 : 8 + length], content[8 + length :]
     if random.random() < 0.1:
         return struct.pack("<Q", random.choice(NUMBERS) % 2**64) + header + rest
     if random.random() < 0.15:
-        return struct.pack("<Q", length) + header + bytewise(rest, random)
-    header = document(header, random) if random.random() < 0.8 else _bent_header(header, random)
+        return struct.pack("<Q", length) + header + mutate_bytes(rest, random)
+    header = mutate_json(header, random) if random.random() < 0.8 else _reinterpret_tensor(header, random)
     return struct.pack("<Q", len(header)) + header + rest
 
 
-def _bent_header(header: bytes, random: Random) -> bytes:
-    """A tensor seen in another way that may still fit its bytes."""
+def _reinterpret_tensor(header: bytes, random: Random) -> bytes:
+    """Gives a tensor another dtype and shape, which may still fit its bytes."""
     entries = json.loads(header)
     entry = entries[random.choice([name for name in entries if name != "__metadata__"])]
     entry["dtype"] = random.choice(("F16", "BF16", "F32", "I32", "U8", "I64", "BOOL", entry["dtype"]))
@@ -217,10 +217,10 @@ def _bent_header(header: bytes, random: Random) -> bytes:
     return json.dumps(entries).encode()
 
 
-def msgpacked(content: bytes, random: Random) -> bytes:
+def mutate_msgpack(content: bytes, random: Random) -> bytes:
     if random.random() < 0.3:
-        return bytewise(content, random)
-    return _packed(tree(msgpack.unpackb(content, strict_map_key=False), random))
+        return mutate_bytes(content, random)
+    return _packed(mutate_tree(msgpack.unpackb(content, strict_map_key=False), random))
 
 
 def _packed(value: Any) -> bytes:
@@ -244,7 +244,7 @@ GLOBALS = (
 )
 
 ALONE = b"()]}\x8fN\x88012Rb\x81\x92Q\x85\x86\x87tld\x91\x90aesu\x94\x93."
-"""Instructions that have no argument."""
+"""Opcodes without an argument."""
 
 SNIPPETS = (
     *(bytes([code]) for code in ALONE),
@@ -255,10 +255,10 @@ SNIPPETS = (
 )
 
 
-def pickled(content: bytes, random: Random) -> bytes:
-    """Some instructions of a pickle (and of those that follow it) removed, repeated, moved, added or changed."""
+def mutate_pickle(content: bytes, random: Random) -> bytes:
+    """Removes, repeats, swaps, inserts or changes opcodes of the pickles in a file."""
     if random.random() < 0.15:
-        return bytewise(content, random)
+        return mutate_bytes(content, random)
     instructions, rest = _instructions(content)
     for _ in range(random.choice((1, 1, 2, 3))):
         at = random.randrange(len(instructions))
@@ -275,12 +275,12 @@ def pickled(content: bytes, random: Random) -> bytes:
                 other = random.randrange(len(instructions))
                 instructions[at], instructions[other] = instructions[other], instructions[at]
             case _:
-                instructions[at] = _argument(instructions[at], random)
+                instructions[at] = _mutate_argument(instructions[at], random)
     return b"".join(instructions) + rest
 
 
 def _instructions(content: bytes) -> tuple[list[bytes], bytes]:
-    """Each instruction of the pickles that stand one after the other; without frames, which would not fit any more."""
+    """The instructions of consecutive pickles without FRAME, whose length would not match, and the bytes after them."""
     stream, begins, names = io.BytesIO(content), [], []
     end = 0
     with suppress(Exception):
@@ -289,16 +289,16 @@ def _instructions(content: bytes) -> tuple[list[bytes], bytes]:
             begins += [position or 0 for _, position in found]
             names += [name for name, _ in found]
             end = stream.tell()
-    pieces = [content[begin:after] for begin, after in zip(begins, [*begins[1:], end], strict=True)]
-    return [piece for piece, name in zip(pieces, names, strict=True) if name != "FRAME"], content[end:]
+    parts = [content[begin:after] for begin, after in zip(begins, [*begins[1:], end], strict=True)]
+    return [part for part, name in zip(parts, names, strict=True) if name != "FRAME"], content[end:]
 
 
 SIZES = {b"K": 1, b"M": 2, b"J": 4, b"h": 1, b"q": 1, b"j": 4, b"r": 4}
-"""Bytes of the number that follows an instruction."""
+"""Size in bytes of the number that follows an opcode."""
 
 
-def _argument(piece: bytes, random: Random) -> bytes:
-    code = piece[:1]
+def _mutate_argument(instruction: bytes, random: Random) -> bytes:
+    code = instruction[:1]
     if code in (b"K", b"M", b"J") and random.random() < 0.5:
         value = random.choice(NUMBERS)
         encoded = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
@@ -308,18 +308,18 @@ def _argument(piece: bytes, random: Random) -> bytes:
     if code == b"c":
         return b"c" + random.choice(GLOBALS).replace(" ", "\n").encode() + b"\n"
     if code == b"X":
-        text = random.choice(WORDS).encode("utf-8", "replace")
+        text = random.choice(STRINGS).encode("utf-8", "replace")
         return b"X" + struct.pack("<I", len(text)) + text
-    return bytewise(piece, random)
+    return mutate_bytes(instruction, random)
 
 
 # zip archives
 
 
-def zipped(content: bytes, random: Random) -> bytes:
-    """A record damaged and its CRC made right; or the records moved about; or a field of a header changed."""
+def mutate_zip(content: bytes, random: Random) -> bytes:
+    """Mutates a record and corrects its CRC, or reorders the records, or mutates a field of a header."""
     if random.random() < 0.3:
-        return _headers(content, random)
+        return _mutate_header(content, random)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         records = [(info.orig_filename, archive.read(info)) for info in archive.infolist()]
         comment, method = archive.comment, random.choice([info.compress_type for info in archive.infolist()])
@@ -332,17 +332,17 @@ def zipped(content: bytes, random: Random) -> bytes:
         case 1:
             records.append((name, record))
         case 2:
-            records[at] = (random.choice((*WORDS, "model.weights.json", "constants.pkl", "x/data.pkl")), record)
+            records[at] = (random.choice((*STRINGS, "model.weights.json", "constants.pkl", "x/data.pkl")), record)
         case 3:
             random.shuffle(records)
         case 4 if comment:
-            comment = document(comment, random)
+            comment = mutate_json(comment, random)
         case _:
-            records[at] = (name, damaged(name, record, random))
-    return _rezipped(records, comment, method)
+            records[at] = (name, mutate_file(name, record, random))
+    return _write_zip(records, comment, method)
 
 
-def _rezipped(records: list[tuple[str, bytes]], comment: bytes, method: int) -> bytes:
+def _write_zip(records: list[tuple[str, bytes]], comment: bytes, method: int) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as archive:
         warnings.simplefilter("ignore")
@@ -355,40 +355,40 @@ def _rezipped(records: list[tuple[str, bytes]], comment: bytes, method: int) -> 
 HEADERS = {b"PK\x03\x04": 30, b"PK\x01\x02": 46, b"PK\x05\x06": 22, b"PK\x06\x06": 56}
 
 
-def _headers(content: bytes, random: Random) -> bytes:
-    """A field of one of the headers, wherever it stands, changed."""
+def _mutate_header(content: bytes, random: Random) -> bytes:
+    """Mutates a field of one of the headers."""
     data = bytearray(content)
     signature = random.choice(list(HEADERS))
     places = [found.start() for found in re.finditer(re.escape(signature), content)]
     if not places:
-        return bytewise(content, random)
+        return mutate_bytes(content, random)
     begin, size = random.choice(places), random.choice((1, 2, 4))
     at = begin + random.randrange(4, HEADERS[signature])
     data[at : at + size] = (random.choice(NUMBERS) % 256**size).to_bytes(size, "little")
     return bytes(data)
 
 
-KINDS = ("'|O'", "'>f4'", "'<f8'", "'<U4'", "'<M8[s]'", "[('a', '<f4')]", "'|V4'", "('<f4', (2,))", "7")
+DTYPES = ("'|O'", "'>f4'", "'<f8'", "'<U4'", "'<M8[s]'", "[('a', '<f4')]", "'|V4'", "('<f4', (2,))", "7")
 
 
-def npy(content: bytes, random: Random) -> bytes:
-    """A field of an array's header changed, and its length made right."""
+def mutate_npy(content: bytes, random: Random) -> bytes:
+    """Mutates a field of the header of an array, and corrects its length."""
     if random.random() < 0.25:
-        return bytewise(content, random)
+        return mutate_bytes(content, random)
     major = content[6]
     begin, size = (10, 2) if major == 1 else (12, 4)
     length = int.from_bytes(content[8:begin], "little")
     header, rest = content[begin : begin + length].decode("latin-1"), content[begin + length :]
     shape = str(tuple(random.choice((*NUMBERS, True)) for _ in range(random.choice((0, 1, 2, 9)))))
-    kind = random.choice(KINDS)
+    dtype = random.choice(DTYPES)
     header = random.choice(
         (
             re.sub(r"'shape': \([^)]*\)", f"'shape': {shape}", header),
-            re.sub(r"'descr': [^,]*", f"'descr': {kind}", header),
+            re.sub(r"'descr': [^,]*", f"'descr': {dtype}", header),
             re.sub(r"False|True", random.choice(("True", "False", "0", "None")), header),
             re.sub(r"\{", "{" + "(" * random.choice((1, 50, 300, 5000)), header),
             header.replace("}", ", 'x': 1}"),
-            bytewise(header.encode("latin-1"), random).decode("latin-1"),
+            mutate_bytes(header.encode("latin-1"), random).decode("latin-1"),
         )
     )
     encoded = header.encode("latin-1")
@@ -398,14 +398,27 @@ def npy(content: bytes, random: Random) -> bytes:
 # HDF5
 
 
-PARTS = (b"\x89HDF", b"TREE", b"SNOD", b"HEAP", b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"BTHD", b"GCOL", b"FADB", b"FAHD")
+HDF5_SIGNATURES = (
+    b"\x89HDF",
+    b"TREE",
+    b"SNOD",
+    b"HEAP",
+    b"OHDR",
+    b"OCHK",
+    b"FRHP",
+    b"FHDB",
+    b"BTHD",
+    b"GCOL",
+    b"FADB",
+    b"FAHD",
+)
 
 
-def hdf5(content: bytes, random: Random) -> bytes:
-    """Numbers in and after the parts that bear a signature changed; and in the headers of objects, which bear none."""
+def mutate_hdf5(content: bytes, random: Random) -> bytes:
+    """Mutates numbers near the signatures, and in the object headers of version 1, which have no signature."""
     data = bytearray(content)
     for _ in range(random.choice((1, 1, 2, 4))):
-        places = [found.start() for found in re.finditer(b"|".join(map(re.escape, PARTS)), content)]
+        places = [found.start() for found in re.finditer(b"|".join(map(re.escape, HDF5_SIGNATURES)), content)]
         headers = [found.start() for found in re.finditer(rb"\x01\x00[\x01-\x20]\x00\x01\x00\x00\x00", content)]
         begin = random.choice((*places, *headers * (1 + len(places) // (1 + len(headers)))) or (0,))
         at = min(begin + random.randrange(4, 300), max(len(data) - 8, 0))
@@ -414,22 +427,22 @@ def hdf5(content: bytes, random: Random) -> bytes:
             data[at : at + size] = (random.choice(NUMBERS) % 256**size).to_bytes(size, "little")
         else:
             data[at] ^= 1 << random.randrange(8)
-    return bytes(data) if random.random() < 0.8 else bytewise(bytes(data), random)
+    return bytes(data) if random.random() < 0.8 else mutate_bytes(bytes(data), random)
 
 
 BY_SUFFIX: dict[str, Change] = {
-    ".safetensors": safetensors,
-    ".index.json": document,
-    ".json": document,
-    ".zarray": document,
-    "_METADATA": document,
-    ".msgpack": msgpacked,
-    "data.pkl": pickled,
-    ".pkl": pickled,
-    ".pth": lambda content, random: (zipped if content.startswith(b"PK") else pickled)(content, random),
-    ".npz": zipped,
-    ".keras": zipped,
-    ".npy": npy,
-    ".h5": hdf5,
+    ".safetensors": mutate_safetensors,
+    ".index.json": mutate_json,
+    ".json": mutate_json,
+    ".zarray": mutate_json,
+    "_METADATA": mutate_json,
+    ".msgpack": mutate_msgpack,
+    "data.pkl": mutate_pickle,
+    ".pkl": mutate_pickle,
+    ".pth": lambda content, random: (mutate_zip if content.startswith(b"PK") else mutate_pickle)(content, random),
+    ".npz": mutate_zip,
+    ".keras": mutate_zip,
+    ".npy": mutate_npy,
+    ".h5": mutate_hdf5,
 }
-"""How a file, or a record of an archive, is taken apart."""
+"""The mutation for a file, or a record of an archive, by its suffix."""

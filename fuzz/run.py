@@ -1,11 +1,11 @@
-"""A campaign: damaged files, as many as a time allows, each read and judged in a process that may die of it.
+"""Reads mutated files for a given time, in processes that may crash.
 
     python -m fuzz.run --seconds 900 --json out.json [--reader NAME ...] [--seed N]
 
-Something is wrong where an error escapes that is none of ours, where a file takes more than 10 s or 500 MB, and where
-the process dies; the file is then kept under fuzz/found/, and the status is 1. The program that looks at HDF5 for us
-(se_weights/files/hdf5/listing_program.py) is forked, not started, so that thousands can be tried; it keeps its limits,
-and its death is a refusal, as it is for a user. One file in a thousand goes the whole way.
+A file shows a bug if reading it raises an error other than a refusal, takes more than 10 s or 500 MB, or ends the
+process; it is then kept in fuzz/found/, and the exit status is 1. The program that lists HDF5 files
+(se_weights/files/hdf5/listing_program.py) is forked instead of started, which is much faster; it keeps its limits, and
+if it dies, the file is refused, as it is for a user. For one file in a thousand it is started.
 """
 
 import argparse
@@ -33,29 +33,42 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from fuzz.mutations import mutated
+from fuzz.mutations import mutate_sample
 from fuzz.seeds import SEEDS, Sample, seeds
-from fuzz.trial import ACCEPTED, BYTES, FOUND, SECONDS, tried
+from fuzz.trial import ACCEPTED, FOUND_FOLDER, MAX_BYTES, MAX_SECONDS, read_file
 from se_weights.files.hdf5 import listing as hdf5
 from se_weights.files.hdf5 import listing_program as hdf5_listing
 
 BATCH = 200
-"""Files that one process reads."""
+"""Number of files that one process reads."""
 
-PATIENCE, ROOM = 1.5 * SECONDS, 3 * 2**30
-"""Seconds and bytes after which a process is stopped: enough to see that a limit was passed."""
+KILL_SECONDS, DATA_LIMIT = 1.5 * MAX_SECONDS, 3 * 2**30
+"""Seconds and bytes after which a process is stopped: enough to see that a file exceeds its limits."""
 
-IN_HDF5 = ("hdf5", "keras2", "keras")
-WHOLE, STARTED, LOADED = 16, 1000, 40
-"""One file in so many is recognised too; is listed by a program that is started; is loaded, where that is Orbax's."""
+HDF5_READERS = ("hdf5", "keras2", "keras")
+RECOGNISE_EVERY, START_EVERY, LOAD_EVERY = 16, 1000, 40
+"""One file in so many is also recognised; has its HDF5 listing program started; has its tensors loaded, for Orbax."""
 
-KEPT = 3
-"""Files that are kept of one fault."""
+MAX_KEPT = 3
+"""Number of files that are kept for one fault."""
 
 
 @dataclass
 class Tally:
-    """What became of the files of one reader; `died` are ends of the HDF5 program, which are refusals to a user."""
+    """Outcomes of the files of one reader.
+
+    Attributes:
+        inputs: Number of files.
+        accepted: Number of files that were read.
+        refused: Number of files by refusal id.
+        crashes: Number of files with another error, or that ended the process.
+        hangs: Number of files that took too long.
+        too_large: Number of files that took too much memory.
+        slowest: Longest time of a file, in seconds.
+        peak: Largest memory of a file, in bytes.
+        died: Ends of the HDF5 listing program by their reason; for a user they are refusals.
+        faults: Number of files by fault.
+    """
 
     inputs: int = 0
     accepted: int = 0
@@ -69,6 +82,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
 
     def add(self, report: dict[str, Any]) -> None:
+        """Count the report on one file."""
         self.inputs += 1
         if report["error"]:
             self.crashes += 1
@@ -76,8 +90,8 @@ class Tally:
             self.accepted += 1
         else:
             self.refused[report["outcome"]] += 1
-        self.hangs += report["seconds"] > SECONDS
-        self.too_large += report["bytes"] > BYTES
+        self.hangs += report["seconds"] > MAX_SECONDS
+        self.too_large += report["bytes"] > MAX_BYTES
         self.slowest = max(self.slowest, report["seconds"])
         self.peak = max(self.peak, report["bytes"])
         self.died.update(report["died"])
@@ -85,17 +99,25 @@ class Tally:
 
 @dataclass(frozen=True)
 class Campaign:
-    """Damaged files of one reader, each by its number."""
+    """Mutated files of one reader, reproducible by their numbers.
+
+    Attributes:
+        reader: Name of the reader in SEEDS.
+        seed: Seed of the random numbers.
+        samples: Valid files, which are mutated.
+    """
 
     reader: str
     seed: int
     samples: Sequence[Sample]
 
     def sample(self, number: int) -> Sample:
+        """The mutated file of this number."""
         random = Random(f"{self.reader} {self.seed} {number}")
-        return mutated(random.choice(self.samples), random)
+        return mutate_sample(random.choice(self.samples), random)
 
     def run(self, seconds: float) -> Tally:
+        """Read files for this many seconds, and keep those that show a bug."""
         tally, number, end = Tally(), 0, time.monotonic() + seconds
         while time.monotonic() < end:
             for report in self._batch(range(number, number + BATCH), end):
@@ -106,8 +128,8 @@ class Campaign:
         return tally
 
     def _batch(self, numbers: range, end: float) -> Iterator[dict[str, Any]]:
-        """The report on each file, made in a process of its own; the last where that died is made here."""
-        with tempfile.TemporaryDirectory(dir=_memory()) as folder, mmap.mmap(-1, 16) as here:
+        """Reports on each file, made in a forked process; where that dies, the last one is made here."""
+        with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder, mmap.mmap(-1, 16) as here:
             reports = Path(folder, "reports")
             reports.touch()
             here[:] = struct.pack("qd", numbers[0], time.monotonic())
@@ -118,58 +140,63 @@ class Campaign:
             while status is None:
                 done, ended = os.waitpid(process, os.WNOHANG)
                 status = ended if done else None
-                if status is None and time.monotonic() - struct.unpack("qd", here)[1] > PATIENCE:
+                if status is None and time.monotonic() - struct.unpack("qd", here)[1] > KILL_SECONDS:
                     os.kill(process, signal.SIGKILL)
                 time.sleep(0.01)
             yield from map(json.loads, reports.read_text().splitlines())
             if status:
                 number, begin = struct.unpack("qd", here)
                 seconds = time.monotonic() - begin
-                error = "" if seconds > PATIENCE else f"the process ended with {os.waitstatus_to_exitcode(status)}"
-                outcome = "none" if seconds > PATIENCE else ""
+                error = "" if seconds > KILL_SECONDS else f"the process ended with {os.waitstatus_to_exitcode(status)}"
+                outcome = "none" if seconds > KILL_SECONDS else ""
                 yield _report(number, seconds, 0, outcome=outcome, error=error)
 
     def _child(self, numbers: range, end: float, folder: Path, here: mmap.mmap) -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (ROOM, ROOM))
+        resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, DATA_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with (folder / "reports").open("w", buffering=1) as reports:
             for number in numbers:
                 sample = self.sample(number)
                 inner = Path(tempfile.mkdtemp(dir=folder))
                 here[:] = struct.pack("qd", number, time.monotonic())
-                print(json.dumps(self._judged(number, sample.put(inner))), file=reports)
+                print(json.dumps(self._read(number, sample.write(inner))), file=reports)
                 here[8:] = struct.pack("d", time.monotonic())
                 _remove(inner)
                 if time.monotonic() > end:
                     break
         os._exit(0)
 
-    def _judged(self, number: int, path: Path) -> dict[str, Any]:
-        forks = Forks()
-        held, begin = _reset_peak(), time.monotonic()
+    def _read(self, number: int, path: Path) -> dict[str, Any]:
+        forked = ForkedSubprocess()
+        before, begin = _reset_peak(), time.monotonic()
         outcome, error = "", ""
-        load = self.reader != "orbax" or number % LOADED == 0
-        apart = self.reader in IN_HDF5 and number % STARTED
+        load = self.reader != "orbax" or number % LOAD_EVERY == 0
+        fork = self.reader in HDF5_READERS and number % START_EVERY
         try:
-            with mock.patch.object(hdf5, "subprocess", forks if apart else subprocess):
-                outcome = tried(path, whole=load and number % WHOLE == 0, load=load)
+            with mock.patch.object(hdf5, "subprocess", forked if fork else subprocess):
+                outcome = read_file(path, recognise=load and number % RECOGNISE_EVERY == 0, load=load)
         except BaseException:
             error = traceback.format_exc()
-        peak = max(_peak() - held, forks.peak)
-        return _report(number, time.monotonic() - begin, peak, outcome=outcome, error=error, died=forks.died)
+        peak = max(_peak() - before, forked.peak)
+        return _report(number, time.monotonic() - begin, peak, outcome=outcome, error=error, died=forked.died)
 
     def _keep(self, report: dict[str, Any], fault: str, tally: Tally) -> None:
         tally.faults[fault] += 1
-        if tally.faults[fault] > KEPT:
+        if tally.faults[fault] > MAX_KEPT:
             return
-        folder = FOUND / f"{self.reader}-{self.seed}-{report['number']}"
+        folder = FOUND_FOLDER / f"{self.reader}-{self.seed}-{report['number']}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.sample(report["number"]).put(folder)
+        self.sample(report["number"]).write(folder)
         (folder / "report.txt").write_text(f"{fault}\n\n{report['error']}\n{report}\n")
 
 
-class Forks:
-    """Stands in for `subprocess` where the program that lists HDF5 is started: runs it in a fork, within its limits."""
+class ForkedSubprocess:
+    """Replaces `subprocess` in se_weights.files.hdf5.listing: runs the listing program in a fork, with its limits.
+
+    Attributes:
+        died: Why the program died, each time that it did.
+        peak: Its largest memory, in bytes.
+    """
 
     TimeoutExpired = subprocess.TimeoutExpired
 
@@ -178,32 +205,33 @@ class Forks:
         self.peak = 0
 
     def run(self, command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        with tempfile.TemporaryFile(dir=_memory()) as out, tempfile.TemporaryFile(dir=_memory()) as err:
-            held = _status("VmRSS")
+        """Run the program; the signature is that of `subprocess.run`."""
+        with tempfile.TemporaryFile(dir=_memory_folder()) as out, tempfile.TemporaryFile(dir=_memory_folder()) as err:
+            before = _memory_status("VmRSS")
             process = os.fork()
             if not process:
-                _list(command, out.fileno(), err.fileno())
+                _run_listing(command, out.fileno(), err.fileno())
             handle = os.pidfd_open(process)
             ready, _, _ = select.select([handle], [], [], timeout)
             os.close(handle)
             if not ready:
                 os.kill(process, signal.SIGKILL)
             _, status, usage = os.wait4(process, 0)
-            self.peak = max(self.peak, usage.ru_maxrss * 1024 - held)
+            self.peak = max(self.peak, usage.ru_maxrss * 1024 - before)
             if not ready:
                 self.died.append("time")
                 raise subprocess.TimeoutExpired(command, timeout)
             code = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
-            said = err.read()
+            errors = err.read()
             if code:
-                last = said.decode(errors="replace").strip().splitlines()[-1:] or [f"status {code}"]
+                last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"status {code}"]
                 self.died.append(signal.Signals(-code).name if code < 0 else last[0].partition(":")[0])
-            return subprocess.CompletedProcess(command, code, out.read(), said)
+            return subprocess.CompletedProcess(command, code, out.read(), errors)
 
 
-def _list(command: Sequence[str], out: int, err: int) -> None:
+def _run_listing(command: Sequence[str], out: int, err: int) -> None:
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -222,17 +250,17 @@ def _report(number: int, seconds: float, size: int, **more: Any) -> dict[str, An
 
 
 def _fault(report: dict[str, Any]) -> str:
-    """What is wrong, in a line that is the same for the same fault."""
+    """A line that describes the fault, and is the same for the same fault; "" where there is none."""
     if report["error"]:
         lines = report["error"].strip().splitlines()
         ours = [line.strip() for line in lines if "/se_" in line]
         return f"{lines[-1].partition(':')[0]} {ours[-1].rpartition('/')[2] if ours else ''}"
-    if report["seconds"] > SECONDS:
+    if report["seconds"] > MAX_SECONDS:
         return "it takes too long"
-    return "it takes too much memory" if report["bytes"] > BYTES else ""
+    return "it takes too much memory" if report["bytes"] > MAX_BYTES else ""
 
 
-def _memory() -> str | None:
+def _memory_folder() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
@@ -243,18 +271,19 @@ def _remove(folder: Path) -> None:
 
 
 def _reset_peak() -> int:
-    """Sets the peak of this process's memory back to what it holds, which is given."""
+    """Reset the peak memory of this process to its current memory; return that, in bytes."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
 
 def _peak() -> int:
-    return _status("VmHWM")
+    return _memory_status("VmHWM")
 
 
-def _status(word: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(word))
+def _memory_status(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
@@ -271,24 +300,27 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def main() -> int:
+    """Run the campaign from the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="for all readers together")
-    parser.add_argument("--json", type=Path, help="where the numbers are written")
+    parser.add_argument("--json", type=Path, help="file that the numbers are written to")
     parser.add_argument("--reader", action="append", choices=list(SEEDS), help="only these")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     readers = options.reader or list(SEEDS)
     tallies = {}
     for reader in readers:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # torch, which makes some, stays there
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn")
+        ) as pool:  # torch, which writes some, is imported only there
             samples = pool.submit(seeds, reader).result()
         tallies[reader] = Campaign(reader, options.seed, samples).run(options.seconds / len(readers))
         print(reader, vars(tallies[reader]), file=sys.stderr, flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"command": sys.argv[1:], "date": time.strftime("%F"), "python": platform.python_version()}
+        header = {"command": sys.argv[1:], "date": time.strftime("%F"), "python": platform.python_version()}
         options.json.write_text(
-            json.dumps({**facts, "readers": {reader: vars(tally) for reader, tally in tallies.items()}}, indent=2)
+            json.dumps({**header, "readers": {reader: vars(tally) for reader, tally in tallies.items()}}, indent=2)
         )
     print(table(tallies))
     return int(any(tally.crashes or tally.hangs or tally.too_large for tally in tallies.values()))

@@ -1,6 +1,6 @@
-"""Good small files of every format, in the shapes in which strangers send them. Every mutation begins with one.
+"""Small valid files of every format, as different programs write them; the mutations start from these.
 
-python -m fuzz.seeds FOLDER         writes them all, for a corpus
+python -m fuzz.seeds FOLDER         writes all of them, for a corpus
 """
 
 import json
@@ -29,16 +29,14 @@ from se_weights.files import FileContents, Tensor
 from se_weights.files.safetensors import single_file as safetensors
 from se_weights.files.torch.torch_dcp import PLACES
 
-LITTLE: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
+SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}
 
 ARCHITECTURES = {
-    "basic": se_spec.architecture("se_resnet18", **LITTLE),
-    "bottleneck": se_spec.architecture("se_resnet50", **LITTLE),
-    "grouped": se_spec.architecture("se_resnext50_32x4d", **LITTLE, **GROUPED),
-    "deep stem": se_spec.architecture(
-        "senet154", **LITTLE, groups=2, base_width=32, stem={"width": 6, "inner": (3, 4)}
-    ),
+    "basic": se_spec.architecture("se_resnet18", **SMALL),
+    "bottleneck": se_spec.architecture("se_resnet50", **SMALL),
+    "grouped": se_spec.architecture("se_resnext50_32x4d", **SMALL, **GROUPED),
+    "deep stem": se_spec.architecture("senet154", **SMALL, groups=2, base_width=32, stem={"width": 6, "inner": (3, 4)}),
 }
 
 Arrays = Mapping[str, NDArray]
@@ -46,25 +44,32 @@ Arrays = Mapping[str, NDArray]
 
 @dataclass(frozen=True)
 class Sample:
-    """A file, or the files of a folder by their paths in it; and what of them is opened, "" being the folder itself."""
+    """A file, or a folder of files.
+
+    Attributes:
+        opens: Path that is opened, relative to the folder; "" for the folder itself.
+        files: Content of each file by its relative path.
+    """
 
     opens: str
     files: Mapping[str, bytes]
 
-    def put(self, folder: Path) -> Path:
-        """Writes the files into an empty folder, and gives the path to be opened."""
+    def write(self, folder: Path) -> Path:
+        """Write the files into an empty folder; return the path to be opened."""
         for name, content in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         return folder / self.opens if self.opens else folder
 
 
-def one(name: str, content: bytes) -> Sample:
+def single_file(name: str, content: bytes) -> Sample:
+    """A sample of one file."""
     return Sample(name, {name: content})
 
 
 @cache
 def checkpoint(kind: str, dtype: str = "float32") -> Checkpoint:
+    """A checkpoint of one of ARCHITECTURES, with random weights."""
     architecture = ARCHITECTURES[kind]
     return Checkpoint(architecture, dict(_weights(architecture, np.dtype(dtype))))
 
@@ -76,67 +81,77 @@ def _weights(architecture: Architecture, dtype: np.dtype) -> Iterator[tuple[str,
 
 
 def written(suffix: str, kind: str, dtype: str = "float32", **options: Any) -> Sample:
-    """What `se_weights.write` makes."""
+    """A file or folder that `se_weights.write` writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"model{suffix}")
         se_weights.write(checkpoint(kind, dtype), path, **options)
         if path.is_file():
-            return one(path.name, path.read_bytes())
+            return single_file(path.name, path.read_bytes())
         files = {f"{path.name}/{file.name}": file.read_bytes() for file in sorted(path.iterdir())}
         return Sample(path.name, files)
 
 
 def deflated(sample: Sample, extra: Mapping[str, bytes] | None = None, without: str = " ") -> Sample:
-    """A zip archive packed, with more records or fewer."""
+    """A zip archive, compressed, with the `extra` records added and those that end in `without` left out."""
     (content,) = sample.files.values()
     buffer = BytesIO()
     with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
         kept = {name: old.read(name) for name in old.namelist() if not name.endswith(without)}
         for name, record in {**kept, **(extra or {})}.items():
             new.writestr(zipfile.ZipInfo(name), record, zipfile.ZIP_DEFLATED)
-    return one(sample.opens, buffer.getvalue())
+    return single_file(sample.opens, buffer.getvalue())
 
 
 # torch
 
 
 def by_torch(protocol: int, state: Callable[[Any, dict[str, Any]], object], **options: Any) -> Sample:
+    """A file that torch saves; `state` makes what is saved from the torch module and the tensors."""
     import torch
 
     buffer = BytesIO()
     tensors = {name: torch.tensor(array) for name, array in checkpoint("basic").weights.items()}
     torch.save(state(torch, tensors), buffer, pickle_protocol=protocol, **options)
-    return one("model.pth", buffer.getvalue())
+    return single_file("model.pth", buffer.getvalue())
 
 
 def training(torch: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-    """A training checkpoint, whose tensors share storages, are transposed, and are of several types."""
+    """A training checkpoint with shared storages, transposed tensors and several dtypes."""
     shared = torch.arange(24.0).reshape(4, 6)
-    beside = {"rows": shared[1:3, ::2], "turned": shared.T, "half": shared.half(), "bfloat16": shared.bfloat16()}
-    notes = {"epoch": 7, "best": 0.5, "lr": [0.1, (0.2, None)], "name": "run", "done": True, "groups": {1: {"a": b"x"}}}
+    optimizer = {"rows": shared[1:3, ::2], "turned": shared.T, "half": shared.half(), "bfloat16": shared.bfloat16()}
+    entries = {
+        "epoch": 7,
+        "best": 0.5,
+        "lr": [0.1, (0.2, None)],
+        "name": "run",
+        "done": True,
+        "groups": {1: {"a": b"x"}},
+    }
     parameters = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
-    return {"state_dict": parameters, "optimizer": {"state": {0: beside}}, **notes}
+    return {"state_dict": parameters, "optimizer": {"state": {0: optimizer}}, **entries}
 
 
 def numpy_pickle(protocol: int) -> Sample:
+    """A pickle of numpy arrays, one in Fortran order and one big-endian."""
     arrays = dict(checkpoint("bottleneck").weights)
     arrays["fortran"] = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     arrays["big"] = np.arange(4, dtype=">f4")
-    return one("model.pkl", pickle.dumps(arrays, protocol))
+    return single_file("model.pkl", pickle.dumps(arrays, protocol))
 
 
 # HDF5
 
 
 def hdf5(name: str, fill: Callable[[h5py.File], object], **options: Any) -> Sample:
+    """An HDF5 file that `fill` fills."""
     buffer = BytesIO()
     with h5py.File(buffer, "w", **options) as file:
         fill(file)
-    return one(name, buffer.getvalue())
+    return single_file(name, buffer.getvalue())
 
 
 def keras_arrays() -> dict[str, NDArray]:
-    """Some of the weights by their paths in a file of Keras's; more of them only take the library's time."""
+    """Every sixth array of a weights file, by its path; more of them would only take time."""
     arrays: dict[str, NDArray] = {}
     (content,) = written(".weights.h5", "basic").files.values()
     with h5py.File(BytesIO(content)) as file:
@@ -145,13 +160,14 @@ def keras_arrays() -> dict[str, NDArray]:
 
 
 def packed(file: h5py.File) -> None:
-    """Chunked, shuffled, packed and checked."""
+    """Chunked, shuffled, compressed and with checksums."""
     for name, array in keras_arrays().items():
         chunks = max(1, len(array) // 2), *array.shape[1:]
         file.create_dataset(name, data=array, chunks=chunks, compression="gzip", shuffle=True, fletcher32=True)
 
 
 def plain(file: h5py.File) -> None:
+    """Contiguous datasets."""
     for name, array in keras_arrays().items():
         file.create_dataset(name, data=array)
 
@@ -166,7 +182,7 @@ LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
 
 
 def keras2(group: str = "") -> Callable[[h5py.File], None]:
-    """Weights as Keras 2 kept them, at the root or inside a whole model."""
+    """Weights in the layout of Keras 2, at the root or in a group of a model file."""
 
     def fill(file: h5py.File) -> None:
         root = file.create_group(group) if group else file
@@ -174,34 +190,34 @@ def keras2(group: str = "") -> Callable[[h5py.File], None]:
         root.attrs["backend"] = b"tensorflow"
         for layer, weights in LAYERS.items():
             inner = root.create_group(layer)
-            inner.attrs["weight_names"] = [f"{layer}/{word}:0".encode() for word in weights]
-            for word, shape in weights.items():
-                inner[f"{layer}/{word}:0"] = np.ones(shape, "f4")
+            inner.attrs["weight_names"] = [f"{layer}/{leaf}:0".encode() for leaf in weights]
+            for leaf, shape in weights.items():
+                inner[f"{layer}/{leaf}:0"] = np.ones(shape, "f4")
 
     return fill
 
 
 def keras_archive(method: int, *, ours: bool) -> Sample:
-    """The zip that Keras makes, made without it."""
+    """A .keras archive, written without Keras; `ours` adds the record that se-resnet writes."""
     weights = hdf5("model.weights.h5", plain).files["model.weights.h5"]
-    facts = {name: value for name, value in checkpoint("basic").architecture.to_dict().items() if value is not None}
-    config = {"module": "se_tf.se_resnet", "class_name": "SEResNet", "config": {"architecture": facts}}
+    known = {name: value for name, value in checkpoint("basic").architecture.to_dict().items() if value is not None}
+    config = {"module": "se_tf.se_resnet", "class_name": "SEResNet", "config": {"architecture": known}}
     records: dict[str, Any] = {"metadata.json": {"keras_version": "3.15.1"}, "config.json": config}
     if ours:
-        records["se_resnet.json"] = {"architecture": json.dumps(facts), "dialect": "keras"}
+        records["se_resnet.json"] = {"architecture": json.dumps(known), "dialect": "keras"}
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, document in records.items():
             archive.writestr(zipfile.ZipInfo(name), json.dumps(document), method)
         archive.writestr(zipfile.ZipInfo("model.weights.h5"), weights, method)
-    return one("model.keras", buffer.getvalue())
+    return single_file("model.keras", buffer.getvalue())
 
 
 # msgpack, npz
 
 
 def chunked_msgpack() -> Sample:
-    """A tree with an array in chunks, as Flax keeps those of more than a gigabyte, and one of rank 0."""
+    """A tree with an array in chunks, as Flax writes arrays of more than a gigabyte, and one of rank 0."""
     tree = msgpack.unpackb(next(iter(written(".msgpack", "basic").files.values())), strict_map_key=False)
 
     def array(shape: tuple[int, ...], values: NDArray) -> msgpack.ExtType:
@@ -211,11 +227,11 @@ def chunked_msgpack() -> Sample:
     chunks = {str(number): array((4,), flat[4 * number : 4 * number + 4]) for number in range(3)}
     tree["large"] = {"__msgpack_chunked_array__": True, "shape": {"0": 3, "1": 4}, "chunks": chunks}
     tree["one"] = array((), np.array(1.5))
-    return one("model.msgpack", msgpack.packb(tree))
+    return single_file("model.msgpack", msgpack.packb(tree))
 
 
-def strange_npz() -> Sample:
-    """Fortran order, big-endian, rank 0, no values, packed."""
+def unusual_npz() -> Sample:
+    """A compressed file of arrays in Fortran order, big-endian, of rank 0, without values and of booleans."""
     arrays: dict[str, Any] = {
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "big": np.arange(4, dtype=">f4"),
@@ -225,7 +241,7 @@ def strange_npz() -> Sample:
     }
     buffer = BytesIO()
     np.savez_compressed(buffer, **arrays)
-    return one("model.npz", buffer.getvalue())
+    return single_file("model.npz", buffer.getvalue())
 
 
 # folders
@@ -238,7 +254,7 @@ def indexed() -> Sample:
 
 
 def pieces() -> Sample:
-    """Two ranks' parts of each tensor, as torch's DCP keeps them; cut along the first axis."""
+    """The shards of two ranks, as torch's DCP writes them: each tensor split along its first axis."""
     files = {}
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(2):
@@ -254,7 +270,7 @@ def pieces() -> Sample:
 
 
 def orbax(version: int) -> Sample:
-    """A tree as Orbax keeps it without a database: a zarr array for each leaf, here unpacked and in one chunk."""
+    """An Orbax checkpoint without OCDBT: a zarr array for each leaf, here uncompressed and in one chunk."""
     arrays = {("params", "conv1", "kernel"): np.ones((3, 3, 2, 4), "f4"), ("params", "fc", "bias"): np.ones(3, "f4")}
     entries: dict[str, Any] = {}
     files: dict[str, bytes] = {}
@@ -264,22 +280,22 @@ def orbax(version: int) -> Sample:
         entries[str(levels)] = {"key_metadata": keys, "value_metadata": value}
         folder, shape = ".".join(levels), list(array.shape)
         if version == 2:
-            facts: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 "dtype": "<f4",
                 "order": "C",
                 "fill_value": None,
                 "filters": None,
                 "compressor": None,
             }
-            document = {"zarr_format": 2, "shape": shape, "chunks": shape, **facts, "dimension_separator": "."}
+            document = {"zarr_format": 2, "shape": shape, "chunks": shape, **fields, "dimension_separator": "."}
             files[f"{folder}/.zarray"] = json.dumps(document).encode()
             files[f"{folder}/{'.'.join('0' * array.ndim)}"] = array.tobytes()
         else:
             grid = {"name": "regular", "configuration": {"chunk_shape": shape}}
-            spelled = {"name": "default", "configuration": {"separator": "/"}}
+            key_encoding = {"name": "default", "configuration": {"separator": "/"}}
             bytes_codec = {"name": "bytes", "configuration": {"endian": "little"}}
-            facts = {"data_type": "float32", "chunk_grid": grid, "chunk_key_encoding": spelled, "fill_value": 0.0}
-            document = {"zarr_format": 3, "node_type": "array", "shape": shape, **facts, "codecs": [bytes_codec]}
+            fields = {"data_type": "float32", "chunk_grid": grid, "chunk_key_encoding": key_encoding, "fill_value": 0.0}
+            document = {"zarr_format": 3, "node_type": "array", "shape": shape, **fields, "codecs": [bytes_codec]}
             files[f"{folder}/zarr.json"] = json.dumps(document).encode()
             files[f"{folder}/c/{'/'.join('0' * array.ndim)}"] = array.tobytes()
     tree = {"tree_metadata": entries, "use_ocdbt": False, "use_zarr3": version == 3}
@@ -295,7 +311,7 @@ TORCH: dict[str, list[Callable[[], Sample]]] = {
         lambda: by_torch(4, lambda torch, tensors: tensors, _use_new_zipfile_serialization=False),
     ],
 }
-"""What torch itself saves, where it is there."""
+"""Files that torch itself saves, where it is installed."""
 
 SEEDS: dict[str, list[Callable[[], Sample]]] = {
     "safetensors": [
@@ -307,7 +323,7 @@ SEEDS: dict[str, list[Callable[[], Sample]]] = {
     "huggingface": [lambda: written(".hf", "bottleneck"), lambda: written(".hf", "grouped", shard_bytes=9000)],
     "pth": [lambda: written(".pth", "bottleneck"), lambda: deflated(written(".pth", "deep stem"))],
     "stacked": [lambda: numpy_pickle(2), lambda: numpy_pickle(3), lambda: numpy_pickle(4)],
-    "npz": [lambda: written(".npz", "basic"), lambda: deflated(written(".npz", "grouped")), strange_npz],
+    "npz": [lambda: written(".npz", "basic"), lambda: deflated(written(".npz", "grouped")), unusual_npz],
     "msgpack": [lambda: written(".msgpack", "bottleneck"), chunked_msgpack],
     "hdf5": [
         lambda: written(".weights.h5", "basic"),
@@ -321,20 +337,22 @@ SEEDS: dict[str, list[Callable[[], Sample]]] = {
     ],
     "orbax": [lambda: orbax(2), lambda: orbax(3)],
 }
-"""By reader; `stacked` are the files of the torch reader that are no zip."""
+"""The files by reader; `stacked` are files of the torch reader that are not zip archives."""
 
 
 @cache
 def seeds(reader: str) -> tuple[Sample, ...]:
-    beyond = TORCH.get(reader, []) if find_spec("torch") else []
-    return tuple(make() for make in (*SEEDS[reader], *beyond))
+    """The valid files of a reader."""
+    torch_files = TORCH.get(reader, []) if find_spec("torch") else []
+    return tuple(make() for make in (*SEEDS[reader], *torch_files))
 
 
 def write_corpus(folder: Path) -> None:
+    """Write all samples, a folder for each."""
     for reader in SEEDS:
         for number, sample in enumerate(seeds(reader)):
             (folder / reader / str(number)).mkdir(parents=True)
-            sample.put(folder / reader / str(number))
+            sample.write(folder / reader / str(number))
 
 
 if __name__ == "__main__":

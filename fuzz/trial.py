@@ -1,4 +1,4 @@
-"""The promise on one file: it is read whole, or refused for a reason that has an id. Anything else is a bug."""
+"""Checks one file: it must be read completely, or refused with a refusal id. Any other error is a bug."""
 
 from pathlib import Path
 
@@ -7,22 +7,31 @@ from se_weights import AmbiguousDialect, WeightMismatch, WeightsError
 from se_weights.files import open_file
 from se_weights.refusals import REFUSALS
 
-FOUND = Path(__file__).with_name("found")
-"""Where files are kept that are read otherwise than promised."""
+FOUND_FOLDER = Path(__file__).with_name("found")
+"""Where files that show a bug are kept."""
 
 ACCEPTED = "accepted"
-SECONDS, BYTES = 10, 500 * 2**20
-"""What one file may take."""
+MAX_SECONDS, MAX_BYTES = 10, 500 * 2**20
+"""Time and memory that one file may take."""
 
 
-def tried(path: Path, *, whole: bool = False, load: bool = True) -> str:
-    """The id of the refusal, or that every tensor was loaded; `whole` also recognises the network. A bug escapes."""
+def read_file(path: Path, *, recognise: bool = False, load: bool = True) -> str:
+    """Read a file with its reader; any error but a refusal is raised.
+
+    Args:
+        path: The file.
+        recognise: Also recognise the network, by `se_weights.read`.
+        load: Load every tensor.
+
+    Returns:
+        The refusal id, or ACCEPTED.
+    """
     try:
         with open_file(path) as (_, stored, _):
             for name, tensor in stored.tensors.items() if load else ():
                 array = tensor.load()
                 assert (array.dtype, array.shape) == (tensor.dtype, tensor.shape), name
-        if whole:
+        if recognise:
             se_weights.read(path)
     except (WeightMismatch, AmbiguousDialect) as error:
         return error.id

@@ -8,12 +8,12 @@ from parity_tests.support.frameworks import FRAMEWORKS, Framework
 from se_parity import Worker
 
 if find_spec("torch"):
-    import torch  # noqa: F401  before TensorFlow, which else may crash on import (keras, conftest.py)
+    import torch  # noqa: F401  before TensorFlow, whose import may crash otherwise (keras, conftest.py)
 
 
 @pytest.fixture(scope="session", params=each_framework())
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """A worker of each framework in turn, started once."""
+    """A worker of each framework in turn, started once a session."""
     with Worker(request.param) as worker:
         yield worker
 

@@ -1,4 +1,4 @@
-"""The command's words and exit statuses, as a shell sees them."""
+"""Output and exit statuses of the command."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_weights.dialects import DIALECTS
 
 
@@ -41,17 +41,17 @@ def test_list_takes_a_pattern():
     assert "se_resnet101" not in ran.stdout
 
 
-def test_list_speaks_json():
+def test_list_prints_json():
     facts = json.loads(se_resnet("list", "--json").stdout)
     assert facts["schema"] == 1
     assert [found["name"] for found in facts["architectures"]] == se_spec.list_architectures()
 
 
-def test_inspect_says_what_a_file_is(file):
+def test_inspect_describes_a_file(file):
     ran = se_resnet("inspect", file)
     assert ran.returncode == 0
-    for word in ("torch", "bottleneck", "layer2.1.se.fc1.weight", "(12, 48)", se_weights.file_sha256(file)):
-        assert word in ran.stdout
+    for text in ("torch", "bottleneck", "layer2.1.se.fc1.weight", "(12, 48)", se_weights.file_sha256(file)):
+        assert text in ran.stdout
     facts = json.loads(se_resnet("inspect", file, "--json").stdout)
     assert facts["dialect"] == "torch"
     assert facts["architecture"] == small_network().architecture.to_dict()
@@ -83,7 +83,7 @@ def test_compare_lists_what_differs(file, tmp_path):
     assert len(facts["differences"]) == 2
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_prints_a_table_and_json(file):
     arguments = ("parity", file, "--frameworks", "torch", "--modes", "eager", "--size", "33x21", "--batch", "3")
     ran = se_resnet(*arguments)
@@ -100,8 +100,8 @@ def test_parity_prints_a_table_and_json(file):
 EAGER = ("--frameworks", "torch", "--modes", "eager", "--size", "33x26", "--batch", "2")
 
 
-@needs("torch")
-def test_parity_says_what_moved_since_a_golden(file, tmp_path):
+@skip_without("torch")
+def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     golden = tmp_path / "golden.json"
     assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 0
     ran = se_resnet("parity", file, *EAGER, "--against", golden, "--json")
@@ -122,9 +122,9 @@ def test_parity_says_what_moved_since_a_golden(file, tmp_path):
     assert "not a golden" in ran.stderr
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.skipif(not find_spec("matplotlib"), reason="the report extra is not installed here")
-def test_parity_looks_at_every_part_and_writes_a_page(file, tmp_path):
+def test_parity_diagnoses_every_layer_and_writes_a_report(file, tmp_path):
     page = tmp_path / "out.html"
     ran = se_resnet("parity", file, *EAGER, "--dtype", "float32", "--stress", "--report", page, "--json")
     facts = json.loads(ran.stdout)
@@ -140,15 +140,15 @@ def test_parity_looks_at_every_part_and_writes_a_page(file, tmp_path):
     assert not any(link in text for link in ("<script", "<link", "<img", 'src="', 'href="http'))
 
 
-@needs("torch")
-def test_parity_trains(file):
+@skip_without("torch")
+def test_parity_compares_training(file):
     ran = se_resnet("parity", file, *EAGER, "--dtype", "float64", "--train")
     assert ran.returncode == 0, ran.stdout
     assert "torch adamw" in ran.stdout
     assert "every loss, gradient, weight and statistic is within its limit" in ran.stdout
 
 
-@needs("torch")
+@skip_without("torch")
 def test_parity_runs_a_named_architecture():
     ran = se_resnet(
         "parity", "se_resnet20_cifar", "--frameworks", "torch", "--modes", "eager", "--dtype", "float32", "--quiet"
@@ -193,17 +193,17 @@ def folder(tmp_path, file):
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "status", "words"), STATUSES)
-def test_every_failure_has_its_status_and_a_sentence(folder, arguments, status, words):
+@pytest.mark.parametrize(("arguments", "status", "message"), STATUSES)
+def test_every_failure_has_its_exit_status_and_message(folder, arguments, status, message):
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     ran = se_resnet(*arguments, folder=folder)
     assert ran.returncode == status, ran.stderr
-    assert words in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
-def test_a_failure_speaks_json_too(folder):
+def test_a_failure_is_printed_as_json(folder):
     ran = se_resnet("inspect", "broken.pth", "--json", folder=folder)
     error = json.loads(ran.stdout)
     assert error["schema"] == 1
@@ -212,7 +212,7 @@ def test_a_failure_speaks_json_too(folder):
 
 
 def test_a_missing_extra_is_named(folder):
-    """TensorFlow and Keras hidden from the process, as on a machine without them."""
+    """TensorFlow, Keras and torch are hidden from the process, as if they were not installed."""
     (folder / "sitecustomize.py").write_text(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name in ('keras', 'tensorflow', 'torch') else find(name, *rest)\n"
@@ -237,7 +237,7 @@ run()
 
 
 @pytest.mark.parametrize("target", ["a.safetensors", "a.npz", "a.weights.h5", "a.msgpack"])
-def test_a_full_disk_leaves_nothing_behind(folder, target):
+def test_a_full_disk_leaves_no_temporary_file(folder, target):
     script = FULL_DISK.format(target=target)
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=folder)
     assert ran.returncode == 6, ran.stderr
@@ -245,13 +245,15 @@ def test_a_full_disk_leaves_nothing_behind(folder, target):
     assert not [path for path in folder.iterdir() if path.name.endswith(target)]
 
 
-@needs("torch")
+@skip_without("torch")
 def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
     command = [sys.executable, "-m", "se_cli", "parity", str(file), "--frameworks", "torch"]
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed)
+    default_handler = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=default_handler
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and not children.read_text():  # until its worker is there
+    while process.poll() is None and not children.read_text():  # until its worker has started
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -262,7 +264,7 @@ def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
 
 @pytest.fixture
 def ambiguous(tmp_path):
-    """A file of pytorchcv's, which its tensors do not tell from a seresnet50b."""
+    """A seresnet50 of pytorchcv, whose tensors also match a seresnet50b."""
     known = se_spec.architecture("se_resnet50", depths=(1, 1), widths=(16, 32), num_classes=3, se_bias=True)
     words = DIALECTS["pytorchcv"]
     rng = np.random.default_rng(0)
@@ -271,7 +273,7 @@ def ambiguous(tmp_path):
     return path
 
 
-def test_a_file_that_fits_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
+def test_a_file_that_matches_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
     listed = se_resnet("inspect", ambiguous, "--json")
     assert listed.returncode == 0
     assert list(json.loads(listed.stdout)["candidates"]) == ["pytorchcv", "pytorchcv-b"]
@@ -293,7 +295,7 @@ def test_a_file_that_fits_two_dialects_is_listed_and_not_converted(ambiguous, tm
     assert "! stride_in conv1 against conv2" in other.stdout
 
 
-def test_what_a_code_base_cannot_run_is_not_written_in_its_names(ambiguous, tmp_path):
+def test_a_network_that_a_code_base_cannot_run_is_not_written_in_its_dialect(ambiguous, tmp_path):
     source, target = tmp_path / "a.safetensors", tmp_path / "b.pth"
     assert se_resnet("convert", ambiguous, source, "--dialect", "pytorchcv").returncode == 0
     ran = se_resnet("convert", source, target, "--dialect", "timm")
@@ -312,7 +314,7 @@ def test_a_reordering_is_made_on_request_and_recorded(ambiguous, tmp_path):
     assert "1000 classes" in ran.stderr
 
 
-def test_keras_2_is_read_and_not_written(file, tmp_path):
+def test_keras_2_files_are_read_but_not_written(file, tmp_path):
     ran = se_resnet("convert", file, tmp_path / "a.h5")
     assert ran.returncode == 5
     assert ".weights.h5" in ran.stderr

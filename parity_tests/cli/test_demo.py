@@ -1,4 +1,4 @@
-"""The demo: its report holds the numbers it promises, and needs no other file."""
+"""The demo writes a self-contained report, whose accuracies and differences are within their limits."""
 
 import json
 import re
@@ -8,16 +8,16 @@ import sys
 import pytest
 
 import se_weights
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 
 
-@needs("torch")
-@needs("tf")
-@needs("flax")
+@skip_without("torch")
+@skip_without("tf")
+@skip_without("flax")
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
-def test_the_demo_changes_nothing_and_says_so(tmp_path):
+def test_the_demo_report_shows_that_no_label_changes(tmp_path):
     command = [sys.executable, "-m", "se_cli", "demo", "--out", str(tmp_path), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""The README's examples and commands, as they are written."""
+"""The examples, commands and tables of the README are correct."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 import se_weights
 from parity_tests.support import refusals_table
-from parity_tests.support.cases import named_network, needs
+from parity_tests.support.cases import named_network, skip_without
 from se_cli.main import COMMANDS
 from se_weights.dialects import DIALECTS
 from se_weights.files import FORMATS
@@ -22,9 +22,9 @@ EXAMPLES = dict(re.findall(r"```python\n# (PyTorch|Keras 3|Flax NNX)\n(.*?)```",
 @pytest.mark.parametrize(
     "title",
     [
-        pytest.param("PyTorch", marks=needs("torch")),
-        pytest.param("Keras 3", marks=needs("tf")),
-        pytest.param("Flax NNX", marks=needs("flax")),
+        pytest.param("PyTorch", marks=skip_without("torch")),
+        pytest.param("Keras 3", marks=skip_without("tf")),
+        pytest.param("Flax NNX", marks=skip_without("flax")),
     ],
 )
 def test_each_example_runs(title):
@@ -49,7 +49,7 @@ def test_the_commands_for_converting_run_as_written(tmp_path):
             assert "same weights: 299 tensors of se_resnet50" in ran.stdout
 
 
-def test_every_make_command_of_the_texts_exists():
+def test_every_make_command_in_the_docs_exists():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(
         re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", README + (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
@@ -57,22 +57,22 @@ def test_every_make_command_of_the_texts_exists():
     assert {"demo", "test"} <= {name for pair in named for name in pair if name} <= targets
 
 
-def test_the_table_of_formats_is_the_programs():
+def test_the_table_of_formats_matches_the_program():
     for known in FORMATS:
         row = next(line for line in README.splitlines() if line.startswith(f"| `{known.suffixes[0]}`"))
         assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.families)
         assert all(f"`{suffix}`" in row for suffix in known.suffixes)
 
 
-def test_the_table_of_dialects_is_the_programs():
+def test_the_table_of_dialects_matches_the_program():
     table = README.partition("| dialect |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE)
     assert rows == list(DIALECTS)
 
 
-def test_the_page_of_refusals_is_the_programs():
+def test_the_page_of_refusals_is_up_to_date():
     assert refusals_table.PAGE.read_text() == refusals_table.page(), "run python -m parity_tests.support.refusals_table"
 
 
-def test_the_commands_of_the_design_are_there():
+def test_the_program_has_the_commands_of_the_design():
     assert set(COMMANDS) == {"list", "inspect", "identify", "convert", "compare", "verify", "parity", "demo"}

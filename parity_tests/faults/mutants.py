@@ -1,8 +1,7 @@
-"""Faults to plant in a framework, one at a time: in its weights, in its model, in its images or in its arithmetic.
+"""Mutants for the parity check: one fault planted in the weights, model, images or arithmetic of one framework.
 
-`plant` changes a framework inside a worker of its own (parity_tests.faults.planted_worker); `weights` changes what
-only that framework is given. `fault` is the name that the instrument must give it, `place` the part that it must find;
-both are empty where the instrument can only say that something is wrong, and `why` says why.
+A fault is planted inside a worker process (parity_tests.faults.planted_worker), or in the weights that only that
+framework loads. The parity check must detect every mutant; the diagnosis must find the faulty layer and name the fault.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 Weights = Mapping[str, NDArray]
 
 
-def nothing() -> None:
-    """No fault."""
+def plant_nothing() -> None:
+    """Leave the framework as it is."""
 
 
 def unchanged(weights: Weights) -> Weights:
@@ -25,25 +24,37 @@ def unchanged(weights: Weights) -> Weights:
 
 @dataclass(frozen=True)
 class Mutant:
+    """A fault, and what the diagnosis must say about it.
+
+    Attributes:
+        framework: The framework with the fault.
+        fault: Name that the diagnosis must give the fault; empty where it cannot name it.
+        place: Path of the first faulty layer; empty where the network as a whole is wrong.
+        plant: Plants the fault in the framework, in the worker process.
+        weights: Changes the weights that the framework loads.
+        block: Kind of block of the network.
+        why: Where `fault` is empty: why it cannot be named.
+    """
+
     framework: str
     fault: str
     place: str = ""
-    plant: Callable[[], None] = nothing
+    plant: Callable[[], None] = plant_nothing
     weights: Callable[[Weights], Weights] = unchanged
     block: str = "bottleneck"
     why: str = ""
 
 
-def replacing(module: str, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
-    """Puts what `make` gives for an attribute of a module, or of a class in it, in its place for good."""
+def replace_attribute(module: str, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """A `plant` that replaces an attribute of a module, or of a class in it, by what `make` returns for it."""
 
     def plant() -> None:
         from importlib import import_module
 
         owner: Any = import_module(module)
         *classes, attribute = name.split(".")
-        for word in classes:
-            owner = getattr(owner, word)
+        for class_name in classes:
+            owner = getattr(owner, class_name)
         setattr(owner, attribute, make(getattr(owner, attribute)))
 
     return plant
@@ -52,7 +63,9 @@ def replacing(module: str, name: str, make: Callable[[Any], Any]) -> Callable[[]
 # --- changes of weights ---------------------------------------------------------------------------------------------
 
 
-def in_each(suffix: str, change: Callable[[NDArray], NDArray], within: str = "") -> Callable[[Weights], Weights]:
+def change_each(suffix: str, change: Callable[[NDArray], NDArray], within: str = "") -> Callable[[Weights], Weights]:
+    """Changes every parameter whose name ends in `suffix` and contains `within`."""
+
     def changed(weights: Weights) -> Weights:
         return {
             name: change(array).astype(array.dtype) if name.endswith(suffix) and within in name else array
@@ -62,8 +75,8 @@ def in_each(suffix: str, change: Callable[[NDArray], NDArray], within: str = "")
     return changed
 
 
-def swapping(one: str, other: str, within: str = "") -> Callable[[Weights], Weights]:
-    """Two parameters of every norm, each in the other's place."""
+def swap_in_norms(one: str, other: str, within: str = "") -> Callable[[Weights], Weights]:
+    """Swaps two parameters of every norm whose path contains `within`."""
 
     def changed(weights: Weights) -> Weights:
         new = dict(weights)
@@ -76,7 +89,9 @@ def swapping(one: str, other: str, within: str = "") -> Callable[[Weights], Weig
     return changed
 
 
-def blocks_swapped(one: str, other: str) -> Callable[[Weights], Weights]:
+def swap_blocks(one: str, other: str) -> Callable[[Weights], Weights]:
+    """Swaps the parameters of two blocks."""
+
     def changed(weights: Weights) -> Weights:
         new = dict(weights)
         for name in weights:
@@ -101,18 +116,18 @@ def torch_epsilon(within: str, epsilon: float) -> Callable[[], None]:
 
         return changed
 
-    return replacing("se_torch.se_resnet", "SEResNet.__init__", make)
+    return replace_attribute("se_torch.se_resnet", "SEResNet.__init__", make)
 
 
 def torch_gate(gate: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
-    """`gate` has torch, the layer and the squeezed input."""
+    """Replaces SELayer.gate; `gate` gets the torch module, the layer and the squeezed input."""
 
     def make(_: Any) -> Any:
         import torch
 
         return lambda self, x: gate(torch, self, x.mean(dim=tuple(range(2, x.ndim))))
 
-    return replacing("se_torch.se_layer", "SELayer.gate", make)
+    return replace_attribute("se_torch.se_layer", "SELayer.gate", make)
 
 
 def keras_gate(gate: Callable[[Any, Any, Any], Any], squeeze: str = "mean") -> Callable[[], None]:
@@ -121,7 +136,7 @@ def keras_gate(gate: Callable[[Any, Any, Any], Any], squeeze: str = "mean") -> C
 
         return lambda self, x: gate(ops, self, getattr(ops, squeeze)(x, axis=(1, 2)))
 
-    return replacing("se_tf.se_layer", "SELayer.gate", make)
+    return replace_attribute("se_tf.se_layer", "SELayer.gate", make)
 
 
 def flax_gate(gate: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
@@ -130,7 +145,7 @@ def flax_gate(gate: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
 
         return lambda self, x: gate(nnx, self, x.mean(axis=(1, 2)))
 
-    return replacing("se_flax.se_layer", "SELayer.__call__".replace("__call__", "gate"), make)
+    return replace_attribute("se_flax.se_layer", "SELayer.gate", make)
 
 
 def torch_bottleneck(forward: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
@@ -139,7 +154,7 @@ def torch_bottleneck(forward: Callable[[Any, Any, Any], Any]) -> Callable[[], No
 
         return lambda self, x: forward(torch, self, x)
 
-    return replacing("se_torch.se_resnet", "SEBottleneck.forward", make)
+    return replace_attribute("se_torch.se_resnet", "SEBottleneck.forward", make)
 
 
 def keras_bottleneck(call: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
@@ -148,7 +163,7 @@ def keras_bottleneck(call: Callable[[Any, Any, Any], Any]) -> Callable[[], None]
 
         return lambda self, x, training=None: call(ops, self, x)
 
-    return replacing("se_tf.se_resnet", "SEBottleneck.call", make)
+    return replace_attribute("se_tf.se_resnet", "SEBottleneck.call", make)
 
 
 def flax_bottleneck(call: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
@@ -157,10 +172,10 @@ def flax_bottleneck(call: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
 
         return lambda self, x: call(nnx, self, x)
 
-    return replacing("se_flax.se_resnet", "SEBottleneck.__call__", make)
+    return replace_attribute("se_flax.se_resnet", "SEBottleneck.__call__", make)
 
 
-def through(self: Any, x: Any) -> Any:
+def shortcut(self: Any, x: Any) -> Any:
     """The shortcut of a block in Keras and Flax."""
     x = self.pool(x)
     for layer in self.downsample:
@@ -168,8 +183,8 @@ def through(self: Any, x: Any) -> Any:
     return x
 
 
-def inner(relu: Any, self: Any, x: Any) -> Any:
-    """The residual branch up to the last norm."""
+def residual_branch(relu: Any, self: Any, x: Any) -> Any:
+    """The residual branch of a bottleneck up to the last norm."""
     x = relu(self.bn1(self.conv1(x)))
     return self.bn3(self.conv3(relu(self.bn2(self.conv2(x)))))
 
@@ -189,26 +204,26 @@ def keras_same_padding() -> None:
 CALLS = {"torch": "forward", "tf": "__call__", "flax": "__call__"}
 
 
-def other_facts(framework: str, **facts: Any) -> Callable[[], None]:
-    """The model is built of another architecture than it is told; names and shapes are the same."""
+def other_settings(framework: str, **settings: Any) -> Callable[[], None]:
+    """Builds the model with other settings than the requested ones; names and shapes are the same."""
 
     def make(load: Any) -> Any:
-        return lambda architecture, weights, dtype: load(architecture.replace(**facts), weights, dtype)
+        return lambda architecture, weights, dtype: load(architecture.replace(**settings), weights, dtype)
 
-    return replacing(f"se_parity.run.runners.run_{framework}", "load", make)
+    return replace_attribute(f"se_parity.run.runners.run_{framework}", "load", make)
 
 
 def other_images(framework: str, change: Callable[[Any], Any]) -> Callable[[], None]:
-    """The whole network sees other images than it is given; `change` has them as the framework lays them out."""
+    """Changes the images before the network; `change` gets them in the layout of the framework."""
 
     def make(call: Any) -> Any:
         return lambda self, images, *args, **kwargs: call(self, change(images), *args, **kwargs)
 
-    return replacing(f"se_{framework}.se_resnet", f"SEResNet.{CALLS[framework]}", make)
+    return replace_attribute(f"se_{framework}.se_resnet", f"SEResNet.{CALLS[framework]}", make)
 
 
-def torch_rounding(bits: int) -> Callable[[], None]:
-    """Operands of products lose bits, as they would in TF32."""
+def torch_rounded_products(bits: int) -> Callable[[], None]:
+    """Rounds the operands of convolutions and linear layers to this many bits of mantissa, as TF32 does to 10."""
 
     def plant() -> None:
         import torch
@@ -225,25 +240,25 @@ def torch_rounding(bits: int) -> Callable[[], None]:
     return plant
 
 
-def jax_precision() -> None:
-    """Products of bfloat16 operands."""
+def flax_bfloat16_products() -> None:
+    """Rounds the operands of convolutions and linear layers to bfloat16."""
     import jax
     from flax import nnx
 
     def rounded(x: Any) -> Any:
         return jax.lax.reduce_precision(x, 8, 7)
 
-    for layer, word in ((nnx.Conv, "kernel"), (nnx.Linear, "kernel")):
+    for layer in (nnx.Conv, nnx.Linear):
         call = layer.__call__
 
-        def changed(self: Any, x: Any, call: Any = call, word: str = word) -> Any:
-            variable = getattr(self, word)
-            kept = variable[...]
-            variable.set_value(rounded(kept))
+        def changed(self: Any, x: Any, call: Any = call) -> Any:
+            variable = self.kernel
+            exact = variable[...]
+            variable.set_value(rounded(exact))
             try:
                 return call(self, rounded(x))
             finally:
-                variable.set_value(kept)
+                variable.set_value(exact)
 
         layer.__call__ = changed
 
@@ -257,7 +272,7 @@ def flax_training_statistics() -> None:
 
 
 def torch_without_first_relu() -> None:
-    """The stem's ReLU is left out."""
+    """Leaves out the ReLU of the stem."""
     from se_torch.se_resnet import SEResNet
 
     SEResNet.stem = lambda self, images: self.maxpool(self.bn1(self.conv1(images)))
@@ -331,7 +346,7 @@ MUTANTS: dict[str, Mutant] = {
         "flax",
         "the gate after the sum",
         "layer1.0",
-        flax_bottleneck(lambda nnx, self, x: nnx.relu(self.se(inner(nnx.relu, self, x) + through(self, x)))),
+        flax_bottleneck(lambda nnx, self, x: nnx.relu(self.se(residual_branch(nnx.relu, self, x) + shortcut(self, x)))),
     ),
     "torch: the gate before the last norm": Mutant(
         "torch",
@@ -348,25 +363,31 @@ MUTANTS: dict[str, Mutant] = {
         "tf",
         "the gate on the shortcut",
         "layer1.0",
-        keras_bottleneck(lambda ops, self, x: ops.relu(inner(ops.relu, self, x) + self.se(through(self, x)))),
+        keras_bottleneck(
+            lambda ops, self, x: ops.relu(residual_branch(ops.relu, self, x) + self.se(shortcut(self, x)))
+        ),
     ),
     "keras: no shortcut": Mutant(
         "tf",
         "no shortcut",
         "layer1.0",
-        keras_bottleneck(lambda ops, self, x: ops.relu(self.se(inner(ops.relu, self, x)) + 0 * through(self, x))),
+        keras_bottleneck(
+            lambda ops, self, x: ops.relu(self.se(residual_branch(ops.relu, self, x)) + 0 * shortcut(self, x))
+        ),
     ),
     "flax: a ReLU before the sum": Mutant(
         "flax",
         "a ReLU before the sum",
         "layer1.0",
-        flax_bottleneck(lambda nnx, self, x: nnx.relu(nnx.relu(self.se(inner(nnx.relu, self, x))) + through(self, x))),
+        flax_bottleneck(
+            lambda nnx, self, x: nnx.relu(nnx.relu(self.se(residual_branch(nnx.relu, self, x))) + shortcut(self, x))
+        ),
     ),
     "torch: no ReLU after the sum": Mutant(
         "torch",
         "no ReLU after the sum",
         "layer1.0",
-        torch_bottleneck(lambda torch, self, x: self.se(inner(torch.relu, self, x)) + self.downsample(x)),
+        torch_bottleneck(lambda torch, self, x: self.se(residual_branch(torch.relu, self, x)) + self.downsample(x)),
     ),
     "keras: no ReLU after the first norm": Mutant(
         "tf",
@@ -375,7 +396,7 @@ MUTANTS: dict[str, Mutant] = {
         keras_bottleneck(
             lambda ops, self, x: ops.relu(
                 self.se(self.bn3(self.conv3(ops.relu(self.bn2(self.conv2(self.bn1(self.conv1(x))))))))
-                + through(self, x)
+                + shortcut(self, x)
             )
         ),
     ),
@@ -386,7 +407,7 @@ MUTANTS: dict[str, Mutant] = {
         flax_bottleneck(
             lambda nnx, self, x: nnx.relu(
                 self.se(self.bn3(self.conv3(self.bn2(self.conv2(nnx.relu(self.bn1(self.conv1(x))))))))
-                + through(self, x)
+                + shortcut(self, x)
             )
         ),
     ),
@@ -397,19 +418,19 @@ MUTANTS: dict[str, Mutant] = {
     "keras: the largest value in the head": Mutant(
         "tf", "the largest value for the mean in the head", "", keras_max_head
     ),
-    "torch: TF32": Mutant("torch", "TF32", "conv1", torch_rounding(10)),
-    "flax: bfloat16 products": Mutant("flax", "bfloat16 products", "conv1", jax_precision),
+    "torch: TF32": Mutant("torch", "TF32", "conv1", torch_rounded_products(10)),
+    "flax: bfloat16 products": Mutant("flax", "bfloat16 products", "conv1", flax_bfloat16_products),
     "flax: the stride in the first 1x1": Mutant(
-        "flax", "the stride in the first 1x1", "layer2.0.conv1", other_facts("flax", stride_in="conv1")
+        "flax", "the stride in the first 1x1", "layer2.0.conv1", other_settings("flax", stride_in="conv1")
     ),
     "keras: the pool aligned as Caffe's": Mutant(
-        "tf", "the max-pool aligned as 'ceil'", "maxpool", other_facts("tf", stem={"pool": "ceil"})
+        "tf", "the max-pool aligned as 'ceil'", "maxpool", other_settings("tf", stem={"pool": "ceil"})
     ),
     "torch: a ReLU before every squeeze": Mutant(
-        "torch", "a ReLU before every squeeze", "layer1.0", other_facts("torch", squeeze={"after_relu": True})
+        "torch", "a ReLU before every squeeze", "layer1.0", other_settings("torch", squeeze={"after_relu": True})
     ),
     "flax: shortcuts that average": Mutant(
-        "flax", "shortcuts that average", "layer2.0.downsample.0", other_facts("flax", shortcut={"averages": True})
+        "flax", "shortcuts that average", "layer2.0.downsample.0", other_settings("flax", shortcut={"averages": True})
     ),
     "torch: BGR": Mutant("torch", "channels reversed (BGR)", "", other_images("torch", lambda images: images.flip(1))),
     "keras: images mirrored": Mutant(
@@ -419,81 +440,83 @@ MUTANTS: dict[str, Mutant] = {
         "flax", "images 255 times too large", "", other_images("flax", lambda images: images * 255)
     ),
     "flax: beta and running mean swapped": Mutant(
-        "flax", "beta and running mean swapped", "bn1", weights=swapping("bias", "running_mean")
+        "flax", "beta and running mean swapped", "bn1", weights=swap_in_norms("bias", "running_mean")
     ),
     "torch: gamma and running variance swapped": Mutant(
-        "torch", "gamma and running variance swapped", "bn1", weights=swapping("weight", "running_var")
+        "torch", "gamma and running variance swapped", "bn1", weights=swap_in_norms("weight", "running_var")
     ),
     "keras: gamma and beta swapped in one norm": Mutant(
-        "tf", "gamma and beta swapped", "layer2.1.bn2", weights=swapping("weight", "bias", "layer2.1.bn2")
+        "tf", "gamma and beta swapped", "layer2.1.bn2", weights=swap_in_norms("weight", "bias", "layer2.1.bn2")
     ),
     "keras: running statistics not loaded": Mutant(
         "tf",
         "running statistics not loaded",
         "bn1",
-        weights=lambda weights: in_each("running_mean", np.zeros_like)(in_each("running_var", np.ones_like)(weights)),
+        weights=lambda weights: change_each("running_mean", np.zeros_like)(
+            change_each("running_var", np.ones_like)(weights)
+        ),
     ),
     "torch: running variances not loaded": Mutant(
-        "torch", "running variance not loaded", "bn1", weights=in_each("running_var", np.ones_like)
+        "torch", "running variance not loaded", "bn1", weights=change_each("running_var", np.ones_like)
     ),
     "flax: a standard deviation for the variance": Mutant(
-        "flax", "a standard deviation taken for the variance", "bn1", weights=in_each("running_var", np.sqrt)
+        "flax", "a standard deviation taken for the variance", "bn1", weights=change_each("running_var", np.sqrt)
     ),
     "torch: kernels' height and width swapped": Mutant(
         "torch",
         "kernel height and width swapped",
         "layer2.0.conv2",
-        weights=in_each("conv2.weight", lambda kernel: kernel.swapaxes(2, 3), "layer2.0"),
+        weights=change_each("conv2.weight", lambda kernel: kernel.swapaxes(2, 3), "layer2.0"),
     ),
     "keras: kernels turned by 180 degrees": Mutant(
         "tf",
         "kernel turned by 180 degrees",
         "conv1",
-        weights=in_each("conv1.weight", lambda kernel: kernel[:, :, ::-1, ::-1]),
+        weights=change_each("conv1.weight", lambda kernel: kernel[:, :, ::-1, ::-1]),
     ),
     "flax: inputs and outputs of a square kernel swapped": Mutant(
         "flax",
         "kernel inputs and outputs swapped",
         "layer1.0.conv2",
-        weights=in_each("conv2.weight", lambda kernel: kernel.swapaxes(0, 1), "layer1.0"),
+        weights=change_each("conv2.weight", lambda kernel: kernel.swapaxes(0, 1), "layer1.0"),
     ),
     "torch: a square gate not transposed": Mutant(
         "torch",
         "a square matrix not transposed",
         "layer2.0.se.fc1",
-        weights=in_each("se.fc1.weight", lambda matrix: matrix.T, "layer2.0"),
+        weights=change_each("se.fc1.weight", lambda matrix: matrix.T, "layer2.0"),
     ),
     "keras: biases of the gates missing": Mutant(
-        "tf", "bias missing", "layer1.0.se.fc1", weights=in_each(".bias", np.zeros_like, ".se.fc")
+        "tf", "bias missing", "layer1.0.se.fc1", weights=change_each(".bias", np.zeros_like, ".se.fc")
     ),
     "flax: the classifier's bias missing": Mutant(
-        "flax", "bias missing", "fc", weights=in_each("fc.bias", np.zeros_like)
+        "flax", "bias missing", "fc", weights=change_each("fc.bias", np.zeros_like)
     ),
     "torch: the last gammas zero": Mutant(
-        "torch", "gamma zero", "layer1.0.bn3", weights=in_each("bn3.weight", np.zeros_like)
+        "torch", "gamma zero", "layer1.0.bn3", weights=change_each("bn3.weight", np.zeros_like)
     ),
-    "keras: betas missing": Mutant("tf", "beta missing", "bn1", weights=in_each(".bias", np.zeros_like, "bn")),
+    "keras: betas missing": Mutant("tf", "beta missing", "bn1", weights=change_each(".bias", np.zeros_like, "bn")),
     "torch: neighbouring blocks swapped": Mutant(
-        "torch", "neighbouring blocks swapped", "layer2.1.conv1", weights=blocks_swapped("layer2.1", "layer2.2")
+        "torch", "neighbouring blocks swapped", "layer2.1.conv1", weights=swap_blocks("layer2.1", "layer2.2")
     ),
     "torch: one variance off by a ten thousandth": Mutant(
         "torch",
         "",
         "layer3.0.bn3",
-        weights=in_each("running_var", lambda variance: variance * 1.0001, "layer3.0.bn3"),
+        weights=change_each("running_var", lambda variance: variance * 1.0001, "layer3.0.bn3"),
         why="a number that is off by a little is no known fault; the place is found",
     ),
     "keras: one weight of a kernel lost": Mutant(
         "tf",
         "",
         "layer2.0.conv3",
-        weights=in_each("conv3.weight", lambda kernel: np.where(kernel == kernel.max(), 0, kernel), "layer2.0"),
+        weights=change_each("conv3.weight", lambda kernel: np.where(kernel == kernel.max(), 0, kernel), "layer2.0"),
         why="a number that is lost is no known fault; the place is found",
     ),
     "flax: float16 weights": Mutant(
         "flax",
         "weights kept in float16",
         "conv1",
-        weights=in_each("weight", lambda array: array.astype(np.float16)),
+        weights=change_each("weight", lambda array: array.astype(np.float16)),
     ),
 }

@@ -1,4 +1,4 @@
-"""What catches each planted fault, as a table: `python -m parity_tests.faults.mutants_table` writes docs/mutants.md."""
+"""Runs every mutant and writes docs/mutants.md: `python -m parity_tests.faults.mutants_table`."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ from se_parity.recipe import Recipe
 from se_parity.train.explain_training import explain_training
 from se_parity.train.training import TrainingTruth, check_training, training_truth
 
-PLANTED = "parity_tests.faults.planted_worker"
+WORKER_PROGRAM = "parity_tests.faults.planted_worker"
 
 RECIPES = {
     "sgd": Recipe(weight_decay=1e-3),
@@ -26,8 +26,16 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class Caught:
-    """`measure` is what caught a fault, with how far off it was and the limit."""
+class MutantResult:
+    """What the parity check and the diagnosis say about a mutant.
+
+    Attributes:
+        caught: Whether the parity check fails.
+        measure: The value that fails, with its difference and its limit.
+        place: Path of the first faulty layer, or name of the first wrong tensor.
+        named: Name of the fault, where the diagnosis reproduces it.
+        nearness: How much better this fault reproduces the output than the next one, in words.
+    """
 
     caught: bool
     measure: str
@@ -38,9 +46,9 @@ class Caught:
 
 @cache
 def case() -> Case:
-    """Square matrices and kernels, three equal blocks in a stage, gates with biases: each shows some fault."""
-    facts = {"depths": (1, 3, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 1, "se_bias": True}
-    architecture = se_spec.architecture("se_resnet50", **facts)
+    """Square matrices and kernels, three equal blocks in a stage, gates with biases: each of them shows some fault."""
+    settings = {"depths": (1, 3, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 1, "se_bias": True}
+    architecture = se_spec.architecture("se_resnet50", **settings)
     weights = trained_like_weights(architecture)
     return Case("mutants", architecture, weights, sample_images(architecture, 2, 64, 49)).stored_as("float64")
 
@@ -52,22 +60,22 @@ def answer() -> Truth:
 
 @cache
 def training_answer(optimiser: str, dtype: str, offset: float) -> TrainingTruth:
-    facts = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 4, "se_bias": True}
-    architecture = se_spec.architecture("se_resnet50", **facts, stem="3x3", conv_bias=True)
+    settings = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 4, "se_bias": True}
+    architecture = se_spec.architecture("se_resnet50", **settings, stem="3x3", conv_bias=True)
     weights = trained_like_weights(architecture)
     weights["conv1.bias"] = weights["conv1.bias"] + np.float32(offset)
     known = Case("training mutants", architecture, weights, sample_images(architecture, 4, 33, 26)).stored_as(dtype)
     return training_truth(known, RECIPES[optimiser], dtype)
 
 
-def caught(name: str) -> Caught:
+def run_mutant(name: str) -> MutantResult:
     mutant, known = MUTANTS[name], case()
-    with Worker(mutant.framework, variables={"PLANTED": name}, program=PLANTED) as worker:
+    with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         worker.load(known.architecture, mutant.weights(known.weights), "float64")
         found = judge(worker, known, "float64")
     off, limit = compare(answer().logits, found.logits).share, answer().limit
     explanation = explain(known, found)[0]
-    return Caught(
+    return MutantResult(
         caught=off > limit,
         measure=f"logits, {off:.1e} of {limit:.0e}",
         place=found.faulty[0].path if found.faulty else "",
@@ -76,14 +84,14 @@ def caught(name: str) -> Caught:
     )
 
 
-def caught_in_training(name: str) -> Caught:
+def run_training_mutant(name: str) -> MutantResult:
     mutant = TRAINING_MUTANTS[name]
     known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset)
-    with Worker(mutant.framework, variables={"PLANTED": name}, program=PLANTED) as worker:
+    with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         training = check_training(worker, known, mutant.dtype)
     first, explanations = training.first, explain_training(known, training)
     nearest = explanations[0] if explanations and explanations[0].reproduces else None
-    return Caught(
+    return MutantResult(
         caught=first is not None,
         measure=f"{first.kind} of step {first.step}, {first.share:.1e} of {first.limit:.0e}" if first else "nothing",
         place=first.name if first else "",
@@ -92,23 +100,23 @@ def caught_in_training(name: str) -> Caught:
     )
 
 
-def row(name: str, found: Caught, why: str) -> str:
-    place = f"`{found.place}`" if found.place else "the network as a whole"
-    named = f"{found.named}, {found.nearness}" if found.named else f"not named: {why}"
-    return f"| {name} | {found.measure} | {place} | {named} |"
+def table_row(name: str, result: MutantResult, why: str) -> str:
+    place = f"`{result.place}`" if result.place else "the network as a whole"
+    named = f"{result.named}, {result.nearness}" if result.named else f"not named: {why}"
+    return f"| {name} | {result.measure} | {place} | {named} |"
 
 
 def main() -> None:
-    rows = [row(name, caught(name), mutant.why) for name, mutant in MUTANTS.items()]
-    training = [row(name, caught_in_training(name), mutant.why) for name, mutant in TRAINING_MUTANTS.items()]
-    every = [*MUTANTS.values(), *TRAINING_MUTANTS.values()]
-    named = sum(bool(mutant.fault) for mutant in every)
+    rows = [table_row(name, run_mutant(name), mutant.why) for name, mutant in MUTANTS.items()]
+    training = [table_row(name, run_training_mutant(name), mutant.why) for name, mutant in TRAINING_MUTANTS.items()]
+    mutants = [*MUTANTS.values(), *TRAINING_MUTANTS.values()]
+    named = sum(bool(mutant.fault) for mutant in mutants)
     lines = [
         "# What catches each planted fault",
         "",
-        f"{len(every)} faults, planted one at a time; all are caught, and {named} are named by `--explain`.",
-        "Written by `python -m parity_tests.faults.mutants_table`; `make faults` holds it. Shares are of the range,",
-        "beside their limit.",
+        f"{len(mutants)} faults, planted one at a time; all are caught, and {named} are named by `--explain`.",
+        "Written by `python -m parity_tests.faults.mutants_table`; `make faults` checks it. Differences",
+        "are shares of the range, followed by their limit.",
         "",
         "## In weights, models, images and arithmetic",
         "",

@@ -1,4 +1,4 @@
-"""A worker with a planted fault, named by the variable PLANTED.
+"""A parity worker with a planted fault, whose name is in the environment variable PLANTED.
 
 `python -m parity_tests.faults.planted_worker FRAMEWORK DEVICE`
 """

@@ -1,6 +1,6 @@
-"""The instrument is itself tested: every planted fault is caught, and named; and where there is none, none is found.
+"""Tests the parity check with mutants: it detects, localises and names every fault, and finds none in correct models.
 
-`python -m parity_tests.faults.mutants_table` runs them all and writes docs/mutants.md.
+`python -m parity_tests.faults.mutants_table` runs all mutants and writes docs/mutants.md.
 """
 
 from pathlib import Path
@@ -10,9 +10,9 @@ import pytest
 
 import se_spec
 from parity_tests.faults.mutants import MUTANTS
-from parity_tests.faults.mutants_table import caught, caught_in_training
+from parity_tests.faults.mutants_table import run_mutant, run_training_mutant
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from se_parity import Case, Worker, check_parity, sample_images, trained_like_weights
 from se_parity.diagnose.diagnosis import diagnose
 
@@ -24,19 +24,19 @@ RUNS = 20
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_fault_is_caught_placed_and_named(name):
+def test_a_fault_is_caught_localised_and_named(name):
     mutant = MUTANTS[name]
-    found = caught(name)
-    assert found.caught, name
-    assert found.place == mutant.place
-    assert found.named == mutant.fault
+    result = run_mutant(name)
+    assert result.caught, name
+    assert result.place == mutant.place
+    assert result.named == mutant.fault
 
 
 @pytest.mark.parametrize("name", TRAINING_MUTANTS)
-def test_a_fault_of_training_is_caught_and_named(name):
-    found = caught_in_training(name)
-    assert found.caught, name
-    assert found.named == TRAINING_MUTANTS[name].fault
+def test_a_training_fault_is_caught_and_named(name):
+    result = run_training_mutant(name)
+    assert result.caught, name
+    assert result.named == TRAINING_MUTANTS[name].fault
 
 
 def test_the_table_in_the_docs_has_every_fault():
@@ -45,24 +45,24 @@ def test_the_table_in_the_docs_has_every_fault():
         assert sum(row.startswith(f"| {name} |") for row in rows) == 1, name
 
 
-@needs("torch")
-@needs("tf")
-@needs("flax")
+@skip_without("torch")
+@skip_without("tf")
+@skip_without("flax")
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_where_there_is_no_fault_none_is_found(seed):
-    """Other weights, images, sizes and thread counts each time, and each framework in turn."""
+def test_no_fault_is_found_in_correct_models(seed):
+    """Each seed has other weights, images, sizes and threads; the frameworks take turns."""
     rng = np.random.default_rng(seed)
     framework = ("torch", "tf", "flax")[seed % 3]
     threads = str(1 + seed % 2)
     name = str(rng.choice(["se_resnet18", "se_resnet50", "se_resnext26d"]))
-    ungrouped = {"base_width": 16, "groups": 1} if name == "se_resnext26d" else {}
+    overrides = {"base_width": 16, "groups": 1} if name == "se_resnext26d" else {}
     architecture = se_spec.architecture(
         name,
         depths=(1, int(rng.integers(1, 4))),
         widths=(8, int(rng.integers(2, 5)) * 4),
         num_classes=int(rng.integers(2, 12)),
         reduction=4,
-        **ungrouped,
+        **overrides,
     )
     size = int(rng.integers(20, 90)), int(rng.integers(20, 90))
     weights = trained_like_weights(architecture, seed)

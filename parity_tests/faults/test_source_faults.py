@@ -1,6 +1,6 @@
-"""The suite is itself tested: known faults are planted one at a time in a copy of the sources, and must be caught.
+"""Tests the test suite: a fault planted in a copy of the sources must fail the test that is named for it.
 
-Each fault names the test of the ordinary suite that catches it. `make faults` runs them; so does `.ci/run`.
+The faults are planted one at a time. `make faults` runs these tests, and so does `.ci/run`.
 """
 
 import json
@@ -22,16 +22,25 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True)
 class Fault:
+    """A change of the sources that a test must catch.
+
+    Attributes:
+        file: The source file, relative to the root.
+        right: Text in it, which occurs once.
+        wrong: What the text is replaced by.
+        caught_by: The test that must fail, relative to parity_tests.
+    """
+
     file: str
     right: str
     wrong: str
     caught_by: str
 
 
-EVERY_MODE = "parity/test_logits.py::test_every_mode_gives_the_oracles_logits"
-FLOAT64 = "parity/test_logits.py::test_float64_logits_are_the_oracles"
-SQUARE = "parity/test_logits.py::test_square_matrices_are_laid_out_right"
-TRAINING = "models/test_models.py::test_a_model_in_training_keeps_torchs_running_statistics"
+EVERY_MODE = "parity/test_logits.py::test_every_mode_gives_the_reference_logits"
+FLOAT64 = "parity/test_logits.py::test_float64_logits_match_the_reference"
+SQUARE = "parity/test_logits.py::test_square_matrices_are_not_transposed"
+TRAINING = "models/test_models.py::test_training_mode_updates_running_statistics_as_torch_does"
 
 FAULTS = {
     "Keras's lopsided padding at stride 2": Fault(
@@ -74,9 +83,9 @@ FAULTS = {
         "se_torch/se_layer.py",
         "torch.relu(self.fc1(squeezed))",
         "self.fc1(squeezed)",
-        "models/test_se_layer.py::test_a_layer_is_equations_2_to_4[torch-False-(5, 7)]",
+        "models/test_se_layer.py::test_an_se_layer_computes_equations_2_to_4[torch-False-(5, 7)]",
     ),
-    "momentum of 0.1 read Keras's way": Fault(
+    "momentum of 0.1 taken as Keras defines momentum": Fault(
         "se_tf/layers.py",
         "momentum=1 - se_spec.BATCH_NORM_MOMENTUM",
         "momentum=se_spec.BATCH_NORM_MOMENTUM",
@@ -86,7 +95,7 @@ FAULTS = {
         "se_tf/layers.py",
         'padding, float("-inf")',
         "padding, 0.0",
-        "models/test_models.py::test_a_max_pool_keeps_a_negative_map_negative[tf-pad1]",
+        "models/test_models.py::test_a_max_pool_of_negative_values_stays_negative[tf-pad1]",
     ),
     "running statistics not loaded": Fault(
         "se_torch/weights.py",
@@ -100,23 +109,23 @@ FAULTS = {
     "a biased running variance in Flax": Fault(
         "se_flax/layers.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
     ),
-    "views written to safetensors as they lie": Fault(
+    "views written to safetensors in memory order": Fault(
         "se_weights/files/stored.py",
-        "in_order(array).reshape(-1)",
+        "contiguous(array).reshape(-1)",
         'np.ravel(array, order="K")',
-        "weights/test_conversion.py::test_a_transposed_view_is_written_as_it_reads",
+        "weights/test_conversion.py::test_a_transposed_view_is_written_in_logical_order",
     ),
-    "the last values of an axis that takes several pieces not moved": Fault(
+    "the last values of an axis longer than a chunk not moved": Fault(
         "se_weights/layouts.py",
         "range(0, array.shape[axis], CHUNK)",
         "range(0, array.shape[axis] - CHUNK // 2, CHUNK)",
-        "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_that_take_several_pieces[shape1-float32]",
+        "weights/test_conversion.py::test_relayout_moves_every_value_of_arrays_longer_than_a_chunk[shape1-float32]",
     ),
-    "a file kept without being read back": Fault(
+    "a file renamed without being read back": Fault(
         "se_weights/writing/write.py",
         "        _expect_same(",
         "        _expect_same(contents, contents, path) or (",
-        "weights/test_conversion.py::test_a_file_that_reads_back_otherwise_is_not_kept",
+        "weights/test_conversion.py::test_a_file_that_reads_back_differently_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
         "se_spec/block.py",
@@ -124,16 +133,16 @@ FAULTS = {
         '{"conv1": self.stride, "conv2": 1}',
         "spec/test_spec.py::test_multiply_adds_are_the_published_ones",
     ),
-    "reductions taken of the stage's width": Fault(
+    "squeezed channels computed from the width of the stage": Fault(
         "se_spec/architecture.py",
         "squeezed_channels=self._squeezed(out_channels)",
         "squeezed_channels=self._squeezed(width)",
-        "spec/test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-facts9-28071976]",
+        "spec/test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-settings9-28071976]",
     ),
 }
 
 FAULTS |= {
-    "a mean of 2x2 that counts what is not there": Fault(
+    "a 2x2 average pool that counts its padding": Fault(
         "se_flax/layers.py",
         "count_include_pad=False",
         "count_include_pad=True",
@@ -145,41 +154,41 @@ FAULTS |= {
         "identity",
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),
-    "a pool without margins that has one": Fault(
+    "a max-pool without padding that gets padding": Fault(
         "se_spec/layers.py",
         '"ceil": 0',
         '"ceil": 1',
-        "spec/test_spec.py::test_a_pools_sides_are_those_of_its_code_base[55]",
+        "spec/test_spec.py::test_max_pool_output_sizes_are_those_of_each_code_base[55]",
     ),
-    "groups left out in Keras": Fault(
+    "groups ignored in Keras": Fault(
         "se_tf/layers.py",
         "groups=spec.groups",
         "groups=1",
         f"{FLOAT64}[tf-se_resnext50_32x4d of NVIDIA]",
     ),
-    "a folded shift that leaves the gain out": Fault(
+    "a folded bias whose mean is not multiplied by the gain": Fault(
         "se_weights/transforms/fold.py",
         "- mean) * gain",
         "* gain - mean)",
-        "weights/test_folding.py::test_a_folded_network_is_the_same_function[se_resnet50 with another epsilon]",
+        "weights/test_folding.py::test_a_folded_network_gives_the_same_logits[se_resnet50 with another epsilon]",
     ),
-    "groups computed together that mix": Fault(
+    "merged groups that mix": Fault(
         "se_flax/convolve.py",
         "jnp.eye(merged, dtype=kernel.dtype)",
         "jnp.eye(merged, dtype=kernel.dtype)[::-1]",
         f"{FLOAT64}[flax-se_resnext50_32x4d of NVIDIA]",
     ),
-    "Cadene's networks stride in their 3x3": Fault(
+    "the stride of Cadene's bottlenecks in their 3x3": Fault(
         "se_weights/dialects/cadene.py",
         '"conv1" if plain_bottleneck else "conv2"',
         '"conv2"',
-        "weights/test_dialects.py::test_a_dialect_knows_what_its_tensors_do_not_tell[Cadene's 50]",
+        "weights/test_dialects.py::test_a_dialect_has_the_hidden_config_of_its_code_base[Cadene's 50]",
     ),
-    "the first of two fitting dialects is taken": Fault(
+    "the first of two matching dialects is chosen": Fault(
         "se_weights/reading/recognition.py",
         "if len(matches) > 1:",
         "if len(matches) > 2:",
-        "weights/test_dialects.py::test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart",
+        "weights/test_dialects.py::test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen",
     ),
 }
 
@@ -221,7 +230,7 @@ def copy(tmp_path_factory):
     copy.close()
 
 
-def test_without_a_fault_the_catching_tests_pass(copy):
+def test_the_named_tests_pass_without_a_fault(copy):
     done = copy.run(*sorted({fault.caught_by for fault in FAULTS.values()}))
     assert done["status"] == 0, done["output"][-3000:]
 

@@ -1,18 +1,29 @@
-"""Faults to plant in a framework's training, one at a time, as parity_tests.faults.mutants does for its running.
+"""Mutants for the parity check of training: one fault planted in how one framework trains.
 
-`optimiser` is the one that the network is trained with; `offset` is added to the
-biases of the first convolution.
+parity_tests.faults.mutants does the same for inference.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from parity_tests.faults.mutants import replacing, torch_gate
+from parity_tests.faults.mutants import replace_attribute, torch_gate
 
 
 @dataclass(frozen=True)
 class TrainingMutant:
+    """A fault in training, and what the diagnosis must say about it.
+
+    Attributes:
+        framework: The framework with the fault.
+        fault: Name that the diagnosis must give the fault; empty where it cannot name it.
+        plant: Plants the fault in the framework, in the worker process.
+        optimiser: The optimiser that the network is trained with, "sgd" or "adamw".
+        dtype: The dtype that the network is trained in.
+        offset: Added to the biases of the first convolution.
+        why: Where `fault` is empty: why it cannot be named.
+    """
+
     framework: str
     fault: str
     plant: Callable[[], None]
@@ -29,17 +40,17 @@ def torch_momentum(momentum: float) -> Callable[[], None]:
 
         return changed
 
-    return replacing("torch", "nn.BatchNorm2d.__init__", make)
+    return replace_attribute("torch", "nn.BatchNorm2d.__init__", make)
 
 
 def torch_optimizer(name: str, **changes: Any) -> Callable[[], None]:
-    return replacing(
+    return replace_attribute(
         "torch", f"optim.{name}", lambda kind: lambda *args, **kwargs: kind(*args, **{**kwargs, **changes})
     )
 
 
-def biased(module: str, method: str) -> Callable[[], None]:
-    """The framework's own norm, with its biased variance."""
+def framework_batch_norm(module: str, method: str) -> Callable[[], None]:
+    """Restores the framework's own batch norm, which keeps the biased variance."""
 
     def plant() -> None:
         from importlib import import_module
@@ -51,25 +62,27 @@ def biased(module: str, method: str) -> Callable[[], None]:
 
 
 def constant_statistics() -> None:
+    """Stops the gradient through the mean and variance of the batch."""
     import jax
     from flax import nnx
 
     from se_flax.layers import BatchNorm
 
-    right = BatchNorm.__call__
+    original = BatchNorm.__call__
 
     def call(self: Any, x: Any, **kwargs: Any) -> Any:
-        kept = jax.lax.stop_gradient(x)
-        right(self, kept, **kwargs)
+        constant = jax.lax.stop_gradient(x)
+        original(self, constant, **kwargs)
         if self.use_running_average:
-            return right(self, x)
-        mean, variance = kept.mean(axis=(0, 1, 2)), kept.var(axis=(0, 1, 2))
+            return original(self, x)
+        mean, variance = constant.mean(axis=(0, 1, 2)), constant.var(axis=(0, 1, 2))
         return (x - mean) * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
 
     nnx.BatchNorm.__call__, BatchNorm.__call__ = nnx.BatchNorm.__call__, call
 
 
 def detached_shortcuts() -> None:
+    """Stops the gradient through identity shortcuts."""
     import torch
 
     from se_torch.se_resnet import SEBottleneck
@@ -83,7 +96,7 @@ def detached_shortcuts() -> None:
 
 
 def keras_momentum() -> None:
-    """Keras's own momentum, over our coupled decay."""
+    """Restores the momentum of keras.optimizers.SGD, with our coupled weight decay."""
     import keras
 
     from se_tf.optimizers import SGD
@@ -143,12 +156,12 @@ def _uncorrected(optax: Any, betas: Any, epsilon: float) -> Any:
 def torch_first_rate() -> None:
     import torch
 
-    right = torch.optim.SGD.step
+    original = torch.optim.SGD.step
 
     def step(self: Any, *args: Any) -> Any:
         for group in self.param_groups:
             group["lr"] = self.defaults["lr"]
-        return right(self, *args)
+        return original(self, *args)
 
     torch.optim.SGD.step = step
 
@@ -156,10 +169,10 @@ def torch_first_rate() -> None:
 def fast_variance() -> None:
     from flax import nnx
 
-    right = nnx.BatchNorm.__init__
+    original = nnx.BatchNorm.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        right(self, *args, **{**kwargs, "use_fast_variance": True})
+        original(self, *args, **{**kwargs, "use_fast_variance": True})
 
     nnx.BatchNorm.__init__ = init
 
@@ -177,13 +190,13 @@ def smoothed_labels() -> None:
 
 TRAINING_MUTANTS = {
     "keras: momentum read backwards": TrainingMutant(
-        "tf", "the momentum read backwards", replacing("se_spec", "BATCH_NORM_MOMENTUM", lambda _: 0.9)
+        "tf", "the momentum read backwards", replace_attribute("se_spec", "BATCH_NORM_MOMENTUM", lambda _: 0.9)
     ),
     "keras: a biased running variance": TrainingMutant(
-        "tf", "a biased running variance", biased("se_tf.layers", "call")
+        "tf", "a biased running variance", framework_batch_norm("se_tf.layers", "call")
     ),
     "flax: a biased running variance": TrainingMutant(
-        "flax", "a biased running variance", biased("se_flax.layers", "__call__")
+        "flax", "a biased running variance", framework_batch_norm("se_flax.layers", "__call__")
     ),
     "torch: a momentum of 0.99": TrainingMutant("torch", "a momentum of 0.99", torch_momentum(0.01)),
     "torch: running statistics not updated": TrainingMutant(
@@ -205,7 +218,9 @@ TRAINING_MUTANTS = {
     "torch: the loss summed": TrainingMutant(
         "torch",
         "the loss summed over the batch",
-        replacing("torch", "nn.functional.cross_entropy", lambda right: lambda x, y: right(x, y, reduction="sum")),
+        replace_attribute(
+            "torch", "nn.functional.cross_entropy", lambda original: lambda x, y: original(x, y, reduction="sum")
+        ),
     ),
     "flax: labels smoothed": TrainingMutant("flax", "labels smoothed by a tenth", smoothed_labels),
     "keras: Keras's own momentum": TrainingMutant("tf", "the rate inside the momentum", keras_momentum),
@@ -217,7 +232,7 @@ TRAINING_MUTANTS = {
     "torch: Adam for AdamW": TrainingMutant(
         "torch",
         "decay in the gradient",
-        replacing("torch", "optim.AdamW", lambda _: __import__("torch").optim.Adam),
+        replace_attribute("torch", "optim.AdamW", lambda _: __import__("torch").optim.Adam),
         "adamw",
     ),
     "keras: Keras's own AdamW": TrainingMutant("tf", "epsilon beside the uncorrected root", keras_adamw, "adamw"),

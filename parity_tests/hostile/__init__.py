@@ -1,4 +1,4 @@
-"""Files as strangers may send them, by the numbers of research/ecosystem.md, section 3.5; a file a family."""
+"""Untrusted files, by the numbers of research/ecosystem.md, section 3.5; one module for each family of files."""
 
 from parity_tests.hostile import (
     any_file,
@@ -15,7 +15,7 @@ from parity_tests.hostile import (
     torch_pickles,
     zips,
 )
-from parity_tests.hostile.case import Case, Good
+from parity_tests.hostile.case import Case, ValidFiles
 
 FAMILIES = {
     "Any file": any_file,
@@ -35,4 +35,4 @@ FAMILIES = {
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES.values() for case in family.CASES)
 
-__all__ = ["CASES", "FAMILIES", "Case", "Good"]
+__all__ = ["CASES", "FAMILIES", "Case", "ValidFiles"]

@@ -1,4 +1,4 @@
-"""Zip archives written byte by byte, so that each number in them can lie."""
+"""Writes zip archives byte by byte, so that any field can have a wrong value."""
 
 import struct
 import zipfile
@@ -14,7 +14,22 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Record:
-    """A record; what is None is what it should be. One that is said to lie `at` another place is listed alone."""
+    """A record of an archive. A field that is None gets its correct value.
+
+    Attributes:
+        name: Its name in the directory.
+        content: Its uncompressed content.
+        method: Compression method.
+        flags: General purpose flags.
+        packed: Its compressed content.
+        size: Uncompressed size in bytes, as declared.
+        packed_size: Compressed size in bytes, as declared.
+        crc: CRC-32, as declared.
+        local_name: Its name in the local header.
+        at: Offset of the local header, as declared; the record itself is then left out, and only listed.
+        extra: Extra field of the directory entry.
+        mode: Unix mode.
+    """
 
     name: str
     content: bytes
@@ -31,7 +46,7 @@ class Record:
 
 
 def records(content: bytes) -> list[Record]:
-    """Those of a whole archive."""
+    """The records of a valid archive."""
     with zipfile.ZipFile(BytesIO(content)) as archive:
         return [Record(name, archive.read(name)) for name in archive.namelist()]
 
@@ -42,14 +57,14 @@ def comment(content: bytes) -> bytes:
 
 
 def changed(content: bytes, name: str, **changes: object) -> list[Record]:
-    """The records of an archive, with those whose name ends so changed."""
+    """The records of an archive, with changes in those whose name ends in `name`."""
     found = [replace(record, **changes) if record.name.endswith(name) else record for record in records(content)]
     assert found != records(content), name
     return found
 
 
 def archive(listed: Iterable[Record], comment: bytes = b"", *, begin: int | None = None) -> bytes:
-    """An archive of these records; `begin` is where it says that its directory begins."""
+    """An archive of these records; `begin` is the declared offset of the directory, if not the correct one."""
     body, directory, count = b"", b"", 0
     for record in listed:
         count += 1
@@ -62,7 +77,7 @@ def archive(listed: Iterable[Record], comment: bytes = b"", *, begin: int | None
 
 
 def local(record: Record) -> bytes:
-    """A record's own header and content."""
+    """The local header and the content of a record."""
     return _headers(record, 0)[0]
 
 
@@ -77,17 +92,17 @@ def _headers(record: Record, here: int) -> tuple[bytes, bytes]:
         len(packed) if record.packed_size is None else record.packed_size,
         len(record.content) if record.size is None else record.size,
     )
-    name, beside = record.name.encode(), (record.local_name or record.name).encode()
-    head = struct.pack("<4s5H3L2H", b"PK\3\4", *fields, len(beside), 0) + beside
+    name, local_name = record.name.encode(), (record.local_name or record.name).encode()
+    head = struct.pack("<4s5H3L2H", b"PK\3\4", *fields, len(local_name), 0) + local_name
     at = here if record.at is None else record.at
-    places = len(name), len(record.extra), 0, 0, 0, record.mode << 16, at
-    entry = struct.pack("<4sH5H3L5H2L", b"PK\1\2", 0x0314, *fields, *places)
+    rest = len(name), len(record.extra), 0, 0, 0, record.mode << 16, at
+    entry = struct.pack("<4sH5H3L5H2L", b"PK\1\2", 0x0314, *fields, *rest)
     return head + packed, entry + name + record.extra
 
 
 @cache
 def bomb(megabytes: int, head: bytes = b"") -> dict[str, object]:
-    """What a record differs in that unpacks to this head and so many zeros; a megabyte of them packs to one block."""
+    """Fields of a record that decompresses to `head` and this many megabytes of zeros, all from one repeated block."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     first = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(MEGABYTE)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -99,7 +114,7 @@ def bomb(megabytes: int, head: bytes = b"") -> dict[str, object]:
 
 
 def zlib_bomb(megabytes: int) -> bytes:
-    """The same in the clothes of zlib, as HDF5 has it."""
+    """The same in zlib format, as in HDF5."""
     check = 1
     for _ in range(megabytes):
         check = zlib.adler32(bytes(MEGABYTE), check)

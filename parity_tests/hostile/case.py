@@ -1,4 +1,4 @@
-"""What a case is: one file as a stranger may send it, and what must become of it."""
+"""A hostile case: one untrusted file, and how its conversion must end."""
 
 import shutil
 import sys
@@ -17,8 +17,14 @@ Weights = Mapping[str, NDArray]
 
 
 @dataclass(frozen=True)
-class Good:
-    """A whole file of each format, all of one network; each is made when it is first asked for, and then spoilt."""
+class ValidFiles:
+    """Valid files of one network, one a format, which the cases change. Each is written when it is first requested.
+
+    Attributes:
+        folder: Where they are kept.
+        network: The network whose weights they contain.
+        locks: A lock for each file, since cases run in threads.
+    """
 
     folder: Path
     network: Network = field(default_factory=small_network)
@@ -28,8 +34,8 @@ class Good:
     def weights(self) -> dict[str, NDArray]:
         return dict(self.network.weights)
 
-    def made(self, name: str, make: Callable[[Path], None]) -> Path:
-        """The file or folder of this name, made once."""
+    def cached(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Path of the file or folder of this name, which `make` writes once."""
         path = self.folder / name
         with self.locks[name]:
             if not path.exists():
@@ -37,7 +43,7 @@ class Good:
         return path
 
     def path(self, suffix: str) -> Path:
-        return self.made(f"good{suffix}", lambda path: se_weights.write(self.network.checkpoint, path))
+        return self.cached(f"valid{suffix}", lambda path: se_weights.write(self.network.checkpoint, path))
 
     def content(self, suffix: str) -> bytes:
         return self.path(suffix).read_bytes()
@@ -46,16 +52,24 @@ class Good:
         return Path(shutil.copy(self.path(suffix), folder / f"weights{suffix}"))
 
 
-Make = Callable[[Path, Good], Path | list[str]]
-"""Makes a case in an empty folder: the file to be converted, or the whole command where it is no ordinary one."""
+Make = Callable[[Path, ValidFiles], Path | list[str]]
+"""Writes the files of a case into an empty folder; returns the path to be converted, or else the command to be run."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """`number` is that of research/ecosystem.md, section 3.5, and a letter where it has variants.
+    """An untrusted file and the expected end of its conversion.
 
-    The conversion ends with `status` and, where it is not 0, with the error `id` and a message that names the file and
-    has `says` in it. Where it is 0, the target holds `weights`. `needs` is a framework that makes the file.
+    Attributes:
+        number: Number in research/ecosystem.md, section 3.5, with a letter where there are several cases.
+        title: What is special about the file.
+        make: Writes the file.
+        status: Exit status.
+        id: Refusal id; None where the file is accepted or the command is interrupted.
+        says: Text that the error message contains, in addition to the name of the file.
+        target: Suffix of the target.
+        made_with: Package that is needed to write the file: "torch", "keras" or "orbax".
+        weights: Weights that the target must contain, where the status is 0.
     """
 
     number: str
@@ -65,35 +79,31 @@ class Case:
     id: str | None
     says: str = ""
     target: str = ".safetensors"
-    needs: str = ""
-    weights: Callable[[Good], Weights] = lambda good: good.weights
+    made_with: str = ""
+    weights: Callable[[ValidFiles], Weights] = lambda valid: valid.weights
 
 
 def accepted(number: str, title: str, make: Make, **more: object) -> Case:
+    """A case whose file is converted."""
     return Case(number, title, make, 0, None, **more)
 
 
 def convert(source: Path | str, target: Path | str = "target.safetensors", *options: str) -> list[str]:
-    """The command, run in the case's folder."""
+    """The command that converts a file in the folder of the case."""
     return [sys.executable, "-m", "se_cli", "convert", str(source), str(target), "--json", *options]
 
 
-def scripted(script: str, command: list[str]) -> list[str]:
-    """A shell that has the command as "$@"."""
-    return ["bash", "-c", script, "bash", *command]
-
-
-def saved(name: str, content: bytes | Callable[[Good], bytes]) -> Make:
+def file_with(name: str, content: bytes | Callable[[ValidFiles], bytes]) -> Make:
     """A file of this name and content."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         path = folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content(good))
+        path.write_bytes(content if isinstance(content, bytes) else content(valid))
         return path
 
     return make
 
 
-def spoilt(suffix: str, change: Callable[[bytes], bytes], name: str = "") -> Make:
-    """The good file of a format with its bytes changed."""
-    return saved(name or f"weights{suffix}", lambda good: change(good.content(suffix)))
+def corrupted(suffix: str, change: Callable[[bytes], bytes], name: str = "") -> Make:
+    """The valid file of a format with `change` applied to its bytes."""
+    return file_with(name or f"weights{suffix}", lambda valid: change(valid.content(suffix)))

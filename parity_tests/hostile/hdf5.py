@@ -1,4 +1,4 @@
-"""Cases 75 to 86 and 92: HDF5, a format of links, types and filters that weights never need."""
+"""Cases 75 to 86 and 92: HDF5 files with links, types and filters that weights never need."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +9,20 @@ from h5py import h5d, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from parity_tests.hostile.archive import zlib_bomb
-from parity_tests.hostile.case import Case, Good, Make, accepted, spoilt
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, corrupted
 
 BIAS = "layers/dense/vars/1"
 MEGABYTE = 2**20
 TERABYTE = 2**40
 ZSTD = 32015
-"""The number of a filter that is registered, but none of HDF5's own."""
+"""Number of a registered filter that is not part of the HDF5 library."""
 
 
 def edited(change: Callable[[h5py.File], object]) -> Make:
-    """The good file, with something done to it by the HDF5 library."""
+    """The valid file, changed by the HDF5 library."""
 
-    def make(folder: Path, good: Good) -> Path:
-        path = good.copy(".weights.h5", folder)
+    def make(folder: Path, valid: ValidFiles) -> Path:
+        path = valid.copy(".weights.h5", folder)
         with h5py.File(path, "a") as file:
             change(file)
         return path
@@ -31,24 +31,24 @@ def edited(change: Callable[[h5py.File], object]) -> Make:
 
 
 def put(name: str, item: Callable[[h5py.File], object]) -> Make:
-    """The good file with one more object, or another one in a place of its own."""
+    """The valid file with this object added, or put in place of the object of the same name."""
 
     def change(file: h5py.File) -> None:
-        made = item(file)
+        added = item(file)
         if name in file:
             del file[name]
-        file[name] = made
+        file[name] = added
 
     return edited(change)
 
 
 def dataset(**options: object) -> Make:
-    """The good file, with another dataset in the place of fc.bias."""
+    """The valid file with another dataset in place of fc.bias."""
     return instead(lambda file, values: file.create_dataset(BIAS, **options))
 
 
 def instead(create: Callable[[h5py.File, NDArray], object]) -> Make:
-    """The good file without fc.bias, and something created there from its values."""
+    """The valid file with what `create` makes of its values in place of fc.bias."""
 
     def change(file: h5py.File) -> None:
         values = file[BIAS][()]
@@ -78,7 +78,7 @@ def of_type(kind: h5t.TypeID) -> Make:
     return instead(lambda file, values: h5d.create(file.id, BIAS.encode(), kind, h5s.create_simple(values.shape)))
 
 
-def strangely_packed(file: h5py.File, values: NDArray) -> None:
+def with_foreign_filter(file: h5py.File, values: NDArray) -> None:
     properties = h5p.create(h5p.DATASET_CREATE)
     properties.set_chunk(values.shape)
     properties.set_filter(ZSTD, h5z.FLAG_OPTIONAL, ())
@@ -86,8 +86,8 @@ def strangely_packed(file: h5py.File, values: NDArray) -> None:
     made.write_direct_chunk((0,), values.tobytes())
 
 
-def in_a_great_chunk(file: h5py.File, values: NDArray) -> None:
-    """Five values in a chunk that unpacks to 600 megabytes."""
+def in_a_huge_chunk(file: h5py.File, values: NDArray) -> None:
+    """Five values in a chunk that decompresses to 600 megabytes."""
     chunks = (600 * MEGABYTE // 4,)
     made = file.create_dataset(BIAS, values.shape, "f4", chunks=chunks, maxshape=(None,), compression="gzip")
     made.id.write_direct_chunk((0,), zlib_bomb(600))
@@ -101,25 +101,25 @@ def well_packed(file: h5py.File, values: NDArray) -> None:
     file.create_dataset(BIAS, data=values, chunks=values.shape, compression="gzip", shuffle=True, fletcher32=True)
 
 
-def flipped_under_its_checksum(folder: Path, good: Good) -> Path:
-    path = instead(checked)(folder, good)
+def flipped_under_its_checksum(folder: Path, valid: ValidFiles) -> Path:
+    path = instead(checked)(folder, valid)
     content = bytearray(path.read_bytes())
-    content[content.rindex(good.weights["fc.bias"].tobytes())] ^= 1
+    content[content.rindex(valid.weights["fc.bias"].tobytes())] ^= 1
     path.write_bytes(content)
     return path
 
 
 def overwritten(mark: bytes, text: bytes) -> Make:
-    """The good file, with the signature of the first part of a kind overwritten."""
-    return spoilt(".weights.h5", lambda content: content.replace(mark, text, 1))
+    """The valid file with the first occurrence of a signature overwritten."""
+    return corrupted(".weights.h5", lambda content: content.replace(mark, text, 1))
 
 
 def copied(change: Callable[[bytes], bytes] = bytes, **options: object) -> Make:
-    """The good file written anew with other options of the library, and then its bytes changed."""
+    """The valid file rewritten with other options of the library, and then changed."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         path = folder / "weights.weights.h5"
-        with h5py.File(good.path(".weights.h5")) as source, h5py.File(path, "w", **options) as target:
+        with h5py.File(valid.path(".weights.h5")) as source, h5py.File(path, "w", **options) as target:
             for name in source:
                 source.copy(name, target)
             target.attrs.update(source.attrs)
@@ -130,11 +130,11 @@ def copied(change: Callable[[bytes], bytes] = bytes, **options: object) -> Make:
 
 
 def without_end(content: bytes) -> bytes:
-    """The address of the end, which a checksum guards, changed by one."""
+    """The address of the end of the file, which a checksum covers, changed by one."""
     return content[:28] + bytes([content[28] ^ 1]) + content[29:]
 
 
-def header_spoilt(content: bytes) -> bytes:
+def with_damaged_header(content: bytes) -> bytes:
     at = content.rindex(b"OHDR") + 8
     return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
 
@@ -154,7 +154,7 @@ def nested(levels: int) -> Callable[[h5py.File], None]:
 
 
 def retyped(dtype: str) -> Make:
-    """Every array of the good file in another type."""
+    """The valid file with every array in another dtype."""
 
     def change(file: h5py.File) -> None:
         arrays: dict[str, NDArray] = {}
@@ -194,7 +194,7 @@ CASES = (
         4,
         "file.bomb",
     ),
-    Case("79c", "five values in a chunk of 600 megabytes", instead(in_a_great_chunk), 4, "hdf5.limits"),
+    Case("79c", "five values in a chunk of 600 megabytes", instead(in_a_huge_chunk), 4, "hdf5.limits"),
     Case(
         "80a", "3.9 gigabytes declared, and nothing stored", dataset(shape=(1_046_898_278,), dtype="f4"), 4, "file.bomb"
     ),
@@ -217,7 +217,7 @@ CASES = (
     Case("83b", "colours", dataset(shape=(5,), dtype=COLOURS), 3, "hdf5.type", says=BIAS),
     Case("83c", "bytes without a meaning", dataset(data=np.zeros(5, "V4")), 3, "hdf5.type", says=BIAS),
     Case("83d", "bits", of_type(h5t.STD_B32LE), 3, "hdf5.type", says=BIAS),
-    Case("84", "a filter that is none of HDF5's own", instead(strangely_packed), 5, "hdf5.filter", says=BIAS),
+    Case("84", "a filter that is none of HDF5's own", instead(with_foreign_filter), 5, "hdf5.filter", says=BIAS),
     Case(
         "85a",
         "a superblock of a version that is none",
@@ -228,7 +228,9 @@ CASES = (
     Case("85b", "a tree of groups that is none", overwritten(b"TREE", b"EERT"), 3, "hdf5.damaged"),
     Case("85c", "a table of names that is none", overwritten(b"SNOD", b"DONS"), 3, "hdf5.damaged"),
     Case("85d", "a superblock of another checksum", copied(without_end, libver="latest"), 3, "hdf5.damaged"),
-    Case("85e", "an object's header of another checksum", copied(header_spoilt, libver="latest"), 3, "hdf5.damaged"),
+    Case(
+        "85e", "an object's header of another checksum", copied(with_damaged_header, libver="latest"), 3, "hdf5.damaged"
+    ),
     Case("85f", "a flipped bit under a checksum", flipped_under_its_checksum, 3, "hdf5.damaged", says=BIAS),
     accepted("85g", "a file of the library's latest layout", copied(libver="latest")),
     accepted("85h", "a tensor that is shuffled, packed and checked", instead(well_packed)),
@@ -240,6 +242,6 @@ CASES = (
         "92c",
         "values of 64 bits",
         retyped("f8"),
-        weights=lambda good: {name: array.astype("f8") for name, array in good.weights.items()},
+        weights=lambda valid: {name: array.astype("f8") for name, array in valid.weights.items()},
     ),
 )

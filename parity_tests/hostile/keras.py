@@ -1,4 +1,4 @@
-"""Cases 87 to 91: what Keras puts into HDF5 and around it."""
+"""Cases 87 to 91: weights files of Keras 2 and 3, and .keras archives."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import se_weights
 from parity_tests.hostile.archive import Record, archive, bomb, records
-from parity_tests.hostile.case import Case, Good, Make, accepted, saved, spoilt
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, corrupted, file_with
 from parity_tests.support.cases import small_network
 
 LINK = 0o120777
@@ -27,29 +27,29 @@ FOREIGN = {"module": "os", "class_name": "system", "config": {"command": "touch 
 SHARDS = {"metadata": {"total_size": 8}, "weight_map": {"/layers/dense/vars": "../../../etc/passwd"}}
 
 
-def old_weights(good: Good) -> dict[str, NDArray]:
-    """Those of a network with biases in its gates, as the Keras 2 code has them."""
+def keras2_weights(valid: ValidFiles) -> dict[str, NDArray]:
+    """Weights of a network with biases in its gates, as Keras 2 code bases have them."""
     return dict(small_network(se_bias=True).weights)
 
 
-def old_layers(good: Good) -> dict[str, dict[str, NDArray]]:
-    """The arrays of each layer, named and counted as a session of Keras 2 would that had made layers before."""
+def keras2_layers(valid: ValidFiles) -> dict[str, dict[str, NDArray]]:
+    """The arrays of each layer, numbered as in a Keras 2 session that has made seven layers of each kind before."""
     network = small_network(se_bias=True)
     layers: dict[str, dict[str, NDArray]] = {}
     for parameter, place in se_weights.DIALECTS["qubvel"].places(network.architecture).items():
-        kind, number, word = place.names[0].split("/")
+        kind, number, leaf = place.names[0].split("/")
         layer = f"{kind}_{int(number) + 7}"
         array = se_weights.relayout(network.weights[parameter.name], parameter.axes, place.axes)
-        layers.setdefault(layer, {})[f"{layer}/{word}:0"] = array
+        layers.setdefault(layer, {})[f"{layer}/{leaf}:0"] = array
     return layers
 
 
-def old(change: Callable[[h5py.File], object] = lambda file: None, name: str = "weights.h5") -> Make:
-    """A weights file of Keras 2, with something done to it."""
+def keras2_file(change: Callable[[h5py.File], object] = lambda file: None, name: str = "weights.h5") -> Make:
+    """A weights file of Keras 2, changed by `change`."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         with h5py.File(folder / name, "w") as file:
-            layers = old_layers(good)
+            layers = keras2_layers(valid)
             file.attrs["layer_names"] = [layer.encode() for layer in layers]
             for layer, arrays in layers.items():
                 group = file.create_group(layer)
@@ -77,12 +77,12 @@ def names(value: object) -> Callable[[h5py.File], None]:
     return change
 
 
-def in_pieces(file: h5py.File) -> None:
-    """As Keras cuts a list of names that is too long for one attribute."""
+def in_chunks(file: h5py.File) -> None:
+    """Splits the list of layers as Keras does where it is too long for one attribute."""
     layers = file.attrs["layer_names"]
     del file.attrs["layer_names"]
-    for number, piece in enumerate(np.array_split(layers, 3)):
-        file.attrs[f"layer_names{number}"] = piece
+    for number, chunk in enumerate(np.array_split(layers, 3)):
+        file.attrs[f"layer_names{number}"] = chunk
 
 
 def named_twice(file: h5py.File) -> None:
@@ -96,12 +96,12 @@ def linked(file: h5py.File) -> None:
 
 
 def rezipped(change: Callable[[dict[str, Record]], Mapping[str, Record]]) -> Make:
-    """The good archive, with its records changed."""
+    """The valid archive with its records changed."""
 
     def rebuilt(content: bytes) -> bytes:
         return archive(change({record.name: record for record in records(content)}).values())
 
-    return spoilt(".keras", rebuilt)
+    return corrupted(".keras", rebuilt)
 
 
 def with_record(name: str, content: bytes = b"pass", **more: object) -> Make:
@@ -109,7 +109,7 @@ def with_record(name: str, content: bytes = b"pass", **more: object) -> Make:
 
 
 def with_layer(layer: Mapping[str, object]) -> Make:
-    """The good archive, with one more layer in the model's configuration."""
+    """The valid archive with this layer in the config of the model."""
 
     def change(found: dict[str, Record]) -> dict[str, Record]:
         config = json.loads(found["config.json"].content)
@@ -131,30 +131,39 @@ def without_weights(found: dict[str, Record]) -> dict[str, Record]:
     return found
 
 
-def of(suffix: str, name: str) -> Make:
-    return spoilt(suffix, bytes, name)
+def renamed(suffix: str, name: str) -> Make:
+    return corrupted(suffix, bytes, name)
 
 
-archived = partial(Case, needs="keras")
-"""A case of an archive, which Keras itself writes."""
+archived = partial(Case, made_with="keras")
+"""A case of an archive that Keras itself writes."""
 
 CASES = (
-    Case("87a", "no list of layers", old(without_names), 3, "hdf5.layers"),
-    Case("87b", "a number for the list of layers", old(names(7)), 3, "hdf5.layers"),
-    Case("87c", "numbers in the list of layers", old(names([1.5, 2.5])), 3, "hdf5.layers"),
-    Case("87d", "a layer that is not there", old(names([b"conv2d_99"])), 3, "hdf5.layers", says="conv2d_99"),
-    Case("87e", "a layer's path that leads up", old(names([b"../conv2d_7"])), 3, "hdf5.layers", says="../conv2d_7"),
-    Case("87f", "a layer without a list of weights", old(without_weight_names), 3, "hdf5.layers", says="dense_7"),
-    Case("87g", "a layer that is listed twice", old(named_twice), 3, "hdf5.layers", says="conv2d_7"),
-    accepted("87h", "a list of layers in pieces", old(in_pieces), weights=old_weights),
-    Case("87i", "a link to another file in a layer", old(linked), 4, "hdf5.link", says="dense_7"),
-    Case("88a", "weights of Keras 2 named .weights.h5", old(name="weights.weights.h5"), 3, "file.other"),
-    Case("88b", "weights of Keras 3 named .h5", of(".weights.h5", "weights.h5"), 3, "hdf5.layers"),
-    archived("88c", "a Keras archive named .weights.h5", of(".keras", "weights.weights.h5"), 3, "file.other"),
-    Case("88d", "weights of Keras 3 named .keras", of(".weights.h5", "weights.keras"), 3, "file.other"),
-    Case("88e", "an npz file named .keras", of(".npz", "weights.keras"), 3, "keras.archive"),
-    accepted("89a", "a configuration with a Lambda, which is not looked at", with_layer(LAMBDA), needs="keras"),
-    accepted("89b", "a configuration that names os.system", with_layer(FOREIGN), needs="keras"),
+    Case("87a", "no list of layers", keras2_file(without_names), 3, "hdf5.layers"),
+    Case("87b", "a number for the list of layers", keras2_file(names(7)), 3, "hdf5.layers"),
+    Case("87c", "numbers in the list of layers", keras2_file(names([1.5, 2.5])), 3, "hdf5.layers"),
+    Case("87d", "a layer that is not there", keras2_file(names([b"conv2d_99"])), 3, "hdf5.layers", says="conv2d_99"),
+    Case(
+        "87e",
+        "a layer's path that leads up",
+        keras2_file(names([b"../conv2d_7"])),
+        3,
+        "hdf5.layers",
+        says="../conv2d_7",
+    ),
+    Case(
+        "87f", "a layer without a list of weights", keras2_file(without_weight_names), 3, "hdf5.layers", says="dense_7"
+    ),
+    Case("87g", "a layer that is listed twice", keras2_file(named_twice), 3, "hdf5.layers", says="conv2d_7"),
+    accepted("87h", "a list of layers in pieces", keras2_file(in_chunks), weights=keras2_weights),
+    Case("87i", "a link to another file in a layer", keras2_file(linked), 4, "hdf5.link", says="dense_7"),
+    Case("88a", "weights of Keras 2 named .weights.h5", keras2_file(name="weights.weights.h5"), 3, "file.other"),
+    Case("88b", "weights of Keras 3 named .h5", renamed(".weights.h5", "weights.h5"), 3, "hdf5.layers"),
+    archived("88c", "a Keras archive named .weights.h5", renamed(".keras", "weights.weights.h5"), 3, "file.other"),
+    Case("88d", "weights of Keras 3 named .keras", renamed(".weights.h5", "weights.keras"), 3, "file.other"),
+    Case("88e", "an npz file named .keras", renamed(".npz", "weights.keras"), 3, "keras.archive"),
+    accepted("89a", "a configuration with a Lambda, which is not looked at", with_layer(LAMBDA), made_with="keras"),
+    accepted("89b", "a configuration that names os.system", with_layer(FOREIGN), made_with="keras"),
     archived("90a", "a record that leads up", with_record("../evil.py"), 3, "zip.name", says="../evil.py"),
     archived("90b", "a record that leads up by Windows' way", with_record(r"..\evil.py"), 3, "zip.name"),
     archived("90c", "a record of a whole path", with_record("/tmp/evil.py"), 3, "zip.name", says="/tmp/evil"),
@@ -177,7 +186,7 @@ CASES = (
     Case(
         "91b",
         "the list of such shards",
-        saved("model.weights.json", json.dumps(SHARDS).encode()),
+        file_with("model.weights.json", json.dumps(SHARDS).encode()),
         5,
         "format.unsupported",
     ),

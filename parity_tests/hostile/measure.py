@@ -1,6 +1,6 @@
-"""Runs a command and writes down its status, time and memory: `python measure.py LIMIT REPORT COMMAND...`.
+"""Runs a command and writes its exit status, time and peak memory: `python measure.py LIMIT REPORT COMMAND...`.
 
-A process of its own and a small one: a child's peak memory counts from that of the process it was forked from.
+This is a separate small process, since the peak memory of a child includes that of the process it was forked from.
 """
 
 import json
@@ -17,9 +17,9 @@ process = subprocess.Popen(command, start_new_session=True)
 signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))
 signal.alarm(int(limit))
 _, status, usage = os.wait4(process.pid, 0)
-found = {
+report_fields = {
     "status": os.waitstatus_to_exitcode(status),
     "seconds": time.perf_counter() - began,
     "megabytes": usage.ru_maxrss / 1024,
 }
-Path(report).write_text(json.dumps(found))
+Path(report).write_text(json.dumps(report_fields))

@@ -1,4 +1,4 @@
-"""Cases 99 to 106: trees of Flax."""
+"""Cases 99 to 106: msgpack files of Flax."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,14 +7,14 @@ from typing import Any
 import msgpack as library
 import numpy as np
 
-from parity_tests.hostile.case import Case, Make, accepted, spoilt
+from parity_tests.hostile.case import Case, Make, accepted, corrupted
 
 Tree = dict[str, Any]
 ARRAY = 1
 
 
 def tree(content: bytes) -> Tree:
-    """The tree in a file, its arrays packed as they are."""
+    """The tree in a file, with its arrays still packed."""
     return library.unpackb(content, strict_map_key=False)
 
 
@@ -23,7 +23,7 @@ def packed(shape: object, dtype: object, values: object) -> library.ExtType:
 
 
 def bias(make: Callable[[np.ndarray], object]) -> Make:
-    """The good tree, with something else for the bias of the classifier, made from its values."""
+    """The valid tree, with what `make` returns for the values of fc/bias in place of that array."""
 
     def change(content: bytes) -> bytes:
         found = tree(content)
@@ -31,7 +31,7 @@ def bias(make: Callable[[np.ndarray], object]) -> Make:
         found["fc"]["bias"] = make(np.frombuffer(values, "<f4"))
         return library.packb(found)
 
-    return spoilt(".msgpack", change)
+    return corrupted(".msgpack", change)
 
 
 def declared(shape: object, dtype: object = "float32") -> Make:
@@ -39,7 +39,7 @@ def declared(shape: object, dtype: object = "float32") -> Make:
 
 
 def with_item(item: bytes) -> Make:
-    """The good tree with one item more at its root, key and value already packed."""
+    """The valid tree with a further item at its root, whose key and value are packed already."""
 
     def change(content: bytes) -> bytes:
         found = tree(content)
@@ -47,11 +47,11 @@ def with_item(item: bytes) -> Make:
         items = b"".join(library.packb(part) for pair in found.items() for part in pair)
         return packer.pack_map_header(len(found) + 1) + items + item
 
-    return spoilt(".msgpack", change)
+    return corrupted(".msgpack", change)
 
 
 def chunked(shape: object, **chunks: slice) -> Make:
-    """The bias in chunks: each a part of its values, under a key after `c`."""
+    """fc/bias in chunks: `c0=slice(0, 3)` is the chunk "0", with these of its values."""
 
     def make(values: np.ndarray) -> Tree:
         parts = {key[1:]: values[part] for key, part in chunks.items()}
@@ -74,10 +74,10 @@ A = library.packb("a")
 SPARE = library.packb(packed((5,), "float32", bytes(20)))
 
 of_bias = partial(Case, says="fc/bias")
-"""A case of which the message names the bias of the classifier."""
+"""A case whose error message names fc/bias."""
 
 CASES = (
-    Case("99", "bytes behind the tree", spoilt(".msgpack", lambda content: content + b"\xc0"), 3, "msgpack.damaged"),
+    Case("99", "bytes behind the tree", corrupted(".msgpack", lambda content: content + b"\xc0"), 3, "msgpack.damaged"),
     Case("100a", "maps of 100,000 levels", with_item(A + nested(10**5)), 3, "msgpack.depth"),
     Case("100b", "maps of 70 levels", with_item(A + nested(70)), 3, "msgpack.depth"),
     Case("100c", "arrays of 100,000 levels", with_item(A + b"\x91" * 10**5 + b"\xc0"), 3, "msgpack.array"),

@@ -1,4 +1,4 @@
-"""Cases 93 to 98: numpy's arrays in a zip."""
+"""Cases 93 to 98: npz files, numpy arrays in a zip archive."""
 
 import struct
 from collections.abc import Callable
@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from parity_tests.hostile.archive import DEFLATED, Record, archive, bomb, comment, records
-from parity_tests.hostile.case import Case, Good, Make, Weights, accepted, spoilt
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, corrupted
 
 FLOATS = {"descr": "<f4", "fortran_order": False, "shape": (5,)}
 
 
 def npy(header: object, content: bytes) -> bytes:
-    """An array with this header, which need be no dictionary."""
+    """An npy array with this header, which need not be a dictionary."""
     text = header if isinstance(header, str) else repr(header)
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n" + content
 
 
 def rebuilt(change: Callable[[list[Record]], list[Record]]) -> Make:
-    return spoilt(".npz", lambda content: archive(change(records(content)), comment(content)))
+    return corrupted(".npz", lambda content: archive(change(records(content)), comment(content)))
 
 
 def bias(**changes: object) -> Make:
-    """The good file, with another record for fc.bias."""
+    """The valid file, with another record for fc.bias."""
     return rebuilt(
         lambda found: [replace(record, **changes) if record.name == "fc.bias.npy" else record for record in found]
     )
@@ -34,15 +34,11 @@ def declared(content: bytes = bytes(20), **changes: object) -> Make:
     return bias(content=npy(FLOATS | changes, content))
 
 
-def saved_of(array: Callable[[np.ndarray], np.ndarray]) -> Callable[[Good], Weights]:
-    return lambda good: {name: array(values) for name, values in good.weights.items()}
+def by_numpy(array: Callable[[np.ndarray], np.ndarray], name: str = "") -> Make:
+    """A file that numpy saves, with `array` applied to all valid arrays, or to the one of this name."""
 
-
-def by_numpy(array: Callable[[np.ndarray], np.ndarray], name: str = "", **options: object) -> Make:
-    """What numpy saves of the good arrays, or of the one of this name, changed."""
-
-    def make(folder: Path, good: Good) -> Path:
-        arrays = {key: array(values) if name in ("", key) else values for key, values in good.weights.items()}
+    def make(folder: Path, valid: ValidFiles) -> Path:
+        arrays = {key: array(values) if name in ("", key) else values for key, values in valid.weights.items()}
         np.savez(folder / "weights.npz", **arrays)
         return folder / "weights.npz"
 
@@ -58,14 +54,14 @@ def pairs(values: np.ndarray) -> np.ndarray:
 
 
 def also(name: str) -> Make:
-    """The good file, and fc.bias once more under another name."""
+    """The valid file with a second record of fc.bias under this name."""
     return rebuilt(
         lambda found: [*found, *(replace(record, name=name) for record in found if record.name == "fc.bias.npy")]
     )
 
 
 def exploding(found: list[Record]) -> list[Record]:
-    """fc.bias as 600 megabytes of zeros that numpy could read."""
+    """fc.bias as 600 megabytes of zeros with a valid header."""
     head = npy(FLOATS | {"shape": (600 * 2**20 // 4,)}, b"")
     return [replace(record, **bomb(600, head)) if record.name == "fc.bias.npy" else record for record in found]
 

@@ -1,4 +1,4 @@
-"""Cases 107 to 112: folders of Orbax."""
+"""Cases 107 to 112: Orbax checkpoints."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import se_weights
-from parity_tests.hostile.case import Case, Good, Make, accepted
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted
 
 SAVE = """
 import sys, numpy, jax.numpy, orbax.checkpoint
@@ -27,25 +27,27 @@ each = {"use_ocdbt": False}
 for name, options in {"ocdbt": {}, "zarr2": each, "zarr3": each | {"use_zarr3": True}}.items():
     orbax.checkpoint.PyTreeCheckpointer(**options).save(f"{folder}/{name}", tree)
 """
-"""Orbax itself makes the good folders, in a process of its own."""
+"""Program that saves the valid folders with Orbax, in a separate process."""
 
 
-def save(folder: Path, good: Good) -> None:
+def save(folder: Path, valid: ValidFiles) -> None:
     arrays = {
-        place.names[0]: se_weights.relayout(good.weights[parameter.name], parameter.axes, place.axes)
-        for parameter, place in se_weights.DIALECTS["nnx"].places(good.network.architecture).items()
+        place.names[0]: se_weights.relayout(valid.weights[parameter.name], parameter.axes, place.axes)
+        for parameter, place in se_weights.DIALECTS["nnx"].places(valid.network.architecture).items()
     }
-    np.savez(good.folder / "arrays.npz", **arrays)
-    command = [sys.executable, "-c", SAVE, str(good.folder / "arrays.npz"), str(folder)]
+    np.savez(valid.folder / "arrays.npz", **arrays)
+    command = [sys.executable, "-c", SAVE, str(valid.folder / "arrays.npz"), str(folder)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
 
 
-def spoilt(layout: str, change: Callable[[Path], object] = lambda path: None, name: str = "weights.orbax") -> Make:
-    """The good folder of one of Orbax's three layouts, with something done to what lies in it."""
+def changed_folder(
+    layout: str, change: Callable[[Path], object] = lambda path: None, name: str = "weights.orbax"
+) -> Make:
+    """The valid folder in one of the three layouts of Orbax, changed by `change`."""
 
-    def make(folder: Path, good: Good) -> Path:
-        good.made("orbax", lambda path: save(path, good))
-        shutil.copytree(good.folder / "orbax" / layout, folder / name)
+    def make(folder: Path, valid: ValidFiles) -> Path:
+        valid.cached("orbax", lambda path: save(path, valid))
+        shutil.copytree(valid.folder / "orbax" / layout, folder / name)
         change(folder / name)
         return folder / name
 
@@ -53,13 +55,13 @@ def spoilt(layout: str, change: Callable[[Path], object] = lambda path: None, na
 
 
 def removed(pattern: str) -> Callable[[Path], None]:
-    """Without the files of this name; one at least."""
+    """Removes the files that match a pattern, at least one."""
 
     def change(path: Path) -> None:
-        found = sorted(path.glob(pattern))
-        assert found, pattern
-        for each in found:
-            each.unlink()
+        files = sorted(path.glob(pattern))
+        assert files, pattern
+        for file in files:
+            file.unlink()
 
     return change
 
@@ -69,7 +71,7 @@ def written(name: str, text: str) -> Callable[[Path], None]:
 
 
 def linked(pattern: str) -> Callable[[Path], None]:
-    """The first file of this name as a link to a copy of it outside."""
+    """Replaces the first file that matches by a link to it outside of the folder."""
 
     def change(path: Path) -> None:
         chunk = sorted(path.glob(pattern))[0]
@@ -94,7 +96,7 @@ def cut(path: Path) -> None:
 
 
 def declared(name: str, **changes: object) -> Callable[[Path], None]:
-    """An array's own document, with something else in it."""
+    """Changes fields of an array's JSON document."""
 
     def change(path: Path) -> None:
         document = json.loads((path / name).read_text())
@@ -104,10 +106,10 @@ def declared(name: str, **changes: object) -> Callable[[Path], None]:
 
 
 def on_other_devices(path: Path) -> None:
-    """Every array as it was kept on a TPU."""
+    """Declares that every array was on a TPU."""
     document = json.loads((path / "_sharding").read_text())
-    told = json.dumps({"sharding_type": "SingleDeviceSharding", "device_str": "TPU_4096(process=512,(7,7,7,0))"})
-    (path / "_sharding").write_text(json.dumps(dict.fromkeys(document, told)))
+    sharding = json.dumps({"sharding_type": "SingleDeviceSharding", "device_str": "TPU_4096(process=512,(7,7,7,0))"})
+    (path / "_sharding").write_text(json.dumps(dict.fromkeys(document, sharding)))
 
 
 def unfinished(path: Path) -> None:
@@ -115,8 +117,8 @@ def unfinished(path: Path) -> None:
     declared("_CHECKPOINT_METADATA", commit_timestamp_nsecs=None)(path)
 
 
-def grown(path: Path) -> None:
-    """fc.bias as terabytes, wherever its shape is said."""
+def with_huge_shape(path: Path) -> None:
+    """Declares terabytes for fc.bias in every document that contains its shape."""
     for name in ("_METADATA", "array_metadatas/process_0", "fc.bias/zarr.json"):
         document = (path / name).read_text()
         assert "[5]" in document, name
@@ -129,118 +131,128 @@ def leading_up(path: Path) -> None:
 
 
 def steps(*numbers: str) -> Make:
-    """A folder as CheckpointManager keeps it."""
+    """A folder of these steps, as CheckpointManager saves it."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         (folder / "weights.orbax").mkdir()
         for number in numbers:
-            spoilt("ocdbt", name=f"weights.orbax/{number}")(folder, good)
+            changed_folder("ocdbt", name=f"weights.orbax/{number}")(folder, valid)
         return folder / "weights.orbax"
 
     return make
 
 
-def case(number: str, title: str, make: Make, status: int, reason: str, says: str = "") -> Case:
-    return Case(number, title, make, status, reason, says, needs="orbax")
+def refused(number: str, title: str, make: Make, status: int, reason: str, says: str = "") -> Case:
+    return Case(number, title, make, status, reason, says, made_with="orbax")
 
 
-def whole(number: str, title: str, make: Make) -> Case:
-    return accepted(number, title, make, needs="orbax")
+def converted(number: str, title: str, make: Make) -> Case:
+    return accepted(number, title, make, made_with="orbax")
 
 
 UNMARKED = removed("commit_success.txt")
 
 CASES = (
-    whole("107a", "a whole folder", spoilt("ocdbt")),
-    whole("107b", "a whole folder, with a folder for each array", spoilt("zarr2")),
-    whole("107c", "the same in zarr's third version", spoilt("zarr3")),
-    case(
+    converted("107a", "a whole folder", changed_folder("ocdbt")),
+    converted("107b", "a whole folder, with a folder for each array", changed_folder("zarr2")),
+    converted("107c", "the same in zarr's third version", changed_folder("zarr3")),
+    refused(
         "107d",
         "a folder whose saving was never finished, by its name",
-        spoilt("ocdbt", unfinished, "weights.orbax.orbax-checkpoint-tmp"),
+        changed_folder("ocdbt", unfinished, "weights.orbax.orbax-checkpoint-tmp"),
         3,
         "orbax.uncommitted",
     ),
-    case(
+    refused(
         "107e",
         "a folder of which nothing says that it was finished",
-        spoilt("ocdbt", unfinished),
+        changed_folder("ocdbt", unfinished),
         3,
         "orbax.uncommitted",
     ),
-    whole("107f", "a folder of before Orbax 0.12.3, which did not mark the end", spoilt("ocdbt", UNMARKED)),
-    case(
+    converted("107f", "a folder of before Orbax 0.12.3, which did not mark the end", changed_folder("ocdbt", UNMARKED)),
+    refused(
         "108a",
         "a chunk that is a link out of the folder",
-        spoilt("zarr2", linked("fc.bias/0")),
+        changed_folder("zarr2", linked("fc.bias/0")),
         4,
         "file.link",
         "fc.bias",
     ),
-    case("108b", "a chunk of many arrays that is a link", spoilt("ocdbt", linked("d/*")), 4, "file.link"),
-    case("108c", "an array's folder that is a link", spoilt("zarr3", linked_folder), 4, "file.link", "fc.bias"),
-    case("108d", "a chunk that is a pipe", spoilt("zarr2", piped), 4, "file.link", "fc.bias"),
-    case("109a", "a chunk that is not there", spoilt("zarr2", removed("fc.bias/0")), 3, "orbax.missing", "fc"),
-    case(
+    refused("108b", "a chunk of many arrays that is a link", changed_folder("ocdbt", linked("d/*")), 4, "file.link"),
+    refused(
+        "108c", "an array's folder that is a link", changed_folder("zarr3", linked_folder), 4, "file.link", "fc.bias"
+    ),
+    refused("108d", "a chunk that is a pipe", changed_folder("zarr2", piped), 4, "file.link", "fc.bias"),
+    refused(
+        "109a", "a chunk that is not there", changed_folder("zarr2", removed("fc.bias/0")), 3, "orbax.missing", "fc"
+    ),
+    refused(
         "109b",
         "a chunk that is not there, in zarr 3",
-        spoilt("zarr3", removed("fc.bias/c/0")),
+        changed_folder("zarr3", removed("fc.bias/c/0")),
         3,
         "orbax.missing",
         "fc",
     ),
-    case(
+    refused(
         "109c",
         "a chunk of many arrays that is not there",
-        spoilt("ocdbt", removed("ocdbt.process_0/d/*")),
+        changed_folder("ocdbt", removed("ocdbt.process_0/d/*")),
         3,
         "orbax.missing",
     ),
-    case("109d", "half a chunk", spoilt("zarr2", cut), 3, "orbax.missing", "fc"),
-    case("110a", "no metadata", spoilt("ocdbt", removed("_METADATA")), 3, "orbax.metadata"),
-    case("110b", "metadata that are no JSON", spoilt("ocdbt", written("_METADATA", "{")), 3, "orbax.metadata"),
-    case("110c", "metadata of nothing", spoilt("ocdbt", written("_METADATA", "[]")), 3, "orbax.metadata"),
-    case("110d", "no manifest of the database", spoilt("ocdbt", removed("manifest.ocdbt")), 3, "orbax.metadata"),
-    case(
+    refused("109d", "half a chunk", changed_folder("zarr2", cut), 3, "orbax.missing", "fc"),
+    refused("110a", "no metadata", changed_folder("ocdbt", removed("_METADATA")), 3, "orbax.metadata"),
+    refused(
+        "110b", "metadata that are no JSON", changed_folder("ocdbt", written("_METADATA", "{")), 3, "orbax.metadata"
+    ),
+    refused("110c", "metadata of nothing", changed_folder("ocdbt", written("_METADATA", "[]")), 3, "orbax.metadata"),
+    refused(
+        "110d", "no manifest of the database", changed_folder("ocdbt", removed("manifest.ocdbt")), 3, "orbax.metadata"
+    ),
+    refused(
         "110e",
         "an array's document that is missing",
-        spoilt("zarr3", removed("fc.bias/zarr.json")),
+        changed_folder("zarr3", removed("fc.bias/zarr.json")),
         3,
         "orbax.missing",
         "fc",
     ),
-    case(
+    refused(
         "110f",
         "an array of another shape than its metadata say",
-        spoilt("zarr3", declared("fc.bias/zarr.json", shape=[6])),
+        changed_folder("zarr3", declared("fc.bias/zarr.json", shape=[6])),
         3,
         "orbax.metadata",
         "fc",
     ),
-    case(
+    refused(
         "110g",
         "an array of terabytes by its own document",
-        spoilt("zarr3", declared("fc.bias/zarr.json", shape=[2**40])),
+        changed_folder("zarr3", declared("fc.bias/zarr.json", shape=[2**40])),
         3,
         "orbax.metadata",
     ),
-    case(
+    refused(
         "110h",
         "an array of another type",
-        spoilt("zarr2", declared("fc.bias/.zarray", dtype="<f8")),
+        changed_folder("zarr2", declared("fc.bias/.zarray", dtype="<f8")),
         3,
         "orbax.missing",
         "fc",
     ),
-    case("110i", "an array's name that leads up", spoilt("zarr2", leading_up), 3, "orbax.metadata", "../../fc"),
-    case(
+    refused(
+        "110i", "an array's name that leads up", changed_folder("zarr2", leading_up), 3, "orbax.metadata", "../../fc"
+    ),
+    refused(
         "110j",
         "an array of terabytes, wherever its shape is said",
-        spoilt("zarr3", grown),
+        changed_folder("zarr3", with_huge_shape),
         4,
         "file.bomb",
     ),
-    whole("111", "arrays that were kept on devices which are not here", spoilt("zarr3", on_other_devices)),
-    case("112a", "several steps of a training run", steps("1000", "2000"), 2, "orbax.steps", "2000"),
-    case("112b", "no step at all", steps(), 2, "orbax.steps"),
+    converted("111", "arrays that were kept on devices which are not here", changed_folder("zarr3", on_other_devices)),
+    refused("112a", "several steps of a training run", steps("1000", "2000"), 2, "orbax.steps", "2000"),
+    refused("112b", "no step at all", steps(), 2, "orbax.steps"),
 )

@@ -1,4 +1,4 @@
-"""Pickles written instruction by instruction, as `torch.save` writes them and as it never would."""
+"""Writes pickles opcode by opcode: as `torch.save` writes them, and as it never would."""
 
 import pickle as op
 import struct
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from parity_tests.hostile.archive import Record, archive
-from parity_tests.hostile.case import Good, Make, Weights, saved
+from parity_tests.hostile.case import Make, ValidFiles, Weights, file_with
 
 
-def name(module: str, attribute: str) -> bytes:
+def global_name(module: str, attribute: str) -> bytes:
     return op.GLOBAL + f"{module}\n{attribute}\n".encode()
 
 
@@ -26,42 +26,51 @@ def number(value: int) -> bytes:
     return op.LONG1 + bytes([len(encoded)]) + encoded
 
 
-def row(*items: bytes) -> bytes:
+def tuple_of(*items: bytes) -> bytes:
     return op.MARK + b"".join(items) + op.TUPLE
 
 
-def rows(numbers: Iterable[int]) -> bytes:
-    return row(*map(number, numbers))
+def int_tuple(numbers: Iterable[int]) -> bytes:
+    return tuple_of(*map(number, numbers))
 
 
 def call(function: bytes, *arguments: bytes) -> bytes:
-    return function + row(*arguments) + op.REDUCE
+    return function + tuple_of(*arguments) + op.REDUCE
 
 
-def made(kind: bytes, state: bytes) -> bytes:
-    """An object as pickle makes it anew: without a call, and then given its state."""
+def new_object(kind: bytes, state: bytes) -> bytes:
+    """An object made by NEWOBJ and BUILD: without a call of its constructor, with this state."""
     return kind + op.EMPTY_TUPLE + op.NEWOBJ + state + op.BUILD
 
 
-def mapping(items: Mapping[str, bytes]) -> bytes:
-    return keyed((text(key), value) for key, value in items.items())
+def text_dict(items: Mapping[str, bytes]) -> bytes:
+    return dict_of((text(key), value) for key, value in items.items())
 
 
-def keyed(items: Iterable[tuple[bytes, bytes]]) -> bytes:
+def dict_of(items: Iterable[tuple[bytes, bytes]]) -> bytes:
     return op.EMPTY_DICT + op.MARK + b"".join(key + value for key, value in items) + op.SETITEMS
 
 
-def whole(tree: bytes, protocol: int = 2) -> bytes:
+def pickle_of(tree: bytes, protocol: int = 2) -> bytes:
     return op.PROTO + bytes([protocol]) + tree + op.STOP
 
 
-ORDERED = call(name("collections", "OrderedDict"))
-REBUILD = name("torch._utils", "_rebuild_tensor_v2")
+ORDERED = call(global_name("collections", "OrderedDict"))
+REBUILD = global_name("torch._utils", "_rebuild_tensor_v2")
 
 
 @dataclass(frozen=True)
 class View:
-    """A tensor as torch pickles it: a part of a storage, of `count` values of this type."""
+    """A tensor as torch pickles it: a strided view of a storage.
+
+    Attributes:
+        key: Key of the storage.
+        count: Number of values that the storage is declared to have.
+        shape: Shape of the tensor.
+        stride: Strides in values.
+        offset: Offset of the first value in the storage.
+        storage: Class of the storage, which gives the dtype.
+    """
 
     key: str
     count: int
@@ -72,20 +81,20 @@ class View:
 
     @property
     def reference(self) -> bytes:
-        kind = name("torch", self.storage)
-        return row(text("storage"), kind, text(self.key), text("cpu"), number(self.count)) + op.BINPERSID
+        kind = global_name("torch", self.storage)
+        return tuple_of(text("storage"), kind, text(self.key), text("cpu"), number(self.count)) + op.BINPERSID
 
     @property
     def pickled(self) -> bytes:
-        sides = rows(self.shape), rows(self.stride)
-        return call(REBUILD, self.reference, number(self.offset), *sides, op.NEWFALSE, ORDERED)
+        layout = int_tuple(self.shape), int_tuple(self.stride)
+        return call(REBUILD, self.reference, number(self.offset), *layout, op.NEWFALSE, ORDERED)
 
     def but(self, **changes: object) -> "View":
         return replace(self, **changes)
 
 
 def views(weights: Weights) -> dict[str, View]:
-    """Each array in a storage of its own, numbered in order."""
+    """A view for each array, all of its own storage; the storages are numbered in order."""
     return {
         name: View(str(key), array.size, array.shape, tuple(prod(array.shape[i + 1 :]) for i in range(array.ndim)))
         for key, (name, array) in enumerate(weights.items())
@@ -97,7 +106,7 @@ def storages(weights: Weights) -> dict[str, bytes]:
 
 
 def torch_file(pickle: bytes, stored: Mapping[str, bytes], root: str = "archive") -> list[Record]:
-    """The records that torch.save writes."""
+    """The records of an archive as torch.save writes it."""
     records = {
         "data.pkl": pickle,
         "byteorder": b"little",
@@ -107,43 +116,43 @@ def torch_file(pickle: bytes, stored: Mapping[str, bytes], root: str = "archive"
     return [Record(f"{root}/{name}", content) for name, content in records.items()]
 
 
-def state(good: Good) -> dict[str, bytes]:
-    """The good tensors, each pickled."""
-    return {key: view.pickled for key, view in views(good.weights).items()}
+def state(valid: ValidFiles) -> dict[str, bytes]:
+    """The valid tensors, each pickled, by name."""
+    return {key: view.pickled for key, view in views(valid.weights).items()}
 
 
 def with_entries(**more: bytes) -> Make:
-    """A training checkpoint: the good weights under `state_dict`, and more beside them."""
-    return pickled(lambda good: mapping({"state_dict": mapping(state(good)), **more}))
+    """A training checkpoint: the valid weights under `state_dict`, and these further entries."""
+    return pickled(lambda valid: text_dict({"state_dict": text_dict(state(valid)), **more}))
 
 
-def pickled(tree: Callable[[Good], bytes], protocol: int = 2) -> Make:
-    """A torch file of the good storages, and of this tree of them."""
-    return raw(lambda good: whole(tree(good), protocol))
+def pickled(tree: Callable[[ValidFiles], bytes], protocol: int = 2) -> Make:
+    """A torch file with the valid storages and a pickle of this object."""
+    return raw(lambda valid: pickle_of(tree(valid), protocol))
 
 
-def raw(pickle: Callable[[Good], bytes]) -> Make:
-    """A torch file of the good storages, and of this pickle."""
-    return saved("weights.pth", lambda good: archive(torch_file(pickle(good), storages(good.weights))))
+def raw(pickle: Callable[[ValidFiles], bytes]) -> Make:
+    """A torch file with the valid storages and these bytes as its pickle."""
+    return file_with("weights.pth", lambda valid: archive(torch_file(pickle(valid), storages(valid.weights))))
 
 
 def viewed(tensor: str, **changes: object) -> Make:
-    """The good file, with one tensor that lies otherwise in its storage."""
+    """The valid file with changes in the view of one tensor."""
 
-    def tree(good: Good) -> bytes:
-        found = views(good.weights)
-        return mapping({key: view.pickled for key, view in (found | {tensor: found[tensor].but(**changes)}).items()})
+    def tree(valid: ValidFiles) -> bytes:
+        found = views(valid.weights)
+        return text_dict({key: view.pickled for key, view in (found | {tensor: found[tensor].but(**changes)}).items()})
 
     return pickled(tree)
 
 
 def by_torch(state: Callable[[Any, dict[str, Any]], object], **options: object) -> Make:
-    """What torch itself saves of a state_dict that is made with torch from the good tensors."""
+    """A file that torch itself saves; `state` makes the state dict from the torch module and the valid tensors."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         import torch
 
-        tensors = {key: torch.tensor(array) for key, array in good.weights.items()}
+        tensors = {key: torch.tensor(array) for key, array in valid.weights.items()}
         torch.save(state(torch, tensors), folder / "weights.pth", **options)
         return folder / "weights.pth"
 

@@ -1,13 +1,13 @@
-"""Cases 16 to 22: what goes on around a conversion."""
+"""Cases 16 to 22: what happens to the process, its files and its disk during a conversion."""
 
 import os
 import sys
 from pathlib import Path
 
-from parity_tests.hostile.case import Case, Good, Make, accepted, convert
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, convert
 
 WITHOUT_RIGHTS = "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"
-"""Even root is then kept out by a file's mode."""
+"""With these options of setpriv, a file's mode restricts root too."""
 
 DRIVER = """
 import os, pathlib, random, signal, subprocess, sys, time
@@ -19,7 +19,7 @@ def end(process):
     sys.stderr.buffer.write(err)
     sys.exit(process.returncode % 256)
 """
-"""The beginning of a script that runs the command while something happens to it."""
+"""Start of a script that runs the command and interferes with it."""
 
 CHANGED = """
 path = pathlib.Path("weights.safetensors")
@@ -47,7 +47,7 @@ while True:
     process.send_signal(signal.SIGINT)
     if process.wait():
         break
-    pathlib.Path("target.safetensors").unlink()  # it had ended before
+    pathlib.Path("target.safetensors").unlink()  # the command ended before the interrupt
 end(process)
 """
 
@@ -78,48 +78,48 @@ def without_rights(command: list[str]) -> list[str]:
 
 
 def scripted(script: str, command: list[str]) -> list[str]:
-    """A shell that has the command as "$@"."""
+    """A shell script that gets the command as "$@"."""
     return ["bash", "-c", script, "bash", *command]
 
 
 def while_running(script: str) -> Make:
-    def make(folder: Path, good: Good) -> list[str]:
-        path = good.copy(".safetensors", folder)
+    def make(folder: Path, valid: ValidFiles) -> list[str]:
+        path = valid.copy(".safetensors", folder)
         return [sys.executable, "-c", DRIVER + script, *convert(path.name)]
 
     return make
 
 
 def into_itself(*options: str) -> Make:
-    def make(folder: Path, good: Good) -> list[str]:
-        path = good.copy(".safetensors", folder)
+    def make(folder: Path, valid: ValidFiles) -> list[str]:
+        path = valid.copy(".safetensors", folder)
         return convert(path.name, path.name, *options)
 
     return make
 
 
-def into_its_folder(folder: Path, good: Good) -> list[str]:
+def into_its_folder(folder: Path, valid: ValidFiles) -> list[str]:
     (folder / "weights").mkdir()
-    good.copy(".safetensors", folder).rename(folder / "weights" / "model.safetensors")
+    valid.copy(".safetensors", folder).rename(folder / "weights" / "model.safetensors")
     return convert("weights", "weights/target.safetensors")
 
 
 def onto_a_full_disk(suffix: str) -> Make:
-    def make(folder: Path, good: Good) -> list[str]:
-        path = good.copy(".npz", folder)
+    def make(folder: Path, valid: ValidFiles) -> list[str]:
+        path = valid.copy(".npz", folder)
         return scripted('ulimit -f 32; exec "$@"', convert(path.name, f"target{suffix}"))
 
     return make
 
 
-def into_a_closed_folder(folder: Path, good: Good) -> list[str]:
-    path = good.copy(".safetensors", folder)
+def into_a_closed_folder(folder: Path, valid: ValidFiles) -> list[str]:
+    path = valid.copy(".safetensors", folder)
     (folder / "closed").mkdir(mode=0o555)
     return without_rights(convert(path.name, "closed/target.safetensors"))
 
 
-def onto_another_disk(folder: Path, good: Good) -> list[str]:
-    path = good.copy(".safetensors", folder)
+def onto_another_disk(folder: Path, valid: ValidFiles) -> list[str]:
+    path = valid.copy(".safetensors", folder)
     return scripted(ELSEWHERE, [sys.executable, "-m", "se_cli", "convert", "--json", path.name])
 
 

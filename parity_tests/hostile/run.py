@@ -1,4 +1,4 @@
-"""Runs a case as a user would, and judges what became of it."""
+"""Runs a case through the command, and compares the outcome with the expected one."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import se_weights
-from parity_tests.hostile.case import Case, Good, convert
+from parity_tests.hostile.case import Case, ValidFiles, convert
 
 SECONDS = 10
 MEGABYTES = 500
 
-HASHED = 2**24
-"""Bytes of the largest file that is compared by content; a larger one is a bomb of holes, compared by its date."""
+MAX_HASHED_BYTES = 2**24
+"""A larger file is sparse; it is compared by its size and modification time instead of its content."""
 
 ROOT = Path(__file__).parents[2]
 MEASURE = Path(__file__).with_name("measure.py")
@@ -28,12 +28,23 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PACKAGES = {"torch": "torch", "keras": "tensorflow", "orbax": "orbax"}
 
 ENVIRONMENT = dict(os.environ)
-"""As it was at first: pytest changes its own word in it while cases run in threads."""
+"""A copy: pytest changes PYTEST_CURRENT_TEST while cases run in threads."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`faults` are sentences, none where the case ended as it must."""
+    """How a case ended.
+
+    Attributes:
+        status: Exit status.
+        id: Refusal id.
+        message: Error message.
+        seconds: Time that the command took.
+        megabytes: Its peak memory.
+        faults: Sentences about what differs from the expected outcome.
+        marks: The same as key words.
+        skipped: Why the case was not run.
+    """
 
     status: int = 0
     id: str | None = None
@@ -45,27 +56,27 @@ class Outcome:
     skipped: str = ""
 
 
-def run(case: Case, folder: Path, good: Good) -> Outcome:
-    """What a case comes to, in a folder of its own that does not exist yet."""
-    if case.needs and not find_spec(PACKAGES[case.needs]):
-        return Outcome(skipped=f"{case.needs} is not installed here")
+def run(case: Case, folder: Path, valid: ValidFiles) -> Outcome:
+    """Run a case in a folder that does not exist yet."""
+    if case.made_with and not find_spec(PACKAGES[case.made_with]):
+        return Outcome(skipped=f"{case.made_with} is not installed here")
     place = folder / "place"
     (place / "tmp").mkdir(parents=True)
-    made = case.make(place, good)
+    made = case.make(place, valid)
     target = place / f"target{case.target}"
     command = made if isinstance(made, list) else convert(made, target)
-    before = _state(place)
-    ended = _measured(command, place, folder / "report.json")
-    after = _state(place)
+    before = _snapshot(place)
+    finished = _run_measured(command, place, folder / "report.json")
+    after = _snapshot(place)
     left = [name for name in after if name not in before and (case.status or name != target.name)]
     left = [name for name in left if not name.startswith(f"{target.name}/")] if not case.status else left
     changed = [name for name in before if after.get(name) != before[name]]
     named = "" if isinstance(made, list) else made.name
-    return _judged(case, ended, named, left, changed, target, good)
+    return _judge(case, finished, named, left, changed, target, valid)
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _Finished:
     status: int
     seconds: float
     megabytes: float
@@ -74,8 +85,8 @@ class _Ended:
     error: Mapping[str, object] = field(default_factory=dict)
 
 
-def _measured(command: list[str], place: Path, report: Path) -> _Ended:
-    ended = subprocess.run(
+def _run_measured(command: list[str], place: Path, report: Path) -> _Finished:
+    process = subprocess.run(
         [sys.executable, "-I", "-S", str(MEASURE), str(SECONDS), str(report), *command],
         cwd=place,
         env={**ENVIRONMENT, "PYTHONPATH": str(ROOT), "TMPDIR": str(place / "tmp")},
@@ -84,8 +95,8 @@ def _measured(command: list[str], place: Path, report: Path) -> _Ended:
         check=True,
         timeout=3 * SECONDS,
     )
-    stdout, stderr = (text.decode(errors="replace") for text in (ended.stdout, ended.stderr))
-    return _Ended(**json.loads(report.read_text()), stdout=stdout, stderr=stderr, error=_error(stdout))
+    stdout, stderr = (text.decode(errors="replace") for text in (process.stdout, process.stderr))
+    return _Finished(**json.loads(report.read_text()), stdout=stdout, stderr=stderr, error=_error(stdout))
 
 
 def _error(stdout: str) -> Mapping[str, object]:
@@ -95,20 +106,20 @@ def _error(stdout: str) -> Mapping[str, object]:
         return {}
 
 
-def _judged(
-    case: Case, ended: _Ended, named: str, left: list[str], changed: list[str], target: Path, good: Good
+def _judge(
+    case: Case, finished: _Finished, named: str, left: list[str], changed: list[str], target: Path, valid: ValidFiles
 ) -> Outcome:
-    message, reason = str(ended.error.get("message", "")), ended.error.get("id")
-    controls = sorted(set(CONTROL.findall(ended.stdout + ended.stderr)))
+    message, reason = str(finished.error.get("message", "")), finished.error.get("id")
+    controls = sorted(set(CONTROL.findall(finished.stdout + finished.stderr)))
     checks = {
-        "traceback": "Traceback" in ended.stderr and f"a traceback:\n{ended.stderr}",
-        "hang": ended.seconds >= SECONDS and f"it took {ended.seconds:.1f} s",
-        "memory": ended.megabytes >= MEGABYTES and f"it took {ended.megabytes:.0f} MB",
+        "traceback": "Traceback" in finished.stderr and f"a traceback:\n{finished.stderr}",
+        "hang": finished.seconds >= SECONDS and f"it took {finished.seconds:.1f} s",
+        "memory": finished.megabytes >= MEGABYTES and f"it took {finished.megabytes:.0f} MB",
         "leftover": left and f"it left {', '.join(left)}",
         "changed": changed and f"it changed {', '.join(changed)}",
-        "controls": controls and f"control characters in what it says: {controls}",
-        "status": ended.status != case.status
-        and f"status {ended.status} instead of {case.status}:\n{ended.stdout}{ended.stderr}",
+        "controls": controls and f"control characters in its output: {controls}",
+        "status": finished.status != case.status
+        and f"status {finished.status} instead of {case.status}:\n{finished.stdout}{finished.stderr}",
         "id": reason != case.id and f"id {reason} instead of {case.id}: {message}",
         "says": case.status and case.says not in message and f"it does not say {case.says!r}: {message}",
         "names": case.status
@@ -116,29 +127,29 @@ def _judged(
         and named not in message
         and f"it does not name {named}: {message}",
     }
-    if not case.status and not ended.status:
-        checks["weights"] = _weights_fault(case, target, good)
+    if not case.status and not finished.status:
+        checks["weights"] = _weights_fault(case, target, valid)
     faults = {mark: fault for mark, fault in checks.items() if fault}
     return Outcome(
-        ended.status,
+        finished.status,
         reason,
         message,
-        ended.seconds,
-        ended.megabytes,
+        finished.seconds,
+        finished.megabytes,
         tuple(str(fault) for fault in faults.values()),
         frozenset(faults),
     )
 
 
-def _weights_fault(case: Case, target: Path, good: Good) -> str | None:
+def _weights_fault(case: Case, target: Path, valid: ValidFiles) -> str | None:
     if not target.exists():
         return "there is no target"
     found = se_weights.weights_sha256(se_weights.read(target).weights)
-    return None if found == se_weights.weights_sha256(case.weights(good)) else "the target holds other weights"
+    return None if found == se_weights.weights_sha256(case.weights(valid)) else "the target holds other weights"
 
 
-def _state(folder: Path) -> dict[str, object]:
-    """What lies in a folder, without following links or opening what is no file."""
+def _snapshot(folder: Path) -> dict[str, object]:
+    """The kind and the content of everything in a folder, without following links or opening special files."""
     found: dict[str, object] = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -147,7 +158,7 @@ def _state(folder: Path) -> dict[str, object]:
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFLNK:
                 value: object = path.readlink()
-            elif kind == stat.S_IFREG and status.st_size <= HASHED:
+            elif kind == stat.S_IFREG and status.st_size <= MAX_HASHED_BYTES:
                 value = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
                 value = (status.st_size, status.st_mtime_ns) if kind == stat.S_IFREG else None

@@ -1,4 +1,4 @@
-"""Cases 25 to 47: safetensors, and their shards."""
+"""Cases 25 to 43: safetensors files."""
 
 import json
 import struct
@@ -9,49 +9,49 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from parity_tests.hostile.case import Case, Good, Make, accepted, saved, spoilt
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, corrupted, file_with
 
 Header = dict[str, Any]
 SPARSE = 99 * 10**6
 NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i1": "I8"}
 
 
-def parts(content: bytes) -> tuple[Header, bytes]:
-    """A file's header, and the bytes of its tensors."""
+def split_file(content: bytes) -> tuple[Header, bytes]:
+    """The header of a file, and the bytes of its tensors."""
     (length,) = struct.unpack_from("<Q", content)
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def whole(header: Header | str | bytes, tensors: bytes, length: int | None = None) -> bytes:
+def join_file(header: Header | str | bytes, tensors: bytes, length: int | None = None) -> bytes:
     text = json.dumps(header) if isinstance(header, dict) else header
     encoded = text.encode() if isinstance(text, str) else text
     return struct.pack("<Q", len(encoded) if length is None else length) + encoded + tensors
 
 
-def content(tensors: Mapping[str, NDArray], **metadata: str) -> bytes:
-    """safetensors of these arrays."""
+def safetensors_bytes(tensors: Mapping[str, NDArray], **metadata: str) -> bytes:
+    """A valid file of these arrays."""
     header: Header = {"__metadata__": metadata} if metadata else {}
     body = b""
     for name, array in tensors.items():
         span = [len(body), len(body) + array.nbytes]
         header[name] = {"dtype": NAMES[array.dtype.str[1:]], "shape": list(array.shape), "data_offsets": span}
         body += array.tobytes()
-    return whole(header, body)
+    return join_file(header, body)
 
 
 def changed(change: Callable[[Header], object]) -> Make:
-    """The good file, with something done to its header."""
+    """The valid file with changes in its header."""
 
     def rebuilt(content: bytes) -> bytes:
-        header, tensors = parts(content)
+        header, tensors = split_file(content)
         change(header)
-        return whole(header, tensors)
+        return join_file(header, tensors)
 
-    return spoilt(".safetensors", rebuilt)
+    return corrupted(".safetensors", rebuilt)
 
 
 def entry(**changes: object) -> Make:
-    """The entry of fc.bias, which has 20 bytes, with something else in it."""
+    """The valid file with changes in the entry of fc.bias, which has 20 bytes."""
     return changed(lambda header: header["fc.bias"].update(changes))
 
 
@@ -60,7 +60,7 @@ def offsets(begin: object, end: object) -> Make:
 
 
 def shifted(begin: int, end: int) -> Make:
-    """The span of fc.bias, moved."""
+    """The valid file with begin and end of fc.bias moved by this many bytes."""
 
     def change(header: Header) -> None:
         here, there = header["fc.bias"]["data_offsets"]
@@ -70,60 +70,60 @@ def shifted(begin: int, end: int) -> Make:
 
 
 def text(change: Callable[[str], str | bytes]) -> Make:
-    """The good file, with its header changed as a text."""
+    """The valid file with changes in the text of its header."""
 
     def rebuilt(content: bytes) -> bytes:
-        header, tensors = parts(content)
-        return whole(change(json.dumps(header)), tensors)
+        header, tensors = split_file(content)
+        return join_file(change(json.dumps(header)), tensors)
 
-    return spoilt(".safetensors", rebuilt)
+    return corrupted(".safetensors", rebuilt)
 
 
 def length(value: int) -> Make:
-    return spoilt(".safetensors", lambda content: whole(content[8:], b"", value))
+    return corrupted(".safetensors", lambda content: join_file(content[8:], b"", value))
 
 
 def with_tensors(shapes: Mapping[str, tuple[int, ...]], dtype: str = "F32", itemsize: int = 4) -> Make:
-    """The good tensors, and behind them others of zeros."""
+    """The valid tensors, followed by others of zeros."""
 
     def rebuilt(content: bytes) -> bytes:
-        header, tensors = parts(content)
+        header, tensors = split_file(content)
         for name, shape in shapes.items():
             span = [len(tensors), len(tensors) + prod(shape) * itemsize]
             header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": span}
             tensors += bytes(span[1] - span[0])
-        return whole(header, tensors)
+        return join_file(header, tensors)
 
-    return spoilt(".safetensors", rebuilt)
+    return corrupted(".safetensors", rebuilt)
 
 
 def metadata(value: object) -> Make:
     return changed(lambda header: header.update(__metadata__=value))
 
 
-def recorded(**facts: object) -> Make:
-    """The good file, with other facts of its architecture in its metadata."""
+def recorded(**settings: object) -> Make:
+    """The valid file with other settings in the architecture of its metadata."""
 
     def change(header: Header) -> None:
         known = json.loads(header["__metadata__"]["architecture"])
-        header["__metadata__"]["architecture"] = json.dumps(known | facts)
+        header["__metadata__"]["architecture"] = json.dumps(known | settings)
 
     return changed(change)
 
 
-def of_holes(folder: Path, good: Good) -> Path:
-    """A header of nearly 100 MB, which takes no room on the disk."""
+def sparse_header(folder: Path, valid: ValidFiles) -> Path:
+    """A header of nearly 100 MB in a sparse file."""
     path = folder / "weights.safetensors"
     with path.open("wb") as file:
-        file.write(whole(b"{", b"", SPARSE))
+        file.write(join_file(b"{", b"", SPARSE))
         file.truncate(SPARSE + 8)
     return path
 
 
 def many(count: int, size: int) -> Callable[[bytes], bytes]:
-    """Tensors that all lie in the same few bytes."""
+    """A file of tensors that all refer to the same few bytes."""
     one = json.dumps({"dtype": "U8", "shape": [size], "data_offsets": [0, size]}, separators=(",", ":"))
-    return lambda content: whole("{" + ",".join(f'"{name}":{one}' for name in range(count)) + "}", bytes(size))
+    return lambda content: join_file("{" + ",".join(f'"{name}":{one}' for name in range(count)) + "}", bytes(size))
 
 
 COUNTERS = {
@@ -132,10 +132,10 @@ COUNTERS = {
 }
 
 CASES = (
-    Case("25", "fewer than eight bytes", saved("weights.safetensors", bytes(7)), 3, "safetensors.header"),
+    Case("25", "fewer than eight bytes", file_with("weights.safetensors", bytes(7)), 3, "safetensors.header"),
     Case("26", "a header longer than the file", length(200_000), 3, "safetensors.header"),
     Case("27a", "a header of 100,000,001 bytes", length(100_000_001), 3, "safetensors.header"),
-    Case("27b", "a header of 99 megabytes of holes", of_holes, 3, "safetensors.header"),
+    Case("27b", "a header of 99 megabytes of holes", sparse_header, 3, "safetensors.header"),
     Case("28a", "a header of 2^63 - 1 bytes", length(2**63 - 1), 3, "safetensors.header"),
     Case("28b", "a header of 2^64 - 1 bytes", length(2**64 - 1), 3, "safetensors.header"),
     Case(
@@ -173,7 +173,7 @@ CASES = (
     Case(
         "33b",
         "ten thousand tensors in the same bytes",
-        spoilt(".safetensors", many(10**4, 4)),
+        corrupted(".safetensors", many(10**4, 4)),
         3,
         "safetensors.offsets",
     ),
@@ -191,7 +191,11 @@ CASES = (
         "safetensors.header",
     ),
     Case(
-        "36", "bytes that belong to no tensor", spoilt(".safetensors", lambda c: c + bytes(4)), 3, "safetensors.offsets"
+        "36",
+        "bytes that belong to no tensor",
+        corrupted(".safetensors", lambda c: c + bytes(4)),
+        3,
+        "safetensors.offsets",
     ),
     Case("37a", "a shape of fewer values than there are bytes", entry(shape=[4]), 3, "tensor.size", says="fc.bias"),
     Case("37b", "a shape of terabytes, and 20 bytes", entry(shape=[2**40]), 3, "tensor.size", says="fc.bias"),
@@ -215,7 +219,7 @@ CASES = (
         3,
         "safetensors.header",
     ),
-    Case("42", "more tensors than any network has", spoilt(".safetensors", many(200_000, 0)), 3, "tensor.count"),
+    Case("42", "more tensors than any network has", corrupted(".safetensors", many(200_000, 0)), 3, "tensor.count"),
     accepted("43a", "tensors of rank 0 beside the norms", with_tensors(COUNTERS, "I64", 8)),
     Case(
         "43b",

@@ -1,4 +1,4 @@
-"""Cases 44 to 47: safetensors in several files."""
+"""Cases 44 to 47: sharded safetensors."""
 
 import json
 from collections.abc import Callable
@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.hostile.case import Case, Good, Make, accepted
-from parity_tests.hostile.safetensors import content
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted
+from parity_tests.hostile.safetensors import safetensors_bytes
 
 INDEX = "model.safetensors.index.json"
 Files = dict[str, dict[str, np.ndarray]]
 
 
-def halves(good: Good) -> Files:
-    names = sorted(good.weights)
+def halves(valid: ValidFiles) -> Files:
+    names = sorted(valid.weights)
     shards = names[: len(names) // 2], names[len(names) // 2 :]
     return {
-        f"model-{number:05}-of-00002.safetensors": {name: good.weights[name] for name in shard}
+        f"model-{number:05}-of-00002.safetensors": {name: valid.weights[name] for name in shard}
         for number, shard in enumerate(shards, start=1)
     }
 
@@ -26,15 +26,15 @@ def halves(good: Good) -> Files:
 def sharded(
     index: Callable[[dict[str, Any]], Any] = lambda index: index, files: Callable[[Files], object] = lambda files: None
 ) -> Make:
-    """Two shards and their index, with something done to what the index says, or to the files."""
+    """Two shards and their index, with changes in the index or in the shards."""
 
-    def make(folder: Path, good: Good) -> Path:
-        shards, place = halves(good), folder / "shards"
+    def make(folder: Path, valid: ValidFiles) -> Path:
+        shards, place = halves(valid), folder / "shards"
         place.mkdir()
         listed = {"metadata": {}, "weight_map": {name: shard for shard in shards for name in shards[shard]}}
         files(shards)
         for shard, tensors in shards.items():
-            (place / shard).write_bytes(content(tensors))
+            (place / shard).write_bytes(safetensors_bytes(tensors))
         changed = index(listed)
         (place / INDEX).write_text(changed if isinstance(changed, str) else json.dumps(changed))
         return place / INDEX
@@ -43,46 +43,46 @@ def sharded(
 
 
 def named(shard: str) -> Make:
-    """An index that looks for fc.bias in another shard, which is there for whom it leads."""
+    """An index that maps fc.bias to this file; such a file exists in the folder and next to it."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         def elsewhere(index: dict[str, Any]) -> dict[str, Any]:
             index["weight_map"]["fc.bias"] = shard
             return index
 
-        path = sharded(elsewhere)(folder, good)
+        path = sharded(elsewhere)(folder, valid)
         for place in (folder, path.parent):
-            (place / "secret.safetensors").write_bytes(content({"fc.bias": good.weights["fc.bias"]}))
+            (place / "secret.safetensors").write_bytes(safetensors_bytes({"fc.bias": valid.weights["fc.bias"]}))
         return path
 
     return make
 
 
-def linked(folder: Path, good: Good) -> Path:
-    """A shard that is a link out of the folder."""
-    path = sharded()(folder, good)
+def linked(folder: Path, valid: ValidFiles) -> Path:
+    """A shard that is a link to a file outside of the folder."""
+    path = sharded()(folder, valid)
     shard = path.with_name("model-00002-of-00002.safetensors")
     shard.rename(folder / "elsewhere.safetensors")
     shard.symlink_to("../elsewhere.safetensors")
     return path
 
 
-def pieces(offset: int) -> Make:
-    """What two ranks of torch's DCP save of one tensor, the second beginning at this row."""
+def two_ranks(offset: int) -> Make:
+    """Shards in which two ranks of torch's DCP save parts of fc.weight, the second declared to begin at this row."""
 
-    def make(folder: Path, good: Good) -> Path:
+    def make(folder: Path, valid: ValidFiles) -> Path:
         path = folder / "weights"
         path.mkdir()
-        rows = good.weights["fc.weight"]
-        rest = {name: array for name, array in good.weights.items() if name != "fc.weight"}
+        rows = valid.weights["fc.weight"]
+        rest = {name: array for name, array in valid.weights.items() if name != "fc.weight"}
         for rank, (tensors, begin) in enumerate(
             [({**rest, "fc.weight": rows[:3]}, 0), ({"fc.weight": rows[3:]}, offset)]
         ):
             places = {name: {"saved_offsets": [0] * array.ndim} for name, array in tensors.items()}
             places["fc.weight"]["saved_offsets"] = [begin, 0]
-            told = {"DCP_SHARDING_INFO": json.dumps(places), "DCP_VERSION": "1.0"}
+            metadata = {"DCP_SHARDING_INFO": json.dumps(places), "DCP_VERSION": "1.0"}
             name = f"shard-{rank + 1:05}-model-00001-of-00001.safetensors"
-            (path / name).write_bytes(content(tensors, **told))
+            (path / name).write_bytes(safetensors_bytes(tensors, **metadata))
         return path
 
     return make
@@ -97,9 +97,10 @@ def without(*names: str) -> Callable[[Files], None]:
     return change
 
 
-def both(files: Files) -> None:
-    one, other = files.values()
-    other.update(dict([next(iter(one.items()))]))
+def duplicate(files: Files) -> None:
+    """Copies the first tensor of the first shard into the second one."""
+    first, second = files.values()
+    second.update(dict([next(iter(first.items()))]))
 
 
 def unlisted(index: dict[str, Any]) -> dict[str, Any]:
@@ -131,11 +132,11 @@ CASES = (
         "shards.missing",
         says="fc.bias",
     ),
-    Case("46d", "a tensor in two shards", sharded(files=both), 3, "shards.index", says="bn1.bias"),
+    Case("46d", "a tensor in two shards", sharded(files=duplicate), 3, "shards.index", says="bn1.bias"),
     Case("46e", "a tensor that the index does not list", sharded(unlisted), 3, "shards.index", says="fc.bias"),
-    accepted("46f", "the pieces of two ranks", pieces(3)),
-    Case("46g", "pieces with a hole between them", pieces(4), 3, "shards.pieces", says="fc.weight"),
-    Case("46h", "pieces that overlap", pieces(2), 3, "shards.pieces", says="fc.weight"),
+    accepted("46f", "the pieces of two ranks", two_ranks(3)),
+    Case("46g", "pieces with a hole between them", two_ranks(4), 3, "shards.pieces", says="fc.weight"),
+    Case("46h", "pieces that overlap", two_ranks(2), 3, "shards.pieces", says="fc.weight"),
     Case("47a", "an index that is a list", sharded(lambda index: [index]), 3, "shards.index"),
     Case("47b", "an index of nothing", sharded(lambda index: {"weight_map": None}), 3, "shards.index"),
     Case("47c", "an index of numbers", sharded(lambda index: {"weight_map": {"fc.bias": 1}}), 3, "shards.index"),

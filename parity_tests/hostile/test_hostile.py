@@ -1,4 +1,4 @@
-"""Every way in which research/ecosystem.md, section 3.5, has seen files spoilt, as files: each ends as it must."""
+"""Untrusted files of every kind in research/ecosystem.md, section 3.5: each conversion ends as expected."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,16 +7,16 @@ from string import ascii_lowercase
 
 import pytest
 
-from parity_tests.hostile import CASES, Case, Good
+from parity_tests.hostile import CASES, Case, ValidFiles
 from parity_tests.hostile.run import Outcome, run
 from se_weights.refusals import REFUSALS
 
 NUMBERS = {str(number) for number in range(1, 113)} | {f"S{number}" for number in range(1, 14)}
-AT_ONCE = 2
+THREADS = 2
 
 
 def each_case() -> list[object]:
-    """Every case; the sweep alone takes those that are neither the first of their number nor of their reason."""
+    """Every case; one whose number and refusal id earlier cases have already runs in the sweep only."""
     known: set[str | None] = set()
     cases = []
     for case in CASES:
@@ -31,37 +31,37 @@ def each_case() -> list[object]:
 def outcome(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Case], Outcome]]:
-    """What each case comes to; those that this session asks for run beside one another, ahead of their tests."""
+    """Returns the outcome of a case; all cases that this session selects run in threads, ahead of their tests."""
     folder = tmp_path_factory.mktemp("hostile")
-    good = Good(folder / "good")
-    good.folder.mkdir()
-    asked = [item.callspec.params["case"] for item in request.session.items if "outcome" in item.fixturenames]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    valid = ValidFiles(folder / "valid")
+    valid.folder.mkdir()
+    selected = [item.callspec.params["case"] for item in request.session.items if "outcome" in item.fixturenames]
+    with ThreadPoolExecutor(THREADS) as pool:
         futures: dict[str, Future[Outcome]] = {
-            case.number: pool.submit(run, case, folder / case.number, good) for case in asked
+            case.number: pool.submit(run, case, folder / case.number, valid) for case in selected
         }
         yield lambda case: futures[case.number].result()
         pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("case", each_case())
-def test_each_case_ends_as_it_must(case: Case, outcome: Callable[[Case], Outcome]) -> None:
-    found = outcome(case)
-    if found.skipped:
-        pytest.skip(found.skipped)
-    assert not found.faults, "\n".join(found.faults)
+def test_each_case_ends_as_expected(case: Case, outcome: Callable[[Case], Outcome]) -> None:
+    result = outcome(case)
+    if result.skipped:
+        pytest.skip(result.skipped)
+    assert not result.faults, "\n".join(result.faults)
 
 
-def test_every_number_has_a_case_and_no_two_cases_are_called_alike() -> None:
+def test_every_number_has_a_case_and_case_numbers_are_unique() -> None:
     assert {case.number.rstrip(ascii_lowercase) for case in CASES} == NUMBERS
     assert [number for number, count in Counter(case.number for case in CASES).items() if count > 1] == []
 
 
-def test_every_reason_to_refuse_a_file_has_a_case() -> None:
+def test_every_refusal_id_has_a_case() -> None:
     assert set(REFUSALS) - {case.id for case in CASES} == set()
 
 
-def test_a_case_is_refused_with_the_status_of_its_reason() -> None:
+def test_every_case_has_the_exit_status_of_its_refusal_id() -> None:
     from se_cli.statuses import STATUSES
 
     statuses = {reason: STATUSES[refusal.kind] for reason, refusal in REFUSALS.items()}

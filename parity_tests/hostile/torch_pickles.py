@@ -1,4 +1,4 @@
-"""Cases 48 to 58: what a pickle may ask of whoever reads it."""
+"""Cases 48 to 58: pickles that call functions, exhaust memory or are malformed."""
 
 import pickle as op
 import struct
@@ -6,43 +6,50 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parity_tests.hostile.archive import MEGABYTE, Record, archive
-from parity_tests.hostile.case import Case, Good, Make, accepted
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted
 from parity_tests.hostile.pickles import (
     ORDERED,
     REBUILD,
     by_torch,
     call,
-    mapping,
-    name,
+    global_name,
+    int_tuple,
     number,
+    pickle_of,
     pickled,
     raw,
-    row,
-    rows,
     state,
     text,
+    text_dict,
+    tuple_of,
     viewed,
     views,
-    whole,
     with_entries,
 )
 
 RUN = text("touch ran")
 HUGE = 2**31 - 1
 ITSELF = op.EMPTY_DICT + op.BINPUT + b"\0" + text("self") + op.BINGET + b"\0" + op.SETITEM
-ARRAY = call(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), rows([2**40]), text("b"))
-FLOATS = call(name("numpy", "dtype"), text("f4"), op.NEWFALSE, op.NEWTRUE)
-FLOATS += row(number(3), text("<"), op.NONE, op.NONE, op.NONE, number(-1), number(-1), number(0)) + op.BUILD
-TERABYTES = ARRAY + row(number(1), rows([2**40]), FLOATS, op.NEWFALSE, op.SHORT_BINBYTES + b"\4abcd") + op.BUILD
+ARRAY = call(
+    global_name("numpy._core.multiarray", "_reconstruct"),
+    global_name("numpy", "ndarray"),
+    int_tuple([2**40]),
+    text("b"),
+)
+FLOATS = call(global_name("numpy", "dtype"), text("f4"), op.NEWFALSE, op.NEWTRUE)
+FLOATS += tuple_of(number(3), text("<"), op.NONE, op.NONE, op.NONE, number(-1), number(-1), number(0)) + op.BUILD
+TERABYTES = (
+    ARRAY + tuple_of(number(1), int_tuple([2**40]), FLOATS, op.NEWFALSE, op.SHORT_BINBYTES + b"\4abcd") + op.BUILD
+)
 
 
 def changed(change: Callable[[bytes], bytes]) -> Make:
-    """The good file, with its pickle's bytes changed."""
-    return raw(lambda good: change(whole(mapping(state(good)))))
+    """The valid file with its pickle changed."""
+    return raw(lambda valid: change(pickle_of(text_dict(state(valid)))))
 
 
 def ends(last: bytes) -> Make:
-    """The good file, with its pickle's last instruction, to stop, replaced."""
+    """The valid file with the STOP opcode of its pickle replaced."""
     return changed(lambda content: content.removesuffix(op.STOP) + last)
 
 
@@ -51,7 +58,7 @@ def by_stack(module: str, attribute: str) -> bytes:
 
 
 def doubled(levels: int) -> bytes:
-    """A dictionary of two branches that are one, and so on down: 2^levels leaves."""
+    """A dictionary whose two values are the same dictionary, and so on: 2^levels paths to the innermost one."""
     tree = op.EMPTY_DICT
     for level in range(levels):
         put, get = op.BINPUT + bytes([level]), op.BINGET + bytes([level])
@@ -60,37 +67,37 @@ def doubled(levels: int) -> bytes:
 
 
 def framed(excess: int) -> Make:
-    """A pickle of protocol 4 whose frame is longer than what follows by so much."""
+    """A pickle of protocol 4 whose frame is declared this many bytes longer than it is."""
 
-    def frame(good: Good) -> bytes:
-        tree = mapping(state(good)) + op.STOP
+    def frame(valid: ValidFiles) -> bytes:
+        tree = text_dict(state(valid)) + op.STOP
         return op.PROTO + b"\4" + op.FRAME + struct.pack("<Q", len(tree) + excess) + tree
 
     return raw(frame)
 
 
-def of_holes(folder: Path, good: Good) -> Path:
-    """A pickle of 80 megabytes, which takes no room on the disk."""
+def sparse_pickle(folder: Path, valid: ValidFiles) -> Path:
+    """A pickle of 80 megabytes in a sparse file."""
     content = archive([Record("archive/data.pkl", op.PROTO + b"\2" + bytes(80 * MEGABYTE) + op.STOP)])
     with (folder / "weights.pth").open("wb") as file:
         for begin in range(0, len(content), MEGABYTE):
-            part = content[begin : begin + MEGABYTE]
-            if part.strip(b"\0"):
+            block = content[begin : begin + MEGABYTE]
+            if block.strip(b"\0"):
                 file.seek(begin)
-                file.write(part)
+                file.write(block)
     return folder / "weights.pth"
 
 
-def expanded(good: Good) -> bytes:
-    """fc.weight as one column, repeated without being there: what `expand` makes."""
-    found = views(good.weights)
+def expanded(valid: ValidFiles) -> bytes:
+    """fc.weight as one column with stride 0, as `torch.Tensor.expand` makes it."""
+    found = views(valid.weights)
     found["fc.weight"] = found["fc.bias"].but(shape=(5, 64), stride=(1, 0))
-    return mapping({key: view.pickled for key, view in found.items()})
+    return text_dict({key: view.pickled for key, view in found.items()})
 
 
 def called(number: str, title: str, module: str, function: str) -> Case:
-    """A function that is called beside the weights."""
-    evil = call(name(module, function), RUN)
+    """A file whose pickle calls this function in addition to loading the weights."""
+    evil = call(global_name(module, function), RUN)
     return Case(number, title, with_entries(evil=evil), 4, "pickle.global", says=f"{module}.{function}")
 
 
@@ -125,25 +132,29 @@ CASES = (
     Case(
         "50a",
         "an ordered dictionary of a number",
-        with_entries(evil=call(name("collections", "OrderedDict"), number(5))),
+        with_entries(evil=call(global_name("collections", "OrderedDict"), number(5))),
         3,
         "pickle.damaged",
     ),
     Case(
         "50b",
         "a tensor whose storage is a text",
-        with_entries(evil=call(REBUILD, RUN, number(0), rows([5]), rows([1]), op.NEWFALSE, ORDERED)),
+        with_entries(evil=call(REBUILD, RUN, number(0), int_tuple([5]), int_tuple([1]), op.NEWFALSE, ORDERED)),
         3,
         "torch.tensor",
     ),
     Case(
-        "50c", "a size that is a number", with_entries(evil=call(name("torch", "Size"), number(5))), 3, "tensor.shape"
+        "50c",
+        "a size that is a number",
+        with_entries(evil=call(global_name("torch", "Size"), number(5))),
+        3,
+        "tensor.shape",
     ),
     Case("50d", "an array of terabytes", with_entries(evil=TERABYTES), 3, "tensor.size"),
     Case(
         "50e",
         "terabytes of nothing",
-        with_entries(evil=call(name("builtins", "bytearray"), number(2**40))),
+        with_entries(evil=call(global_name("builtins", "bytearray"), number(2**40))),
         4,
         "pickle.global",
         says="bytearray",
@@ -151,7 +162,7 @@ CASES = (
     Case(
         "51a",
         "an item set in a tensor (CVE-2026-24747)",
-        pickled(lambda good: mapping({"fc.bias": state(good)["fc.bias"] + text("a") + number(1) + op.SETITEM})),
+        pickled(lambda valid: text_dict({"fc.bias": state(valid)["fc.bias"] + text("a") + number(1) + op.SETITEM})),
         3,
         "pickle.damaged",
     ),
@@ -165,14 +176,14 @@ CASES = (
     Case(
         "51c",
         "attributes of a function changed",
-        with_entries(evil=REBUILD + mapping({"__defaults__": number(1)}) + op.BUILD),
+        with_entries(evil=REBUILD + text_dict({"__defaults__": number(1)}) + op.BUILD),
         3,
         "pickle.damaged",
     ),
     Case(
         "51d",
         "attributes of a class changed",
-        with_entries(evil=name("collections", "OrderedDict") + mapping({"get": number(1)}) + op.BUILD),
+        with_entries(evil=global_name("collections", "OrderedDict") + text_dict({"get": number(1)}) + op.BUILD),
         3,
         "pickle.damaged",
     ),
@@ -225,7 +236,7 @@ CASES = (
     Case(
         "55d",
         "a second pickle behind the first",
-        ends(op.STOP + whole(call(name("os", "system"), RUN))),
+        ends(op.STOP + pickle_of(call(global_name("os", "system"), RUN))),
         3,
         "pickle.damaged",
     ),
@@ -250,7 +261,10 @@ CASES = (
     ),
     *(
         accepted(
-            f"57{letter}", f"protocol {n}", by_torch(lambda torch, tensors: tensors, pickle_protocol=n), needs="torch"
+            f"57{letter}",
+            f"protocol {n}",
+            by_torch(lambda torch, tensors: tensors, pickle_protocol=n),
+            made_with="torch",
         )
         for letter, n in zip("bcd", (3, 4, 5), strict=True)
     ),
@@ -287,9 +301,9 @@ CASES = (
     Case(
         "58d",
         "a key of 100,000 levels",
-        pickled(lambda good: op.EMPTY_DICT + number(1) + op.TUPLE1 * 10**5 + number(1) + op.SETITEM),
+        pickled(lambda valid: op.EMPTY_DICT + number(1) + op.TUPLE1 * 10**5 + number(1) + op.SETITEM),
         3,
         "pickle.depth",
     ),
-    Case("58e", "a pickle of 80 megabytes", of_holes, 3, "pickle.size"),
+    Case("58e", "a pickle of 80 megabytes", sparse_pickle, 3, "pickle.size"),
 )

@@ -1,12 +1,12 @@
-"""Cases 62 to 68: zip archives that say one thing here and another there."""
+"""Cases 62 to 68: zip archives whose headers contradict each other or their content."""
 
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from parity_tests.hostile.archive import DEFLATED, Record, archive, bomb, changed, local, records
-from parity_tests.hostile.case import Case, Good, Make, accepted, saved, spoilt
-from parity_tests.hostile.pickles import mapping, storages, torch_file, views, whole
+from parity_tests.hostile.case import Case, Make, ValidFiles, accepted, corrupted, file_with
+from parity_tests.hostile.pickles import pickle_of, storages, text_dict, torch_file, views
 
 ENCRYPTED = 1
 DEFLATE64, LZ77 = 9, 97
@@ -15,17 +15,17 @@ ZIP64 = 1
 
 
 def rebuilt(change: Callable[[bytes], Iterable[Record]]) -> Make:
-    """The good torch file, of other records."""
-    return spoilt(".pth", lambda content: archive(change(content)))
+    """The valid torch file with other records."""
+    return corrupted(".pth", lambda content: archive(change(content)))
 
 
 def last(**changes: object) -> Make:
-    """The good torch file, with something else said of the record of fc.bias."""
+    """The valid torch file with changes in the record of fc.bias."""
     return rebuilt(lambda content: changed(content, "data/89", **changes))
 
 
 def also(name: str) -> Make:
-    """The good torch file, and its pickle once more under another name."""
+    """The valid torch file with a second copy of its pickle under this name."""
 
     def twice(content: bytes) -> list[Record]:
         found = records(content)
@@ -43,7 +43,7 @@ def without_pickle(content: bytes) -> list[Record]:
 
 
 def quoted(content: bytes) -> bytes:
-    """A record that has the whole of the next one, header and all, for its content; the directory lists both."""
+    """A record whose content is the next record, header included; the directory lists both."""
     *found, last = records(content)
     outer = Record("archive/quote", local(last))
     begin = sum(len(local(record)) for record in found) + len(local(outer)) - len(outer.content)
@@ -51,7 +51,7 @@ def quoted(content: bytes) -> bytes:
 
 
 def filled(count: int) -> bytes:
-    """A directory of so many entries, all of one record, with the end that zip64 needs for them."""
+    """A directory with this many entries, all for one record, and the zip64 end that they require."""
     body = local(Record("archive/data.pkl", b"."))
     one = archive([Record("archive/data.pkl", b".")])
     entry = one[len(body) : one.index(b"PK\5\6")]
@@ -64,31 +64,33 @@ def filled(count: int) -> bytes:
 
 
 def exploding(record: str) -> Make:
-    """A record of the good torch file as 600 megabytes of zeros, well packed."""
+    """The valid torch file with 600 megabytes of compressed zeros in one record."""
     return rebuilt(lambda content: changed(content, record, **bomb(600)))
 
 
 def unmarked(content: bytes) -> list[Record]:
-    """As torch.serialization.set_crc32_options(False) leaves them."""
+    """Records without checksums, as after torch.serialization.set_crc32_options(False)."""
     return [replace(record, crc=0) for record in records(content)]
 
 
-def lying(size: int) -> bytes:
+def zip64_sizes(size: int) -> bytes:
     return struct.pack("<2H2Q", ZIP64, 16, size, size)
 
 
 def unsigned(content: bytes) -> bytes:
-    """The last record without the signature that a record begins with."""
+    """Overwrites the signature of the last record."""
     at = content.rindex(b"PK\3\4")
     return content[:at] + bytes(4) + content[at + 4 :]
 
 
-def five_in_a_bomb(good: Good) -> bytes:
+def five_in_a_bomb(valid: ValidFiles) -> bytes:
     """fc.bias, of the right shape, in a storage of 600 megabytes of zeros."""
-    found = views(good.weights)
+    found = views(valid.weights)
     count = bomb(600)["size"] // 4
     found["fc.bias"] = found["fc.bias"].but(count=count)
-    listed = torch_file(whole(mapping({name: view.pickled for name, view in found.items()})), storages(good.weights))
+    listed = torch_file(
+        pickle_of(text_dict({name: view.pickled for name, view in found.items()})), storages(valid.weights)
+    )
     return archive(replace(record, **bomb(600)) if record.name.endswith("data/89") else record for record in listed)
 
 
@@ -103,14 +105,14 @@ CASES = (
     Case("62d", "two pickles of one name", also("archive/data.pkl"), 3, "zip.twice", says="archive/data.pkl"),
     Case("63a", "a record of another name than in the directory", last(local_name="archive/data/88"), 3, "zip.header"),
     Case("63b", "a stored record of another size than it has", last(size=16), 3, "zip.header", says="data/89"),
-    Case("63c", "a record where there is none", spoilt(".pth", unsigned), 3, "zip.header"),
+    Case("63c", "a record where there is none", corrupted(".pth", unsigned), 3, "zip.header"),
     Case("64a", "an encrypted record", last(flags=ENCRYPTED), 5, "zip.method", says="data/89"),
     Case("64b", "a record packed by deflate64", last(method=DEFLATE64), 5, "zip.method", says="data/89"),
     Case("64c", "a record packed by a method that is none", last(method=LZ77), 5, "zip.method", says="data/89"),
     Case(
         "65a",
         "five values in a storage of 600 megabytes of zeros",
-        saved("weights.pth", five_in_a_bomb),
+        file_with("weights.pth", five_in_a_bomb),
         4,
         "file.bomb",
     ),
@@ -121,23 +123,23 @@ CASES = (
         "records that are packed as they should not be, and whole",
         rebuilt(lambda content: [replace(record, method=DEFLATED) for record in records(content)]),
     ),
-    Case("66", "a record inside another (CVE-2024-0450)", spoilt(".pth", quoted), 4, "zip.overlap"),
+    Case("66", "a record inside another (CVE-2024-0450)", corrupted(".pth", quoted), 4, "zip.overlap"),
     Case("67a", "a checksum that is not the record's", last(crc=0xC0FFEE), 3, "zip.crc", says="data/89"),
     accepted("67b", "checksums of 0, which torch writes for none", rebuilt(unmarked)),
     Case(
         "68a",
         "a record of terabytes, by zip64",
-        last(size=0xFFFFFFFF, packed_size=0xFFFFFFFF, extra=lying(TERABYTE)),
+        last(size=0xFFFFFFFF, packed_size=0xFFFFFFFF, extra=zip64_sizes(TERABYTE)),
         4,
         "zip.overlap",
     ),
-    Case("68b", "a directory beyond the end", spoilt(".pth", outside), 3, "zip.damaged"),
-    Case("68c", "65,536 entries of one record", saved("weights.pth", filled(65_536)), 4, "zip.overlap"),
-    Case("68f", "150,000 entries of one record", saved("weights.pth", filled(150_000)), 4, "zip.directory"),
+    Case("68b", "a directory beyond the end", corrupted(".pth", outside), 3, "zip.damaged"),
+    Case("68c", "65,536 entries of one record", file_with("weights.pth", filled(65_536)), 4, "zip.overlap"),
+    Case("68f", "150,000 entries of one record", file_with("weights.pth", filled(150_000)), 4, "zip.directory"),
     Case(
         "68d",
         "a comment longer than the file",
-        spoilt(".pth", lambda content: content[:-2] + b"\xff\xff"),
+        corrupted(".pth", lambda content: content[:-2] + b"\xff\xff"),
         3,
         "zip.damaged",
     ),

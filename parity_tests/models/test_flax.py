@@ -1,4 +1,4 @@
-"""What Flax's users rely on beside the logits."""
+"""The Flax model in the uses that Flax has: split and merge, jit, gradients, eval_shape, Linen, bfloat16, tree mode."""
 
 import subprocess
 import sys
@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from parity_tests.support.tolerances import FLOAT32_STEP
 from se_parity import compare
 
-pytestmark = needs("flax")
+pytestmark = skip_without("flax")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def images(network):
 
 
 def share(network, logits) -> float:
-    return compare(network.truth, np.asarray(logits)).share
+    return compare(network.reference, np.asarray(logits)).share
 
 
 def test_split_and_merge_give_the_same_network(model, network):
@@ -45,7 +45,7 @@ def test_split_and_merge_give_the_same_network(model, network):
     assert share(network, nnx.merge(graph, parameters, statistics)(images(network))) <= network.limit
 
 
-def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model, network, monkeypatch):
+def test_optimize_for_inference_skips_compiler_options_unknown_to_xla(model, network, monkeypatch):
     from se_flax import inference
 
     monkeypatch.setattr(inference, "COMPILER_OPTIONS", {"xla_no_such_option": ""})
@@ -56,7 +56,7 @@ def test_the_deployed_form_needs_no_compiler_option_that_xla_does_not_know(model
         inference.accepted_options.cache_clear()
 
 
-def test_a_jitted_training_step_moves_parameters_and_statistics(model, network):
+def test_a_jitted_training_step_updates_parameters_and_statistics(model, network):
     import jax.numpy as jnp
     import optax
     from flax import nnx
@@ -92,7 +92,7 @@ def test_every_parameter_gets_a_gradient(model, network):
     assert len(sizes) == len(jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
-def test_eval_shape_makes_shapes_without_weights():
+def test_eval_shape_allocates_no_weights():
     import jax
     from flax import nnx
 
@@ -123,7 +123,7 @@ def test_linen_gives_the_same_logits_and_statistics(model, network):
 
 
 def take(tree, source):
-    """The leaves of `source` that `tree` has."""
+    """The part of `source` with the keys of `tree`."""
     if not isinstance(tree, dict):
         return source
     return {key: take(branch, source[key]) for key, branch in tree.items()}
@@ -156,11 +156,11 @@ se_flax.load_weights(model, network.weights)
 model.eval()
 images = np.moveaxis(network.images, 1, -1)
 run = nnx.jit(lambda m, x: m(x))
-assert compare(network.truth, np.asarray(run(model, images))).share <= network.limit
+assert compare(network.reference, np.asarray(run(model, images))).share <= network.limit
 gradients = nnx.jit(nnx.grad(lambda m: (m(images) ** 2).sum()))(model)
 assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 graph, state = nnx.split(model)
-assert compare(network.truth, np.asarray(run(nnx.merge(graph, state), images))).share <= network.limit
+assert compare(network.reference, np.asarray(run(nnx.merge(graph, state), images))).share <= network.limit
 """
 
 

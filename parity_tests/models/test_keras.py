@@ -1,4 +1,4 @@
-"""What Keras's users rely on beside the logits."""
+"""The Keras model in the uses that Keras has: saving, cloning, summary, fit, dtype policies, compiled training."""
 
 import json
 import subprocess
@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import named_network, needs, small_network
+from parity_tests.support.cases import named_network, skip_without, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 from se_parity.reference.record import record
 
-pytestmark = needs("tf")
+pytestmark = skip_without("tf")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
 
 @pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])
 def test_a_clone_gives_the_same_logits(name):
-    """Without a pool, and without SE: both leave an identity in the graph."""
+    """One network has no pool and one no SE; in both cases there is an identity layer in the graph."""
     import keras
 
     import se_tf
@@ -83,16 +83,16 @@ def test_summary_lists_every_block_with_its_shape(model, network):
     assert "(None, None, None, 16)" in text
 
 
-def test_features_at_any_block(model, network):
+def test_features_of_a_block_are_those_of_the_reference(model, network):
     import keras
 
     seen = record(network.case).outputs
     features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
-    truth = np.moveaxis(seen["layer2.1"], 1, -1)
-    assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit
+    expected = np.moveaxis(seen["layer2.1"], 1, -1)
+    assert compare(expected, keras.ops.convert_to_numpy(features)).share <= network.limit
 
 
-def test_fit_learns_and_moves_the_statistics(model, network):
+def test_fit_lowers_the_loss_and_updates_the_statistics(model, network):
     import keras
 
     import se_tf
@@ -115,7 +115,7 @@ def test_a_frozen_model_keeps_its_statistics(model, network):
     assert weights_sha256(se_tf.read_weights(model)) == weights_sha256(network.weights)
 
 
-def test_mixed_precision_keeps_float32_weights_and_stays_near():
+def test_mixed_precision_keeps_float32_weights_and_gives_close_logits():
     import keras
 
     import se_tf
@@ -127,10 +127,10 @@ def test_mixed_precision_keeps_float32_weights_and_stays_near():
     logits = model(images(network))
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
     logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32"))
-    assert 0 < compare(network.truth, logits).share <= BFLOAT16_LOGITS
+    assert 0 < compare(network.reference, logits).share <= BFLOAT16_LOGITS
 
 
-def test_the_global_policy_is_followed():
+def test_the_global_dtype_policy_is_followed():
     import keras
 
     import se_tf
@@ -144,7 +144,7 @@ def test_the_global_policy_is_followed():
     assert model.dtype_policy.name == "mixed_bfloat16"
 
 
-def test_blocks_and_layers_stand_alone_in_somebody_elses_model(tmp_path):
+def test_blocks_and_layers_can_be_used_in_another_model(tmp_path):
     import keras
 
     import se_tf
@@ -161,7 +161,7 @@ def test_blocks_and_layers_stand_alone_in_somebody_elses_model(tmp_path):
     assert again.get_layer("block").block == block
 
 
-def test_a_users_channels_first_setting_does_not_change_the_numbers(tmp_path):
+def test_a_users_channels_first_setting_does_not_change_the_logits(tmp_path):
     script = """
 import numpy as np, keras, se_tf
 from parity_tests.support.cases import small_network
@@ -171,7 +171,7 @@ network = small_network("bottleneck")
 model = se_tf.SEResNet(network.architecture)
 se_tf.load_weights(model, network.weights)
 logits = model.predict(np.moveaxis(network.images, 1, -1), verbose=0)
-assert compare(network.truth, logits).share <= network.limit
+assert compare(network.reference, logits).share <= network.limit
 """
     (tmp_path / "keras.json").write_text(
         '{"image_data_format": "channels_first", "backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7}'
@@ -183,8 +183,8 @@ assert compare(network.truth, logits).share <= network.limit
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-def test_a_training_step_under_a_compiled_graph_keeps_torchs_variance(network):
-    """The correction must survive tf.function and XLA, where assignments are ordered by the compiler."""
+def test_a_compiled_training_step_updates_the_variance_as_torch_does(network):
+    """The unbiased variance must also be stored under tf.function and XLA, where the compiler orders assignments."""
     import keras
     import tensorflow as tf
 

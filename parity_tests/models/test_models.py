@@ -1,4 +1,4 @@
-"""The three models as their users meet them; one body for each framework."""
+"""The public functions and the models of the three packages; one test body for all frameworks."""
 
 from fnmatch import fnmatchcase
 
@@ -40,7 +40,7 @@ def test_every_package_exports_the_same_names(framework):
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize("se_bias", [False, True])
-def test_the_manifest_is_what_the_model_has(framework, block, se_bias):
+def test_a_model_has_exactly_the_parameters_of_the_manifest(framework, block, se_bias):
     architecture = small_network(block, se_bias=se_bias).architecture
     model = framework.package.SEResNet(architecture, **framework.options())
     weights = framework.package.read_weights(model)
@@ -51,7 +51,7 @@ def test_the_manifest_is_what_the_model_has(framework, block, se_bias):
 
 
 def count_variables(framework, model) -> int:
-    """Arrays that the framework itself finds in the model, but for torch's counters of batches."""
+    """Number of arrays that the framework itself finds in the model, without torch's num_batches_tracked."""
     match framework.name:
         case "torch":
             return sum(not name.endswith("num_batches_tracked") for name in model.state_dict())
@@ -64,14 +64,14 @@ def count_variables(framework, model) -> int:
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_weights_come_out_as_they_went_in(framework, block):
+def test_read_weights_returns_what_load_weights_was_given(framework, block):
     network = small_network(block, se_bias=True)
     model = model_with(framework, network)
     read = framework.package.read_weights(model)
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
 
 
-def test_loading_leaves_the_callers_arrays_alone(framework):
+def test_loading_does_not_change_the_callers_arrays(framework):
     network = small_network()
     weights = {name: array.copy() for name, array in network.weights.items()}
     model = framework.package.SEResNet(network.architecture, **framework.options())
@@ -96,8 +96,8 @@ def test_loading_lists_every_difference_and_changes_nothing(framework):
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
 
 
-def test_a_model_in_training_keeps_torchs_running_statistics(framework):
-    """New-value weight 0.1, and the unbiased variance: means and variances of one batch, from the definition."""
+def test_training_mode_updates_running_statistics_as_torch_does(framework):
+    """Weight 0.1 for the new value, and the unbiased variance; the expected values are computed from one batch."""
     network = small_network("basic")
     model = model_with(framework, network)
     framework.run(model, network.images, training=True)
@@ -116,8 +116,8 @@ def test_a_model_in_training_keeps_torchs_running_statistics(framework):
     assert moved == statistics
 
 
-def test_a_small_batch_shows_the_unbiased_variance(framework):
-    """Two values a channel: the unbiased variance is twice the biased one."""
+def test_the_running_variance_is_unbiased(framework):
+    """With two values a channel, the unbiased variance is twice the biased one."""
     norm = framework.layers.batch_norm(Convolution(3, 3, 1), 1e-5, **framework.options())
     x = np.array([[[[1.0]], [[2.0]], [[-4.0]]], [[[3.0]], [[2.5]], [[4.0]]]], np.float32)
     framework.run(norm, x, training=True)
@@ -128,17 +128,17 @@ def test_a_small_batch_shows_the_unbiased_variance(framework):
     np.testing.assert_allclose(np.asarray(variance[...]), expected, rtol=FLOAT32_STATISTICS)
 
 
-def test_evaluation_moves_no_statistics(framework):
+def test_evaluation_does_not_change_the_statistics(framework):
     network = small_network("basic")
     model = model_with(framework, network)
     logits = framework.run(model, network.images)
-    assert compare(network.truth, logits).share <= network.limit
+    assert compare(network.reference, logits).share <= network.limit
     read = framework.package.read_weights(model)
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
 
 
 @pytest.mark.parametrize("alignment", ["pad1", "ceil", "same"])
-def test_a_max_pool_keeps_a_negative_map_negative(framework, alignment):
+def test_a_max_pool_of_negative_values_stays_negative(framework, alignment):
     x = -1 - np.random.default_rng(0).random((2, 3, 7, 10)).astype(np.float32)
     pool = MaxPool(alignment)
     assert np.array_equal(framework.run(framework.layers.max_pool(pool), x), max_pool(x, pool))
@@ -169,7 +169,7 @@ def test_initial_weights_have_the_same_distribution_in_every_framework(framework
         )
 
 
-def test_a_zero_initialised_residual_starts_as_its_shortcut(framework):
+def test_zero_init_residual_zeroes_the_last_gamma_of_every_block(framework):
     model = framework.package.create_model("se_resnet18", num_classes=3, zero_init_residual=True, **framework.options())
     weights = framework.package.read_weights(model)
     zero = [name for name, array in weights.items() if name.endswith("bn2.weight") and not array.any()]
@@ -177,13 +177,13 @@ def test_a_zero_initialised_residual_starts_as_its_shortcut(framework):
     assert all(weights[name].any() for name in weights if name.endswith("bn1.weight"))
 
 
-def test_a_folded_network_has_no_gain_to_start_at_zero(framework):
+def test_zero_init_residual_is_refused_for_a_folded_network(framework):
     with pytest.raises(se_spec.ArchitectureError, match="norms are folded"):
         framework.package.create_model("se_resnet18", folded=True, zero_init_residual=True, **framework.options())
 
 
 @pytest.mark.parametrize(("images", "error", "complaint"), WRONG_IMAGES)
-def test_a_wrong_image_is_named_with_what_was_expected(framework, images, error, complaint):
+def test_wrong_images_raise_an_error_that_says_what_is_expected(framework, images, error, complaint):
     model = framework.package.create_model("se_resnet20_cifar", **framework.options())
     with pytest.raises(error, match=complaint):
         framework.run(model, images)
@@ -195,7 +195,7 @@ def test_list_models_takes_a_pattern(framework):
     assert framework.package.list_models("se_*_cifar") == [name for name in every if fnmatchcase(name, "se_*_cifar")]
 
 
-def test_create_model_names_what_is_impossible(framework):
+def test_create_model_names_the_invalid_setting(framework):
     with pytest.raises(ValueError, match="no architecture 'se_resnet51'"):
         framework.package.create_model("se_resnet51", **framework.options())
     with pytest.raises(ValueError, match="reduction"):
@@ -210,11 +210,11 @@ def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix)
     model = framework.package.from_file(path)
     assert model.architecture.depths == network.architecture.depths
     assert not getattr(model, "training", False)
-    assert compare(network.truth, raw_call(framework, model, network.images)).share <= network.limit
+    assert compare(network.reference, raw_call(framework, model, network.images)).share <= network.limit
 
 
 def raw_call(framework, model, images):
-    """The plain call, with nothing said of training or evaluation."""
+    """Call the model without choosing training or evaluation mode."""
     if framework.name == "torch":
         import torch
 

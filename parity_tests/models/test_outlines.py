@@ -1,4 +1,4 @@
-"""The model is one text told three times: the same classes, functions, attributes and words in the same order."""
+"""The three packages have the same classes, functions, attributes and docstrings in the same order."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ OWN = {
     # options of XLA come and go.
     "se_flax": {"empty_model", "dropout", "accepted_options", "BatchNorm"},
 }
-"""Classes, functions and methods that one framework needs beside the common ones."""
+"""Classes, functions and methods that only one framework needs."""
 
 FUNCTIONAL = {"stem", "head"}
 """Methods of a network that a functional Keras model has as layers instead."""
@@ -62,7 +62,7 @@ def attributes(method: ast.FunctionDef) -> list[str]:
 @pytest.mark.parametrize(
     "file", ["se_layer.py", "layers.py", "se_resnet.py", "registry.py", "weights.py", "inference.py"]
 )
-def test_the_three_files_have_one_outline(file):
+def test_the_three_model_files_have_the_same_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)
     assert torch == keras
     assert torch == flax

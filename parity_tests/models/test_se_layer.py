@@ -1,4 +1,4 @@
-"""SELayer alone, as somebody else's network would use it."""
+"""SELayer on its own, as it is used in another network."""
 
 import numpy as np
 import pytest
@@ -17,21 +17,21 @@ def weights(channels: int, squeezed: int, bias: bool) -> dict[str, np.ndarray]:
 
 
 def fill(layer, values) -> None:
-    """Into whichever attributes the framework calls them by."""
+    """Assign the weights to the attributes of the framework."""
     for name, value in values.items():
-        dense, word = name.split(".")
+        dense, leaf = name.split(".")
         owner = getattr(layer, dense)
         if hasattr(owner, "weight"):
-            tensor = getattr(owner, word).data
+            tensor = getattr(owner, leaf).data
             tensor.copy_(tensor.new_tensor(value))
         elif hasattr(owner, "units"):
-            getattr(owner, {"weight": "kernel", "bias": "bias"}[word]).assign(value.T)
+            getattr(owner, {"weight": "kernel", "bias": "bias"}[leaf]).assign(value.T)
         else:
-            getattr(owner, {"weight": "kernel", "bias": "bias"}[word])[...] = value.T
+            getattr(owner, {"weight": "kernel", "bias": "bias"}[leaf])[...] = value.T
 
 
-def truth(x, values):
-    """Equations 2 to 4 of the paper, in float64."""
+def reference(x, values):
+    """The gate and the output by equations 2 to 4 of the paper, in float64."""
     z = x.astype(np.float64).mean(axis=tuple(range(2, x.ndim)))
     hidden = np.maximum(z @ values["fc1.weight"].T + values.get("fc1.bias", 0), 0)
     gate = 1 / (1 + np.exp(-(hidden @ values["fc2.weight"].T + values.get("fc2.bias", 0))))
@@ -40,13 +40,13 @@ def truth(x, values):
 
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_layer_is_equations_2_to_4(framework, spatial, bias):
+def test_an_se_layer_computes_equations_2_to_4(framework, spatial, bias):
     layer = framework.package.SELayer(12, 4, bias, **framework.options())
     x = RNG.normal(size=(3, 12, *spatial)).astype(np.float32)
     framework.run(layer, x)  # Keras makes its variables at the first call
     values = weights(12, 3, bias)
     fill(layer, values)
-    _, expected = truth(x, values)
+    _, expected = reference(x, values)
     assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
 
 
@@ -56,11 +56,11 @@ def test_a_square_excitation_is_not_transposed(framework):
     framework.run(layer, x)
     values = weights(6, 6, False)
     fill(layer, values)
-    expected = truth(x, values)[1]
+    expected = reference(x, values)[1]
     assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
 
 
-def test_the_default_is_the_papers(framework):
+def test_the_defaults_are_those_of_the_paper(framework):
     layer = framework.package.SELayer(64, **framework.options())
     framework.run(layer, np.zeros((1, 64, 2, 2), np.float32))
     assert layer.squeezed == 64 // 16
@@ -68,7 +68,7 @@ def test_the_default_is_the_papers(framework):
         assert getattr(dense, "bias", None) is None or getattr(dense.bias, "value", True) is None
 
 
-def test_a_squeezed_width_can_be_given(framework):
+def test_the_squeezed_width_can_be_set(framework):
     assert framework.package.SELayer(64, squeezed=24, **framework.options()).squeezed == 24
 
 
@@ -76,13 +76,13 @@ def test_a_squeezed_width_can_be_given(framework):
     ("shape", "complaint"),
     [((2, 8, 4, 4), "C = 12"), ((2, 12), "spatial"), ((12, 4, 4), "C = 12")],
 )
-def test_a_wrong_shape_is_named_with_what_was_expected(framework, shape, complaint):
+def test_a_wrong_shape_raises_an_error_that_says_what_is_expected(framework, shape, complaint):
     layer = framework.package.SELayer(12, 4, **framework.options())
     with pytest.raises(ValueError, match=complaint):
         framework.run(layer, np.zeros(shape, np.float32))
 
 
-def test_whole_numbers_are_refused(framework):
+def test_integer_input_is_refused(framework):
     layer = framework.package.SELayer(12, 4, **framework.options())
     with pytest.raises(TypeError, match="floating-point"):
         framework.run(layer, np.ones((1, 12, 2, 2), np.int32))

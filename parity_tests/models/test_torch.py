@@ -1,4 +1,4 @@
-"""What PyTorch's users rely on beside the logits."""
+"""The PyTorch model in the uses that PyTorch has: export, channels last, autocast, compile, copy, pickle, gradients."""
 
 import copy
 import pickle
@@ -6,11 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import named_network, needs, small_network
+from parity_tests.support.cases import named_network, skip_without, small_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 
-pytestmark = needs("torch")
+pytestmark = skip_without("torch")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def model(network):
 
 
 def share(network, logits) -> float:
-    return compare(network.truth, logits.detach().float().numpy()).share
+    return compare(network.reference, logits.detach().float().numpy()).share
 
 
 def test_export_gives_the_same_logits_at_another_batch_and_size(model, network):
@@ -40,7 +40,7 @@ def test_export_gives_the_same_logits_at_another_batch_and_size(model, network):
     assert share(network, exported(x)) <= network.limit
 
 
-def test_channels_last_gives_the_same_logits_and_stays_so(model, network):
+def test_channels_last_is_kept_and_gives_the_same_logits(model, network):
     import torch
 
     last = model.to(memory_format=torch.channels_last)
@@ -49,7 +49,7 @@ def test_channels_last_gives_the_same_logits_and_stays_so(model, network):
     assert share(network, last(x)) <= network.limit
 
 
-def test_autocast_stays_near():
+def test_autocast_gives_close_logits():
     import torch
 
     import se_torch
@@ -63,7 +63,7 @@ def test_autocast_stays_near():
     assert 0 < share(network, logits) <= BFLOAT16_LOGITS
 
 
-def test_another_float_type_is_named(model, network):
+def test_images_of_another_dtype_raise_an_error_that_names_both(model, network):
     import torch
 
     with pytest.raises(TypeError, match=r"torch\.float32: got torch\.float64"):
@@ -72,7 +72,7 @@ def test_another_float_type_is_named(model, network):
 
 
 @pytest.mark.sweep
-def test_a_compiled_model_trains_as_the_eager_one(network):
+def test_a_compiled_model_trains_like_the_eager_one(network):
     import torch
 
     import se_torch

@@ -1,6 +1,6 @@
-"""Where a framework leaves the truth, and why: the quick part.
+"""The diagnosis finds the layer where a framework diverges from the reference, and names the fault.
 
-parity_tests/faults/test_mutants.py plants every fault.
+This is the quick part; parity_tests/faults/test_mutants.py plants every fault.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_parameter_is_placed_and_named(worker, fault):
+def test_a_wrong_parameter_is_localised_and_named(worker, fault):
     case = small_network(se_bias=True).case.stored_as("float64")
     place, change = FAULTS[fault]
     worker.load(case.architecture, change(case.weights), "float64")
@@ -44,7 +44,7 @@ def test_a_wrong_parameter_is_placed_and_named(worker, fault):
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_every_part_of_a_right_network_is_within_its_limit(worker, block):
+def test_every_layer_of_a_correct_network_is_within_its_limit(worker, block):
     case = small_network(block).case
     diagnosis = diagnose(worker, case)
     assert not diagnosis.failing, diagnosis.sentences
@@ -54,7 +54,7 @@ def test_every_part_of_a_right_network_is_within_its_limit(worker, block):
     assert set(diagnosis.found[0].gates) == {block.name for block in case.architecture.blocks()}
 
 
-def test_a_number_that_is_off_by_a_little_is_placed_and_not_given_a_wrong_name(worker):
+def test_a_slightly_wrong_value_is_localised_and_given_no_name(worker):
     case = small_network("basic").case.stored_as("float64")
     variance = case.weights["layer3.0.bn1.running_var"]
     worker.load(case.architecture, {**case.weights, "layer3.0.bn1.running_var": variance * 1.0001}, "float64")

@@ -1,4 +1,4 @@
-"""What no tensor tells is found from a few outputs."""
+"""`identify` finds hidden config, preprocessing and class order from a few outputs of the original network."""
 
 import json
 
@@ -16,8 +16,8 @@ from se_weights.preprocessing import CAFFE, IMAGENET
 from se_weights.transforms.reorder import caffe_to_standard
 
 COUNT = 8
-LITTLE = {"depths": (1, 2), "widths": (16, 32), "reduction": 4, "se_bias": True, "num_classes": 1000}
-TRUTHS = {  # what the original code did, and which of its facts must be found
+SMALL = {"depths": (1, 2), "widths": (16, 32), "reduction": 4, "se_bias": True, "num_classes": 1000}
+ORIGINALS = {  # the dialect of the original network, and the settings that must be found
     "pytorchcv's seresnet50": ("pytorchcv", {"stride_in": "conv1"}),
     "pytorchcv's seresnet50b": ("pytorchcv", {"stride_in": "conv2"}),
     "a pool without margins": ("cadene", {"stem.pool": "ceil", "stride_in": "conv1"}),
@@ -28,25 +28,25 @@ TRUTHS = {  # what the original code did, and which of its facts must be found
 }
 
 
-def with_facts(known, facts):
-    for fact, value in facts.items():
-        group, _, name = fact.partition(".")
+def with_settings(known, settings):
+    for setting, value in settings.items():
+        group, _, name = setting.partition(".")
         known = known.replace(**{group: {name: value} if name else value})
     return known
 
 
 def images(dtype="float32"):
-    """Random images; one side is odd at the pool and one even, so that all three alignments differ."""
+    """Random images, of odd height or width at the pool and even in the other, so that all three alignments differ."""
     rng = np.random.default_rng(3)
     if dtype == "uint8":
         return rng.integers(0, 256, (COUNT, 3, 40, 50), dtype=np.uint8)
     return rng.normal(0, 1, (COUNT, 3, 40, 50)).astype(np.float32)
 
 
-def case(tmp_path, dialect, facts, scale=1.0):
-    """A file in a dialect, without metadata, of a network that has these facts, for images of the scale."""
-    base = se_weights.DIALECTS[dialect].completed(se_spec.architecture("se_resnet50", **LITTLE))
-    known = with_facts(base, facts)
+def case(tmp_path, dialect, settings, scale=1.0):
+    """A file in a dialect, without metadata, of a network with these settings, for images of this scale."""
+    base = se_weights.DIALECTS[dialect].completed(se_spec.architecture("se_resnet50", **SMALL))
+    known = with_settings(base, settings)
     weights = trained_like_weights(known)
     weights["conv1.weight"] *= np.float32(scale)
     tensors = {}
@@ -63,10 +63,10 @@ QUICK = ("pytorchcv's seresnet50b", "a pool without margins")
 
 
 @pytest.mark.parametrize("outputs", ["logits", pytest.param("labels", marks=SWEEP)])
-@pytest.mark.parametrize("truth", [pytest.param(truth, marks=[] if truth in QUICK else [SWEEP]) for truth in TRUTHS])
-def test_a_network_is_identified_by_its_outputs(tmp_path, truth, outputs):
-    dialect, facts = TRUTHS[truth]
-    path, known, weights = case(tmp_path, dialect, facts)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [SWEEP]) for name in ORIGINALS])
+def test_a_network_is_identified_by_its_outputs(tmp_path, name, outputs):
+    dialect, settings = ORIGINALS[name]
+    path, known, weights = case(tmp_path, dialect, settings)
     logits = Oracle(known, weights).logits(images())
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
     found = identify(se_weights.read_candidates(path), images(), **given)
@@ -76,7 +76,7 @@ def test_a_network_is_identified_by_its_outputs(tmp_path, truth, outputs):
         assert found.identified
         assert found.identified.hypothesis.architecture.function_key() == known.function_key()
         assert found.next_error > 10 * found.identified.error
-    else:  # labels alone do not tell an epsilon, and need not tell more; they must not tell what is wrong
+    else:  # labels alone cannot show an epsilon, and may leave more open; they must not identify a wrong network
         assert not found.identified or found.identified.hypothesis.architecture.function_key() == known.function_key()
 
 
@@ -89,7 +89,7 @@ def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, cla
     path, known, weights = case(tmp_path, "timm", {})
     fed = images()[:, ::-1] if channels == "BGR" else images()
     logits = Oracle(known, weights).logits(fed)
-    if classes == "caffe":  # the file's order is Caffe's, and the outputs were put in the standard one
+    if classes == "caffe":  # the file is in Caffe's order, and the outputs were reordered to the standard one
         logits = logits[:, np.argsort(caffe_to_standard())]
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
     found = identify(se_weights.read_candidates(path), images(), **given).reproducing
@@ -97,15 +97,15 @@ def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, cla
     orders = {(finding.hypothesis.preparation.name, finding.hypothesis.classes) for finding in found}
     if outputs == "logits":
         assert orders == {expected}
-        told = found[0].hypothesis.confirmed().preprocessing
-        assert (told.channels, told.classes) == (channels, classes)
-    else:  # eight labels of noise tell the order of the classes, and not that of the channels
+        preprocessing = found[0].hypothesis.confirmed().preprocessing
+        assert (preprocessing.channels, preprocessing.classes) == (channels, classes)
+    else:  # labels of eight noise images show the order of the classes, but not that of the channels
         assert expected in orders
         assert {classes for _, classes in orders} == {expected[1]}
 
 
 @pytest.mark.parametrize(("name", "preprocessing"), [pytest.param("imagenet", IMAGENET, marks=SWEEP), ("caffe", CAFFE)])
-def test_the_preprocessing_of_whole_pixels_is_identified(tmp_path, name, preprocessing):
+def test_the_preprocessing_of_uint8_images_is_identified(tmp_path, name, preprocessing):
     path, known, weights = case(tmp_path, "timm", {}, scale=1 if name == "imagenet" else 1 / 60)
     pixels = images("uint8")
     logits = Oracle(known, weights).logits(preprocessing.apply(pixels, 255))
@@ -124,8 +124,8 @@ def test_outputs_of_another_network_are_not_reproduced(tmp_path):
     assert found.findings[0].error > 0.01
 
 
-def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
-    path, known, weights = case(tmp_path, "pytorchcv", TRUTHS["pytorchcv's seresnet50b"][1])
+def test_the_command_names_the_match_and_writes_it_with_its_config(tmp_path):
+    path, known, weights = case(tmp_path, "pytorchcv", ORIGINALS["pytorchcv's seresnet50b"][1])
     inputs, out = tmp_path / "inputs.npz", tmp_path / "found.safetensors"
     np.savez(inputs, images=images().transpose(0, 2, 3, 1), logits=Oracle(known, weights).logits(images()))
     ran = se_resnet("identify", path, "--inputs", inputs, "--out", out)
@@ -134,7 +134,7 @@ def test_the_command_says_which_and_writes_it_with_its_facts(tmp_path):
     assert se_weights.read(out).architecture.function_key() == known.function_key()
 
 
-def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):
+def test_the_command_exits_with_1_if_no_hypothesis_reproduces_the_outputs(tmp_path):
     known = se_spec.architecture("se_resnet20_cifar", depths=(1,), widths=(16,))
     se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
     np.savez(tmp_path / "inputs.npz", images=images(), logits=np.eye(COUNT, 10))
@@ -155,8 +155,8 @@ def test_the_command_says_that_none_reproduces_with_status_1(tmp_path):
         ({"images": np.zeros((2, 3, 40, 40)), "labels": np.zeros(3)}, "labels"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(tmp_path, arrays, complaint):
-    known = se_spec.architecture("se_resnet18", **LITTLE)
+def test_unusable_inputs_are_named_in_the_error(tmp_path, arrays, complaint):
+    known = se_spec.architecture("se_resnet18", **SMALL)
     se_weights.write(Checkpoint(known, trained_like_weights(known)), tmp_path / "a.npz")
     np.savez(tmp_path / "inputs.npz", **arrays)
     ran = se_resnet("identify", tmp_path / "a.npz", "--inputs", tmp_path / "inputs.npz")

@@ -1,4 +1,4 @@
-"""The settings that move the numbers: set, put back, and proved; and what can be known of a GPU without one."""
+"""Settings of numerics: set, restored and confirmed by a probe; and what can be tested for GPUs without one."""
 
 import importlib
 from contextlib import suppress
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.support.cases import each_framework, needs, small_network
+from parity_tests.support.cases import each_framework, skip_without, small_network
 from se_parity import Oracle, compare
 from se_parity.diagnose.explain import planting
 from se_parity.diagnose.faults.operation_faults import FAULTS, kept_bits
@@ -22,14 +22,14 @@ def numerics(request):
     return importlib.import_module(f"se_parity.run.numerics.{request.param}")
 
 
-def test_probes_prove_full_float32(numerics):
+def test_the_probe_confirms_full_float32(numerics):
     with numerics.exact("cpu"):
         found = probe(numerics)
     assert found.full_precision
     assert found.repeats
 
 
-def test_a_probe_tells_operands_that_lost_bits(numerics, monkeypatch):
+def test_the_probe_detects_operands_that_lost_bits(numerics, monkeypatch):
     right = numerics.convolve
     monkeypatch.setattr(
         numerics,
@@ -45,8 +45,8 @@ def test_a_probe_tells_operands_that_lost_bits(numerics, monkeypatch):
     assert found.convolution == 1152
 
 
-@needs("torch")
-def test_torchs_settings_are_set_and_put_back(monkeypatch):
+@skip_without("torch")
+def test_torchs_settings_are_set_and_restored(monkeypatch):
     import torch
 
     from se_parity.run.numerics import torch as numerics
@@ -64,8 +64,8 @@ def test_torchs_settings_are_set_and_put_back(monkeypatch):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@needs("flax")
-def test_jaxs_settings_are_set_and_put_back():
+@skip_without("flax")
+def test_jaxs_settings_are_set_and_restored():
     import jax
 
     from se_parity.run.numerics import flax as numerics
@@ -77,8 +77,8 @@ def test_jaxs_settings_are_set_and_put_back():
     assert [getattr(jax.config, name) for name in numerics.SETTINGS] == before
 
 
-@needs("tf")
-def test_tensorflows_settings_are_set_and_put_back():
+@skip_without("tf")
+def test_tensorflows_settings_are_set_and_restored():
     import tensorflow as tf
 
     from se_parity.run.numerics import tf as numerics
@@ -90,8 +90,8 @@ def test_tensorflows_settings_are_set_and_put_back():
     assert tf.config.experimental.tensor_float_32_execution_enabled()
 
 
-@needs("flax")
-def test_jax_lowered_for_cuda_asks_full_float32_of_every_product():
+@skip_without("flax")
+def test_jax_lowered_for_cuda_requests_full_float32_for_every_product():
     import jax
     from flax import nnx
 
@@ -115,7 +115,7 @@ def test_jax_lowered_for_cuda_asks_full_float32_of_every_product():
     assert not any("HIGHEST" in line for line in products())
 
 
-@needs("torch")
+@skip_without("torch")
 def test_no_tensor_of_the_torch_model_is_left_on_the_cpu(monkeypatch):
     import torch
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -140,12 +140,12 @@ def test_no_tensor_of_the_torch_model_is_left_on_the_cpu(monkeypatch):
         torch.func.functional_call(model, state, (on_cuda(torch.empty(2, 3, 64, 49)),))
 
 
-def test_tf32_as_the_oracle_simulates_it_is_far_beyond_the_float32_limit():
+def test_simulated_tf32_is_far_beyond_the_float32_limit():
     network = small_network()
     assert simulated_tf32(network.case).share > 10 * network.limit
 
 
-def test_kept_bits_are_those_of_the_format():
+def test_kept_bits_rounds_to_the_bits_of_the_format():
     assert kept_bits(10, np.array([1.0001, 1 + 2**-10, -3.14159265])) == pytest.approx(
         [1, 1 + 2**-10, -3.140625], abs=0
     )
@@ -153,8 +153,8 @@ def test_kept_bits_are_those_of_the_format():
     assert np.array_equal(kept_bits(7, values), values.astype("bfloat16").astype(np.float64))
 
 
-def test_every_fault_can_be_planted_somewhere():
-    """In one network or another; a fault that never changes anything would explain nothing."""
+def test_every_fault_changes_the_logits_of_some_network():
+    """A fault that changes no network could not explain any difference."""
     cases = [small_network(se_bias=True).case, small_network("basic").case]
     cases.append(_square())
     relu = _with_relu()
@@ -169,31 +169,31 @@ def test_every_fault_can_be_planted_somewhere():
 
 
 def _square():
-    from parity_tests.support.cases import SMALL, network
+    from parity_tests.support.cases import THREE_STAGES, network
 
-    return network(se_spec.architecture("se_resnet50", **{**SMALL, "reduction": 1, "se_bias": True})).case
+    return network(se_spec.architecture("se_resnet50", **{**THREE_STAGES, "reduction": 1, "se_bias": True})).case
 
 
 def _with_relu():
-    from parity_tests.support.cases import SMALL, network
+    from parity_tests.support.cases import THREE_STAGES, network
 
-    facts = {**SMALL, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
-    return network(se_spec.architecture("se_resnet18", **facts)).case
+    settings = {**THREE_STAGES, "squeeze": {"after_relu": True}, "bn_epsilon": 1e-3, "reduction": 4}
+    return network(se_spec.architecture("se_resnet18", **settings)).case
 
 
-def test_labels_that_no_error_can_turn_are_certified():
+def test_labels_that_no_error_within_the_limit_can_flip_are_certified():
     from se_parity.judge.difference import labels
 
-    truth = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
+    reference = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
     turned = np.array([[0.0, 6.0, 5.0], [0.0, 1.2, 1.1]])
-    found = labels(truth, turned, limit=0.1)
+    found = labels(reference, turned, limit=0.1)
     assert (found.certified, found.flipped) == (0.5, 0.5)
-    assert labels(truth, truth, limit=0.1).flipped == 0
-    assert labels(truth[1:], turned[1:], limit=0.1).flipped == 0
+    assert labels(reference, reference, limit=0.1).flipped == 0
+    assert labels(reference[1:], turned[1:], limit=0.1).flipped == 0
 
 
-def test_bfloat16_is_compared_in_its_own_steps():
-    truth = np.array([[1.0, 2.0, 3.0, 100.0]])
-    output = truth.astype("bfloat16")
+def test_bfloat16_is_compared_in_ulps_of_bfloat16():
+    reference = np.array([[1.0, 2.0, 3.0, 100.0]])
+    output = reference.astype("bfloat16")
     output[0, 3] = 100.5
-    assert compare(truth, output).ulp_largest == 1.0
+    assert compare(reference, output).ulp_largest == 1.0

@@ -1,4 +1,4 @@
-"""The truth itself, against sums written out loop by loop."""
+"""The float64 reference network, against sums that are written out as loops."""
 
 from itertools import product
 
@@ -25,13 +25,13 @@ def test_a_convolution_is_the_sum_of_its_products(kernel, stride):
         assert y[n, o, row, column] == pytest.approx((window * weights[o]).sum(), rel=1e-12)
 
 
-def test_a_max_pool_ignores_what_lies_outside_a_negative_map():
+def test_a_max_pool_of_a_negative_map_ignores_its_padding():
     y = max_pool(np.full((1, 1, 4, 5), -3.0), MaxPool())
     assert y.shape == (1, 1, 2, 3)
     assert (y == -3).all()
 
 
-def test_a_gate_scales_its_channel_everywhere_alike():
+def test_a_gate_scales_every_position_of_its_channel():
     network = small_network("basic", se_bias=True)
     seen = record(network.case).outputs
     block = "layer2.0"
@@ -45,7 +45,7 @@ def test_a_gate_scales_its_channel_everywhere_alike():
     np.testing.assert_allclose(seen[f"{block}.se"], seen[f"{block}.bn2"] * gate[:, :, None, None], rtol=1e-12)
 
 
-def test_trained_like_weights_are_the_same_for_the_same_seed_and_none_is_a_default():
+def test_trained_like_weights_depend_only_on_the_seed_and_are_not_constant():
     architecture = small_network().architecture
     one, again, other = (trained_like_weights(architecture, seed) for seed in (3, 3, 4))
     for name, array in one.items():
@@ -54,7 +54,7 @@ def test_trained_like_weights_are_the_same_for_the_same_seed_and_none_is_a_defau
         assert np.ptp(array) > 0 or array.size == 1
 
 
-def test_sample_images_are_left_as_they_are_by_no_flip_or_swap():
+def test_sample_images_change_under_every_flip_and_transpose():
     images = sample_images(small_network().architecture, 1, 8, 8)[0, 0]
     for changed in (images[::-1], images[:, ::-1], images.T, images[::-1, ::-1]):
         assert np.abs(changed - images).max() > 0.5

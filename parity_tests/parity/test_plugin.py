@@ -1,4 +1,4 @@
-"""The pytest plugin, in a folder outside the repository, as another team would have it."""
+"""The pytest plugin, run on a test file in a folder outside the repository."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_weights import write
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "regression_tests"
@@ -36,7 +36,7 @@ def team(tmp_path):
     return tmp_path
 
 
-@needs("torch")
+@skip_without("torch")
 def test_a_golden_is_written_once_and_compared_afterwards(team):
     assert pytest_in(team).returncode == 0
     assert not (team / "goldens").exists()
@@ -60,7 +60,7 @@ def test_a_golden_is_written_once_and_compared_afterwards(team):
     assert pytest_in(team).returncode == 0
 
 
-@needs("torch")
+@skip_without("torch")
 def test_other_weights_are_not_compared_with_a_golden(team):
     assert pytest_in(team, "--parity-update").returncode == 0
     network = small_network("basic")
@@ -71,7 +71,7 @@ def test_other_weights_are_not_compared_with_a_golden(team):
     assert "other weights or images" in ran.stdout
 
 
-def test_loading_the_plugin_imports_nothing_heavy(tmp_path):
+def test_loading_the_plugin_imports_neither_numpy_nor_a_framework(tmp_path):
     (tmp_path / "test_nothing.py").write_text(
         "import sys\n"
         "def test_nothing():\n"
@@ -84,9 +84,9 @@ def test_loading_the_plugin_imports_nothing_heavy(tmp_path):
 
 
 @pytest.mark.sweep
-@needs("torch")
-@needs("tf")
-@needs("flax")
+@skip_without("torch")
+@skip_without("tf")
+@skip_without("flax")
 @pytest.mark.timeout(900)
 def test_the_example_runs_as_its_readme_says(tmp_path):
     team = tmp_path / "team"

@@ -1,10 +1,10 @@
-"""Training is part of parity: losses, gradients, weights and statistics, step after step."""
+"""Parity of training: losses, gradients, weights and statistics of every step."""
 
 import numpy as np
 import pytest
 
 import se_spec
-from parity_tests.support.cases import each_framework, needs, network, small_network
+from parity_tests.support.cases import each_framework, network, skip_without, small_network
 from se_parity import Worker
 from se_parity.examination import RECIPES
 from se_parity.reference.backward import Backward
@@ -21,14 +21,14 @@ TRAINED = {
 
 
 def trained(name: str):
-    base, facts = TRAINED[name]
-    architecture = se_spec.architecture(base, **{"num_classes": 5, "reduction": 4, **facts})
+    base, settings = TRAINED[name]
+    architecture = se_spec.architecture(base, **{"num_classes": 5, "reduction": 4, **settings})
     return network(architecture, 4, 48, 33).case
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
 @pytest.mark.parametrize("name", TRAINED)
-def test_ten_steps_in_float64_are_the_oracles(worker, name, recipe):
+def test_ten_training_steps_in_float64_match_the_reference(worker, name, recipe):
     truth = training_truth(trained(name).stored_as("float64"), recipe, "float64")
     training = check_training(worker, truth, "float64")
     assert {one.kind for one in training.judged} == set(KINDS)
@@ -37,14 +37,14 @@ def test_ten_steps_in_float64_are_the_oracles(worker, name, recipe):
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
-def test_ten_steps_in_float32_are_within_rounding(worker, recipe):
+def test_ten_training_steps_in_float32_are_within_their_limits(worker, recipe):
     truth = training_truth(trained("bottlenecks").stored_as("float32"), recipe, "float32")
     training = check_training(worker, truth, "float32")
     assert training.passed, training.first
 
 
-def test_the_oracles_gradients_are_the_slopes_of_its_loss():
-    """Central differences along the gradient itself, a tensor at a time."""
+def test_reference_gradients_match_finite_differences_of_the_loss():
+    """Central differences along the direction of the gradient, one tensor at a time."""
     case = trained("a deep stem, groups, averaging shortcuts")
     labels = np.array([0, 3, 1, 4])
     found = Backward(case, labels).run()
@@ -60,7 +60,7 @@ def test_the_oracles_gradients_are_the_slopes_of_its_loss():
         assert slope == pytest.approx(np.linalg.norm(found.gradients[name]), rel=1e-4), name
 
 
-@needs("torch")
+@skip_without("torch")
 def test_a_network_without_classes_has_no_loss():
     headless = small_network("basic").case
     architecture = headless.architecture.replace(num_classes=0)
@@ -82,7 +82,7 @@ def test_keras_optimizers_are_saved_with_their_own_settings(framework):
         assert type(again) is type(optimizer)
 
 
-def test_what_a_worker_leaves_out_is_not_passed_over():
+def test_a_tensor_that_a_worker_does_not_return_fails_the_check():
     case = trained("bottlenecks").stored_as("float64")
     truth = training_truth(case, RECIPES[0], "float64")
 

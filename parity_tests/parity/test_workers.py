@@ -1,4 +1,4 @@
-"""The instrument itself: workers, differences and limits."""
+"""The parts of the parity check: workers, differences and limits."""
 
 import sys
 from dataclasses import replace
@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from parity_tests.parity.test_logits import plain_modes
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_parity import Oracle, Worker, WorkerFailed, check_parity, compare
 from se_parity.judge.limits import limit_share
 from se_parity.judge.matrix import installed_frameworks
 
 
 def test_a_difference_is_measured_in_every_way():
-    truth = np.array([[0.0, 1, 2, 3, 4, 10], [9, 1, 2, 3, 4, 5]])
-    output = truth.astype(np.float32)
-    assert compare(truth, output).largest == 0
+    reference = np.array([[0.0, 1, 2, 3, 4, 10], [9, 1, 2, 3, 4, 5]])
+    output = reference.astype(np.float32)
+    assert compare(reference, output).largest == 0
     output[0, 5] += 1e-3
-    difference = compare(truth, output)
+    difference = compare(reference, output)
     assert difference.largest == pytest.approx(1e-3, rel=1e-3)
     assert difference.share == pytest.approx(1e-4, rel=1e-3)
     assert difference.ulp_largest == pytest.approx(1e-3 / np.spacing(np.float32(10)), rel=1e-3)
@@ -26,30 +26,30 @@ def test_a_difference_is_measured_in_every_way():
     assert (difference.top1, difference.top5) == (1, 1)
 
 
-def test_labels_are_counted_by_row():
-    truth = np.arange(12.0).reshape(2, 6)
-    output = truth.copy()
+def test_top1_and_top5_are_counted_by_row():
+    reference = np.arange(12.0).reshape(2, 6)
+    output = reference.copy()
     output[0, 0] = 99
-    difference = compare(truth, output)
+    difference = compare(reference, output)
     assert (difference.top1, difference.top5) == (0.5, 0.5)
     output[0, 0] = 4.5
-    assert (compare(truth, output).top1, compare(truth, output).top5) == (1, 0.5)
+    assert (compare(reference, output).top1, compare(reference, output).top5) == (1, 0.5)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_must_stand_in_the_same_places(odd):
-    truth = np.array([[1.0, 2.0, 3.0]])
-    output = truth.copy()
+def test_nan_and_infinity_must_be_at_the_same_positions(odd):
+    reference = np.array([[1.0, 2.0, 3.0]])
+    output = reference.copy()
     output[0, 1] = odd
-    assert not compare(truth, output).same_nonfinite
-    assert not compare(output, truth).same_nonfinite
+    assert not compare(reference, output).same_nonfinite
+    assert not compare(output, reference).same_nonfinite
     assert compare(output, output.copy()).same_nonfinite
     assert compare(output, output.copy()).share == 0
 
 
-def test_all_nan_on_one_side_never_passes():
-    truth = np.array([[1.0, 2.0]])
-    assert not compare(truth, np.full_like(truth, np.nan)).same_nonfinite
+def test_an_output_of_nothing_but_nan_never_passes():
+    reference = np.array([[1.0, 2.0]])
+    assert not compare(reference, np.full_like(reference, np.nan)).same_nonfinite
 
 
 def test_shapes_must_agree():
@@ -57,10 +57,10 @@ def test_shapes_must_agree():
         compare(np.zeros((2, 3)), np.zeros((2, 4)))
 
 
-def test_the_float32_limit_follows_the_network_and_stays_small():
+def test_the_float32_limit_is_derived_from_the_network_and_is_small():
     network = small_network("basic")
     assert 1e-8 < network.limit < 5e-6
-    again = limit_share(network.architecture, network.weights, network.images, network.truth)
+    again = limit_share(network.architecture, network.weights, network.images, network.reference)
     assert again == network.limit
 
 
@@ -75,7 +75,7 @@ def test_a_worker_runs_under_another_interpreter(tmp_path, framework):
 
 
 @pytest.mark.parametrize("framework", installed_frameworks())
-def test_a_worker_says_why_it_cannot(framework):
+def test_a_worker_error_says_why_it_failed(framework):
     with Worker(framework) as worker:
         with pytest.raises(WorkerFailed, match="differences"):
             worker.load(small_network().architecture, {"conv1.weight": np.zeros(3, np.float32)}, "float32")
@@ -83,7 +83,7 @@ def test_a_worker_says_why_it_cannot(framework):
         assert np.isfinite(worker.logits(small_network().images)).all()
 
 
-def test_an_interpreter_without_the_package_is_a_worker_that_failed(tmp_path):
+def test_an_interpreter_without_the_package_raises_worker_failed(tmp_path):
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\necho no module named se_parity >&2\nexit 1\n")
     other.chmod(0o755)
@@ -92,7 +92,7 @@ def test_an_interpreter_without_the_package_is_a_worker_that_failed(tmp_path):
 
 
 @pytest.mark.parametrize("framework", installed_frameworks())
-def test_no_gpu_is_said_and_not_passed_over(framework):
+def test_a_missing_gpu_raises_an_error(framework):
     with (
         pytest.raises(WorkerFailed, match="sees no GPU") as caught,
         Worker(framework, device="gpu", variables={"CUDA_VISIBLE_DEVICES": ""}),
@@ -112,18 +112,18 @@ def test_logits_on_a_gpu_are_within_the_limit(framework):
     with worker:
         worker.load(network.architecture, network.weights, "float32")
         for mode in plain_modes(framework):
-            assert compare(network.truth, worker.logits(network.images, mode)).share <= network.limit, mode
+            assert compare(network.reference, worker.logits(network.images, mode)).share <= network.limit, mode
 
 
-@needs("torch")
-def test_a_wrong_weight_fails_the_verdict():
+@skip_without("torch")
+def test_a_wrong_weight_fails_the_report():
     network = small_network()
     wrong = dict(network.weights) | {"layer3.0.bn3.running_var": network.weights["layer3.0.bn3.running_var"] * 1.0001}
     arguments = {"frameworks": ["torch"], "modes": ["eager"], "dtypes": ["float32"]}
     assert check_parity([network.case], **arguments).passed
     other = Oracle(network.architecture, wrong).logits(network.images)
-    assert compare(network.truth, other).share > network.limit
+    assert compare(network.reference, other).share > network.limit
     report = check_parity([network.case], **arguments)
-    spoilt = replace(report, runs=[replace(run, difference=compare(network.truth, other)) for run in report.runs])
+    spoilt = replace(report, runs=[replace(run, difference=compare(network.reference, other)) for run in report.runs])
     assert not spoilt.passed
     assert not replace(report, runs=[]).passed

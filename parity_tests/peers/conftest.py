@@ -1,4 +1,4 @@
-"""The peers run in processes and environments of their own; `nox -s peers` passes their interpreters."""
+"""Fixtures that run the peers in separate processes and environments; `nox -s peers` passes their interpreters."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Peers:
-    """A process that builds models with their own code, and answers one request a line."""
+    """A process that builds models with the code of the peers; it reads one request a line."""
 
     def __init__(self, python: str, script: str, log: Path) -> None:
         with log.open("w") as errors:
@@ -41,7 +41,7 @@ class Peers:
 def _peers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, framework: str) -> Iterator[Peers]:
     python = request.config.getoption(f"--{framework}-peers")
     if not python:
-        pytest.skip(f"the {framework} peers need an environment of their own: nox -s {framework}_peers")
+        pytest.skip(f"the {framework} peers need a separate environment: nox -s {framework}_peers")
     peers = Peers(python, f"{framework}_peers.py", tmp_path_factory.mktemp(framework) / "log.txt")
     yield peers
     peers.close()

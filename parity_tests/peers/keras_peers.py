@@ -1,7 +1,7 @@
-"""qubvel's image-classifiers and tfimm under Keras 2, in an environment of their own: `nox -s peers` makes it.
+"""Runs qubvel's image-classifiers and tfimm under Keras 2, in a separate environment that `nox -s peers` makes.
 
-`python keras_peers.py` takes one JSON request a line, builds the model that it names with the peer's own code, gives it
-trained-like weights, saves it as its users do, and leaves its outputs. Nothing of ours is imported here.
+`python keras_peers.py` reads one JSON request a line. It builds the named model with the code of the peer, gives it
+trained-like weights, saves it as its users do, and saves its outputs. No package of this project is imported.
 """
 
 import os
@@ -14,7 +14,7 @@ from classification_models.tfkeras import Classifiers
 from serving import answer_requests
 
 MADE_BEFORE = 3
-"""Layers that a session has made before the model, so that Keras's counters do not begin at 0."""
+"""Number of layers that the session makes before the model, so that Keras's counters do not begin at 0."""
 
 
 def qubvel(name):
@@ -34,7 +34,7 @@ BUILDERS = {"qubvel": qubvel, "tfimm": tfimm}
 
 
 def make_trained_like(model, images):
-    """Gains as training leaves them, small on the last norm of each branch; statistics measured, then disturbed."""
+    """Set gains as after training, small in the last norm of each branch; measure the statistics, then perturb them."""
     rng = np.random.default_rng(0)
     layers = [layer for layer in model._flatten_layers() if layer.weights]
     norms = [layer for layer in layers if isinstance(layer, tf_keras.layers.BatchNormalization)]

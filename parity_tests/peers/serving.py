@@ -1,6 +1,7 @@
-"""One JSON request a line on standard input, one JSON answer a line on what was standard output.
+"""Reads one JSON request a line from standard input, and writes one JSON answer a line to standard output.
 
-Runs in the peers' environments, so it imports nothing of ours. A peer's own chatter goes to standard error.
+Runs in the environments of the peers, so it imports no package of this project. What a peer prints goes to standard
+error.
 """
 
 import json
@@ -9,7 +10,7 @@ import sys
 
 
 def answer_requests(answer):
-    """Calls `answer` with each request; whatever it raises is the answer, in words, and the next request is taken."""
+    """Call `answer` with each request; if it raises an exception, send that as the answer and continue."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for line in sys.stdin:

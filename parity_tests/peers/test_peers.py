@@ -1,6 +1,6 @@
-"""The real code that a dialect comes from makes checkpoints, and ours must give their logits in every framework.
+"""The code base of each dialect saves checkpoints, and all our models must give the same logits from them.
 
-Run by `nox -s peers`. `EVERY_PEER=1 nox -s peers` takes the deep networks too.
+Run by `nox -s peers`; `EVERY_PEER=1 nox -s peers` also runs the deep networks.
 """
 
 import os
@@ -93,7 +93,7 @@ TORCH_CASES = {
     "mmpretrain se-resnet50": ("mmpretrain", "se_resnet50"),
     "mmpretrain se-resnet101": ("mmpretrain", "se_resnet101"),
 }
-"""Each model by its code base and its name there, and what our reader must find."""
+"""Code base and name of each model, and the dialect and the architecture that our reader must find."""
 
 KERAS_CASES = {
     "qubvel seresnet50": ("qubvel", "se_resnet50"),
@@ -109,7 +109,7 @@ KERAS_CASES = {
     "tfimm seresnext50_32x4d": ("tfimm", "se_resnext50_32x4d"),
 }
 
-QUICK = {
+DEFAULT_CASES = {
     "timm": ["seresnet18", "seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d", "resnet50d"],
     "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
     "cadene": ["se_resnet50", "se_resnext50_32x4d"],
@@ -121,7 +121,7 @@ QUICK = {
     "qubvel": ["seresnet50", "seresnext50"],
     "tfimm": ["seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d"],
 }
-"""What every run of CI takes: each fact of a code base in a shallow network. senet16 has those of SENet-154."""
+"""Cases of every CI run: each setting of a code base in a shallow network. senet16 has the settings of SENet-154."""
 
 EXPORTS = ["timm seresnet18", "timm seresnext26t_32x4d", "cadene se_resnet50", "torchvision resnext50_32x4d"]
 EXPORTS += ["pytorchcv seresnet50b", "pytorchcv senet16", "monai SEResNet50", "mmpretrain se-resnet50"]
@@ -129,15 +129,15 @@ EXPORTS += ["pytorchcv seresnet50b", "pytorchcv senet16", "monai SEResNet50", "m
 SIZES = {"full": (1, 3, 224, 224), "odd": (1, 3, 101, 67)}
 
 
-def taken(cases):
+def selected(cases):
     every = os.environ.get("EVERY_PEER")
-    quick = {f"{peer.split()[0]} {name}" for peer, names in QUICK.items() for name in names}
+    quick = {f"{peer.split()[0]} {name}" for peer, names in DEFAULT_CASES.items() for name in names}
     return [case for case in cases if every or case in quick]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Noise on slopes that no flip, swap or shift leaves as they are."""
+    """Noise on slopes, which change under every flip, transpose and shift."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("images") / "images.npz"
     slopes = {
@@ -148,15 +148,15 @@ def images(tmp_path_factory):
     return path
 
 
-def made(peers, case, images, weights: Path) -> dict[str, np.ndarray]:
-    """The peer's outputs; its weights are in the file."""
+def outputs_of(peers, case, images, weights: Path) -> dict[str, np.ndarray]:
+    """Let the peer save its weights to the file; return its outputs."""
     outputs = weights.with_name("outputs.npz")
     peers.make(case=case, images=str(images), weights=str(weights), outputs=str(outputs))
     return dict(np.load(outputs))
 
 
-def checked(expected, weights: Path) -> Checkpoint:
-    """The checkpoint as it is read, after what is expected of it."""
+def read_checked(expected, weights: Path) -> Checkpoint:
+    """Read the checkpoint, and check its dialect and architecture."""
     dialect, architecture = expected
     readings = se_weights.read_candidates(weights)
     if len(readings) > 1:
@@ -168,8 +168,8 @@ def checked(expected, weights: Path) -> Checkpoint:
     return checkpoint
 
 
-def agree(weights: Path, checkpoint: Checkpoint, images, theirs) -> None:
-    """In each framework, through `from_file`, at each size, in float32 and, where the peer has it, in float64."""
+def expect_same_logits(weights: Path, checkpoint: Checkpoint, images, theirs) -> None:
+    """Check the logits in each framework, through `from_file`, at each size and each dtype that the peer has."""
     inputs = dict(np.load(images))
     for dtype, limit in (("float32", FLOAT32_LOGITS), ("float64", FLOAT64_LOGITS)):
         for framework, run in RUNS.items():
@@ -220,26 +220,26 @@ def run_flax(weights, checkpoint, dtype, images):
 RUNS = {"torch": run_torch, "tf": run_tf, "flax": run_flax}
 
 
-@pytest.mark.parametrize("case", taken(TORCH_CASES))
-def test_a_torch_peers_file_gives_its_logits_everywhere(torch_peers, case, images, tmp_path):
+@pytest.mark.parametrize("case", selected(TORCH_CASES))
+def test_a_torch_peers_file_gives_its_logits_in_every_framework(torch_peers, case, images, tmp_path):
     weights = tmp_path / "theirs.pth"
-    theirs = made(torch_peers, case, images, weights)
-    agree(weights, checked(TORCH_CASES[case], weights), images, theirs)
+    theirs = outputs_of(torch_peers, case, images, weights)
+    expect_same_logits(weights, read_checked(TORCH_CASES[case], weights), images, theirs)
     weights.unlink()
 
 
-@pytest.mark.parametrize("case", taken(KERAS_CASES))
-def test_a_keras_peers_file_gives_its_logits_everywhere(keras_peers, case, images, tmp_path):
+@pytest.mark.parametrize("case", selected(KERAS_CASES))
+def test_a_keras_peers_file_gives_its_logits_in_every_framework(keras_peers, case, images, tmp_path):
     weights = tmp_path / ("theirs.model.h5" if case == "qubvel seresnext50" else "theirs.h5")
-    theirs = made(keras_peers, case, images, weights)
-    agree(weights, checked(KERAS_CASES[case], weights), images, theirs)
+    theirs = outputs_of(keras_peers, case, images, weights)
+    expect_same_logits(weights, read_checked(KERAS_CASES[case], weights), images, theirs)
     weights.unlink()
 
 
 def test_a_torch_peer_opens_a_folder_that_we_write(torch_peers, images, tmp_path):
-    """timm knows from `config.json` which of its models it is."""
+    """timm finds the name of the model in `config.json`."""
     first, last = tmp_path / "theirs.pth", tmp_path / "ours.hf"
-    theirs = made(torch_peers, "timm seresnet18", images, first)
+    theirs = outputs_of(torch_peers, "timm seresnet18", images, first)
     se_weights.convert(first, last, dialect="timm")
     outputs = tmp_path / "again.npz"
     torch_peers.make(folder=str(last), images=str(images), outputs=str(outputs))
@@ -248,10 +248,10 @@ def test_a_torch_peer_opens_a_folder_that_we_write(torch_peers, images, tmp_path
 
 
 @pytest.mark.parametrize("case", EXPORTS)
-def test_a_torch_peer_loads_what_we_write_strictly_and_gives_our_logits(torch_peers, case, images, tmp_path):
-    """Into Keras's format and back out in the peer's dialect: the peer's load_state_dict takes it with strict=True."""
+def test_a_torch_peer_loads_our_file_strictly_and_gives_the_same_logits(torch_peers, case, images, tmp_path):
+    """Converted to Keras and back to the dialect of the peer, whose load_state_dict loads it with strict=True."""
     first, between, last = (tmp_path / name for name in ("theirs.pth", "ours.weights.h5", "again.pth"))
-    theirs = made(torch_peers, case, images, first)
+    theirs = outputs_of(torch_peers, case, images, first)
     dialect = {"torchvision": "torch"}.get(case.partition(" ")[0], TORCH_CASES[case][0])
     se_weights.convert(first, between, source_dialect=dialect)
     se_weights.convert(between, last, dialect=dialect)

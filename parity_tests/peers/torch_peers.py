@@ -1,8 +1,8 @@
-"""The torch code bases whose checkpoints we read, in an environment of their own: `nox -s peers` makes it.
+"""Runs the torch code bases whose checkpoints we read, in a separate environment that `nox -s peers` makes.
 
-`python torch_peers.py` takes one JSON request a line and builds the model that it names with the peer's own code. It
-gives it trained-like weights and saves them as its users do, or loads those of a file, and leaves its outputs.
-Nothing of ours is imported here.
+`python torch_peers.py` reads one JSON request a line and builds the named model with the code of the peer. It gives it
+trained-like weights and saves them as its users do, or loads those of a file, and saves its outputs. No package of this
+project is imported.
 """
 
 import re
@@ -25,7 +25,7 @@ def timm(name):
 
 
 def folder(path):
-    """As a user of timm opens a folder: by its config.json, and with its weights."""
+    """A model that timm opens from a folder, by its config.json and with its weights."""
     import timm
 
     return timm.create_model(f"local-dir:{path}", pretrained=True).eval()
@@ -50,7 +50,7 @@ def pytorchcv(name):
 
 
 def smp(name):
-    """A whole U-Net, of whose file the encoder is taken; its output is the pooled last map of the encoder."""
+    """A U-Net, which is saved complete; the output is the pooled last map of its encoder."""
     import segmentation_models_pytorch
 
     unet = segmentation_models_pytorch.Unet(name, encoder_weights=None).eval()
@@ -102,11 +102,11 @@ BUILDERS = {
 }
 
 NORM = re.compile(r"^(.*?(?:bn|conv))([123])((?:\.adn\.N|\.bn)?)$")
-"""The norms of a residual branch in all of these code bases, with their number."""
+"""Names of the norms in a residual branch in all of these code bases, with their number."""
 
 
 def make_trained_like(model, images):
-    """Gains as training leaves them, small on the last norm of each branch; statistics measured, then disturbed."""
+    """Set gains as after training, small in the last norm of each branch; measure the statistics, then perturb them."""
     generator = torch.Generator().manual_seed(0)
     modules = dict(model.named_modules())
     with torch.no_grad():
@@ -142,7 +142,7 @@ def is_last(name, modules):
 
 
 def any_size(model):
-    """Cadene's and pytorchcv's pool of 7x7 is a mean over whatever size remains, and at 224 it is the same."""
+    """Replace the 7x7 average pools of Cadene and pytorchcv by global ones, which are the same at 224."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.AvgPool2d) and child.kernel_size in (7, 8):

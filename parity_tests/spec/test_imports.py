@@ -1,4 +1,4 @@
-"""What importing one thing brings in, seen in a process of its own."""
+"""Which modules an import loads, tested in a separate process."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 
 HEAVY = {"torch", "tensorflow", "keras", "jax", "flax"}
 
@@ -17,9 +17,9 @@ IMPORTS = [
     ("se_demo.run", set()),
     ("se_cli.main", set()),
     *((f"se_cli.{name}", set()) for name in ("list", "inspect", "convert", "compare", "parity", "demo", "statuses")),
-    pytest.param("se_torch", {"torch"}, marks=needs("torch")),
-    pytest.param("se_tf", {"tensorflow", "keras"}, marks=needs("tf")),
-    pytest.param("se_flax", {"jax", "flax"}, marks=needs("flax")),
+    pytest.param("se_torch", {"torch"}, marks=skip_without("torch")),
+    pytest.param("se_tf", {"tensorflow", "keras"}, marks=skip_without("tf")),
+    pytest.param("se_flax", {"jax", "flax"}, marks=skip_without("flax")),
 ]
 
 LIGHT = {"numpy", "h5py", "safetensors", "rich", "msgpack", "matplotlib", "sklearn", "jinja2"} | HEAVY
@@ -36,19 +36,19 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-@pytest.mark.parametrize(("module", "asked_for"), IMPORTS)
-def test_importing_a_module_brings_in_no_framework_that_was_not_asked_for(module, asked_for):
-    brought = modules_after(f"import {module}") & HEAVY
-    # Keras and TensorFlow look for JAX by themselves; that is not ours to stop.
-    assert brought - ({"jax", "flax"} if "keras" in asked_for else set()) == asked_for
+@pytest.mark.parametrize(("module", "frameworks"), IMPORTS)
+def test_importing_a_module_imports_no_other_framework(module, frameworks):
+    imported = modules_after(f"import {module}") & HEAVY
+    # Keras and TensorFlow import JAX themselves where it is installed.
+    assert imported - ({"jax", "flax"} if "keras" in frameworks else set()) == frameworks
 
 
-def test_the_specification_needs_the_standard_library_only():
-    brought = modules_after("import se_spec") - modules_after("pass")
-    assert {name for name in brought if name not in sys.stdlib_module_names} == {"se_spec"}
+def test_se_spec_imports_only_the_standard_library():
+    imported = modules_after("import se_spec") - modules_after("pass")
+    assert {name for name in imported if name not in sys.stdlib_module_names} == {"se_spec"}
 
 
-def test_help_brings_in_nothing_heavy():
+def test_help_imports_no_framework_and_no_heavy_library():
     script = (
         "import sys; from se_cli.main import main; main(['--help'], standalone_mode=False); print('ALL', *sys.modules)"
     )

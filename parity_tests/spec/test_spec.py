@@ -1,3 +1,5 @@
+"""Architectures, their parameters and their counts, against published numbers; and the errors for invalid settings."""
+
 import json
 
 import pytest
@@ -15,7 +17,7 @@ from se_spec import (
     parameter_count,
 )
 
-COUNTS = [  # published, learned parameters: of timm, torchvision, pytorchcv, PaddleClas, NVIDIA and the paper
+COUNTS = [  # published numbers of learned parameters: of timm, torchvision, pytorchcv, PaddleClas, NVIDIA and the paper
     ("resnet18", {}, 11_689_512),
     ("resnet34", {}, 21_797_672),
     ("resnet50", {}, 25_557_032),
@@ -81,7 +83,7 @@ COUNTS = [  # published, learned parameters: of timm, torchvision, pytorchcv, Pa
 
 REDUCTIONS = [(2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9)]  # paper, table 10, in millions
 
-IMPOSSIBLE = [
+INVALID = [
     ({"reduction": 512}, "reduction"),
     ({"reduction": 0}, "reduction"),
     ({"reduction": 16.0}, "reduction"),
@@ -118,13 +120,13 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "facts", "count"), COUNTS)
-def test_parameter_counts_are_the_published_ones(name, facts, count):
-    assert parameter_count(architecture(name, **facts)) == count
+@pytest.mark.parametrize(("name", "settings", "count"), COUNTS)
+def test_parameter_counts_are_the_published_ones(name, settings, count):
+    assert parameter_count(architecture(name, **settings)) == count
 
 
 @pytest.mark.parametrize(("reduction", "millions"), REDUCTIONS)
-def test_reductions_give_the_counts_of_table_10(reduction, millions):
+def test_parameter_counts_by_reduction_are_those_of_table_10(reduction, millions):
     count = parameter_count(architecture("se_resnet50", reduction=reduction, se_bias=True))
     # The table adds the SE part, rounded to a tenth, to a rounded 25.6 M: it is off by up to 0.1 M.
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
@@ -135,17 +137,17 @@ def test_multiply_adds_are_the_published_ones():
     assert multiply_adds(architecture("resnet18")) == 1_814_073_344
 
 
-def test_se_adds_under_one_percent_of_multiply_adds():
+def test_se_adds_less_than_one_percent_of_multiply_adds():
     with_se, without = (multiply_adds(architecture(name)) for name in ("se_resnet50", "resnet50"))
     assert 1 < with_se / without < 1.01
 
 
-def test_multiply_adds_follow_the_image_size():
+def test_multiply_adds_depend_on_the_image_size():
     one = architecture("resnet18", num_classes=1)
     assert multiply_adds(one, 64, 32) == multiply_adds(one, 32, 64) < multiply_adds(one, 65, 32)
 
 
-def test_the_cifar_style_net_of_the_tutorials_keeps_the_size_through_its_stem():
+def test_the_stem_of_the_tutorials_cifar_network_keeps_the_image_size():
     tutorial = architecture("se_resnet34", stem="3x3", num_classes=10)
     (conv1,) = tutorial.stem_convolutions
     assert (conv1.kernel, conv1.stride) == (3, 1)
@@ -154,7 +156,7 @@ def test_the_cifar_style_net_of_the_tutorials_keeps_the_size_through_its_stem():
     assert [len(tutorial.stage(number)) for number in (1, 2, 3, 4)] == [3, 4, 6, 3]
 
 
-def test_the_first_block_of_each_later_stage_strides_in_its_3x3_and_projects():
+def test_the_first_block_of_each_later_stage_has_stride_2_in_its_3x3_and_a_projection():
     for block in architecture("se_resnet50").blocks():
         strides = [convolution.stride for convolution in block.convolutions]
         assert strides == [1, block.stride, 1]
@@ -162,24 +164,24 @@ def test_the_first_block_of_each_later_stage_strides_in_its_3x3_and_projects():
         assert block.projects == (block.index == 0)
 
 
-def test_a_basic_net_projects_only_where_the_shape_changes():
+def test_a_network_of_basic_blocks_projects_only_where_the_shape_changes():
     projecting = [block.name for block in architecture("se_resnet34").blocks() if block.projects]
     assert projecting == ["layer2.0", "layer3.0", "layer4.0"]
 
 
-@pytest.mark.parametrize(("facts", "named"), IMPOSSIBLE)
-def test_an_impossible_fact_is_named_in_a_sentence(facts, named):
+@pytest.mark.parametrize(("settings", "named"), INVALID)
+def test_an_invalid_setting_is_named_in_the_error(settings, named):
     with pytest.raises(ArchitectureError, match=named):
-        architecture("se_resnet50", **facts)
+        architecture("se_resnet50", **settings)
 
 
-def test_an_unknown_architecture_suggests_a_near_one():
+def test_an_unknown_architecture_name_gets_a_suggestion():
     with pytest.raises(ArchitectureError, match="did you mean se_resnet50"):
         architecture("se_resnet_50")
 
 
 @pytest.mark.parametrize("name", se_spec.list_architectures())
-def test_facts_survive_json(name):
+def test_a_config_survives_json(name):
     known = architecture(name)
     assert Architecture.from_dict(json.loads(json.dumps(known.to_dict()))) == known
 
@@ -190,19 +192,19 @@ def test_manifest_names_are_unique(name):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("facts", [{"groups": 32}, {"stride_in": "conv1"}, {"reduce_first": 2}, {"base_width": 128}])
-def test_a_basic_block_has_no_facts_of_a_bottleneck(facts):
+@pytest.mark.parametrize("settings", [{"groups": 32}, {"stride_in": "conv1"}, {"reduce_first": 2}, {"base_width": 128}])
+def test_a_basic_block_refuses_settings_of_a_bottleneck(settings):
     with pytest.raises(ArchitectureError, match="bottleneck"):
-        architecture("se_resnet18", **facts)
+        architecture("se_resnet18", **settings)
 
 
-def test_a_group_keeps_the_facts_that_are_not_named():
+def test_a_partial_group_keeps_its_other_settings():
     changed = architecture("senet154", stem={"pool": "ceil"}, reduction=8, squeeze="round8", se_bias=True)
     assert changed.stem == Stem(kernel=3, inner=(64, 64), width=128, pool="ceil")
     assert changed.squeeze == Squeeze(reduction=8, rounding="round8", bias=True)
 
 
-def test_senet154_halves_its_first_1x1_and_has_3x3_shortcuts_where_it_strides():
+def test_senet154_halves_its_first_1x1_and_has_3x3_shortcuts_at_stride_2():
     blocks = list(architecture("senet154").blocks())
     first, later = blocks[0], blocks[3]
     assert [c.out_channels for c in first.convolutions] == [128, 256, 256]
@@ -210,20 +212,20 @@ def test_senet154_halves_its_first_1x1_and_has_3x3_shortcuts_where_it_strides():
     assert (first.projection.kernel, later.projection.kernel) == (1, 3)
 
 
-def test_an_averaging_shortcut_strides_in_its_mean():
+def test_an_averaging_shortcut_has_its_stride_in_the_average_pool():
     blocks = list(architecture("se_resnet152d").blocks())
     assert blocks[0].pool is None
     assert (blocks[3].pool.stride, blocks[3].projection.stride) == (2, 1)
 
 
 @pytest.mark.parametrize("side", range(3, 130))
-def test_a_pools_sides_are_those_of_its_code_base(side):
-    """Floor with one margin on each side; torch's ceil_mode without margins; TensorFlow's SAME."""
+def test_max_pool_output_sizes_are_those_of_each_code_base(side):
+    """Padding of one on each side and floor; torch's ceil_mode without padding; TensorFlow's SAME."""
     expected = {"pad1": (side - 1) // 2 + 1, "ceil": -(-(side - 3) // 2) + 1, "same": -(-side // 2)}
     assert {pool: MaxPool(pool).side(side) for pool in expected} == expected
 
 
 @pytest.mark.parametrize("name", se_spec.list_architectures())
-def test_a_named_architecture_is_named_by_its_shapes(name):
+def test_named_like_finds_the_name_from_the_shapes(name):
     like = se_spec.named_like(architecture(name).replace(num_classes=3, se_bias=True, stem={"pool": "same"}))
     assert like.name == name

@@ -1,4 +1,4 @@
-"""What the tests run on: architectures, and networks with weights that can show a fault."""
+"""Architectures that the tests run on, and networks of them with trained-like weights, which can show a fault."""
 
 import os
 from dataclasses import dataclass
@@ -16,45 +16,45 @@ from se_parity.reference.oracle import Array
 from se_spec import Architecture
 from se_weights import Checkpoint
 
-LITTLE = {"depths": (2, 1), "widths": (8, 16), "num_classes": 5, "reduction": 4}
-"""Small enough to stand for a fact in every run of the suite."""
+TWO_STAGES = {"depths": (2, 1), "widths": (8, 16), "num_classes": 5, "reduction": 4}
+"""Sizes small enough to test a setting in every run of the suite."""
 
 ARCHITECTURES = {
     **{name: {} for name in se_spec.list_architectures()},
     "se_resnet34 of the tutorials": {"stem": "3x3", "num_classes": 10},
     "se_resnet18 with biases": {"se_bias": True, "squeeze": "round8", "num_classes": 7},
     "se_resnet50 of one channel": {"reduction": 8, "in_channels": 1, "num_classes": 2},
-    "se_resnet18 of timm's legacy": {**LITTLE, "stem": {"pool": "ceil"}, "squeeze": {"after_relu": True}},
-    "se_resnet50 of Cadene": {**LITTLE, "stem": {"pool": "ceil"}, "stride_in": "conv1", "se_bias": True},
-    "se_resnet50 of mindcv": {**LITTLE, "stem": {"pool": "same"}, "squeeze": "round8"},
+    "se_resnet18 of timm's legacy": {**TWO_STAGES, "stem": {"pool": "ceil"}, "squeeze": {"after_relu": True}},
+    "se_resnet50 of Cadene": {**TWO_STAGES, "stem": {"pool": "ceil"}, "stride_in": "conv1", "se_bias": True},
+    "se_resnet50 of mindcv": {**TWO_STAGES, "stem": {"pool": "same"}, "squeeze": "round8"},
     "se_resnet18 of weiaicunzai": {
-        **LITTLE,
+        **TWO_STAGES,
         "stem": "3x3",
         "conv_bias": True,
         "squeeze": {"after_relu": True, "bias": True},
     },
-    "se_resnet50 with another epsilon": {**LITTLE, "bn_epsilon": 1e-3},
-    "se_resnet18 with every shortcut": {**LITTLE, "shortcut": {"where": "blocks"}},
-    "se_resnet18 of PaddleClas": {**LITTLE, "shortcut": {"where": "stages", "averages": True}},
-    "se_resnext50_32x4d of NVIDIA": {**LITTLE, "groups": 4, "base_width": 16, "squeeze": "constant"},
-    "se_resnext26t, little": {**LITTLE, "groups": 4, "base_width": 16},
-    "senet154, little": {**LITTLE, "groups": 4, "base_width": 32, "stem": {"width": 24, "inner": (8, 12)}},
-    "se_resnet18 folded": {**LITTLE, "folded": True, "conv_bias": True, "bn_epsilon": 1e-3},
-    "se_resnext50_32x4d folded": {**LITTLE, "folded": True, "groups": 4, "base_width": 16, "se_bias": True},
-    "se_resnet50 without a head": {**LITTLE, "num_classes": 0},
+    "se_resnet50 with another epsilon": {**TWO_STAGES, "bn_epsilon": 1e-3},
+    "se_resnet18 with every shortcut": {**TWO_STAGES, "shortcut": {"where": "blocks"}},
+    "se_resnet18 of PaddleClas": {**TWO_STAGES, "shortcut": {"where": "stages", "averages": True}},
+    "se_resnext50_32x4d of NVIDIA": {**TWO_STAGES, "groups": 4, "base_width": 16, "squeeze": "constant"},
+    "se_resnext26t, small": {**TWO_STAGES, "groups": 4, "base_width": 16},
+    "senet154, small": {**TWO_STAGES, "groups": 4, "base_width": 32, "stem": {"width": 24, "inner": (8, 12)}},
+    "se_resnet18 folded": {**TWO_STAGES, "folded": True, "conv_bias": True, "bn_epsilon": 1e-3},
+    "se_resnext50_32x4d folded": {**TWO_STAGES, "folded": True, "groups": 4, "base_width": 16, "se_bias": True},
+    "se_resnet50 without a head": {**TWO_STAGES, "num_classes": 0},
 }
-"""Every named architecture, and others that set each fact away from its default."""
+"""Every named architecture, and others that change each setting from its default."""
 
-QUICK = {
+DEFAULT_CASES = {
     "se_resnet18",
     "se_resnet50",
     "resnet18",
     "se_resnet20_cifar",
     *(name for name in ARCHITECTURES if " " in name and "tutorials" not in name),
 }
-"""Those that every run of the suite takes."""
+"""Cases in every run of the suite."""
 
-DEEP = {
+SWEEP_CASES = {
     "se_resnet152",
     "se_resnext50_32x4d",
     "senet154",
@@ -63,13 +63,13 @@ DEEP = {
     "se_resnet110_cifar",
     "se_resnet34 of the tutorials",
 }
-"""Those that `make sweep` takes beside them; `EVERY_ARCHITECTURE=1 make sweep` takes every one."""
+"""Cases that `make sweep` adds; `EVERY_ARCHITECTURE=1 make sweep` runs all of ARCHITECTURES."""
 
-SMALL = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5}
-"""A network whose channel counts all differ, small enough for the slow modes."""
+THREE_STAGES = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5}
+"""Sizes of a network whose channel counts all differ, small enough for the slow modes."""
 
 BATCH, HEIGHT, WIDTH = 2, 64, 49
-"""One side even at every stage and one odd: lopsided padding is the right one wherever a side is odd."""
+"""The height is even at every stage, where asymmetric SAME padding differs from symmetric padding; the width is odd."""
 
 
 def architecture(case: str) -> Architecture:
@@ -78,12 +78,20 @@ def architecture(case: str) -> Architecture:
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture with trained-like weights, images, the oracle's logits, and how far float32 may be from them."""
+    """An architecture with weights, images and the logits that are expected.
+
+    Attributes:
+        architecture: The network's architecture.
+        weights: Trained-like weights in float32, by canonical name.
+        images: Images of shape (N, C, H, W).
+        reference: float64 logits of the reference network, of shape (N, classes).
+        limit: Largest allowed difference of float32 logits from them, as a share of their range.
+    """
 
     architecture: Architecture
     weights: dict[str, NDArray]
     images: NDArray
-    truth: Array
+    reference: Array
     limit: float
 
     @property
@@ -98,13 +106,13 @@ class Network:
 def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT, width: int = WIDTH) -> Network:
     weights = trained_like_weights(architecture)
     images = sample_images(architecture, batch, height, width)
-    truth = Oracle(architecture, weights).logits(images)
-    return Network(architecture, weights, images, truth, limit_share(architecture, weights, images, truth))
+    reference = Oracle(architecture, weights).logits(images)
+    return Network(architecture, weights, images, reference, limit_share(architecture, weights, images, reference))
 
 
 @cache
 def full_size() -> Network:
-    """SE-ResNet-50 and two images as ImageNet has them."""
+    """SE-ResNet-50 with two images of 224x224."""
     return network(se_spec.architecture("se_resnet50"), 2, 224, 224)
 
 
@@ -116,21 +124,21 @@ def named_network(case: str) -> Network:
 @cache
 def small_network(block: str = "bottleneck", *, se_bias: bool = False) -> Network:
     name = {"basic": "se_resnet18", "bottleneck": "se_resnet50"}[block]
-    return network(se_spec.architecture(name, **SMALL, se_bias=se_bias, reduction=4))
+    return network(se_spec.architecture(name, **THREE_STAGES, se_bias=se_bias, reduction=4))
 
 
-def needs(framework: str) -> pytest.MarkDecorator:
-    """Skips, with its reason, where a framework is not installed: an extra alone must pass the rest."""
+def skip_without(framework: str) -> pytest.MarkDecorator:
+    """Skip a test where a framework is not installed: with one extra alone, the other tests must pass."""
     return pytest.mark.skipif(not find_spec(PACKAGES[framework]), reason=f"{framework} is not installed here")
 
 
 def each_architecture(*, named_only: bool = False) -> list[object]:
-    """Every case; where `named_only`, the sweep alone takes those that stand for a fact."""
-    quick = {case for case in QUICK if not named_only or "depths" not in ARCHITECTURES[case]}
-    marks = {case: [] if case in quick else [pytest.mark.sweep] for case in ARCHITECTURES}
-    taken = ARCHITECTURES if os.environ.get("EVERY_ARCHITECTURE") else QUICK | DEEP
-    return [pytest.param(case, marks=marks[case]) for case in ARCHITECTURES if case in taken]
+    """Parameters for every case; with `named_only`, the small ones that test a setting run in the sweep only."""
+    default = {case for case in DEFAULT_CASES if not named_only or "depths" not in ARCHITECTURES[case]}
+    marks = {case: [] if case in default else [pytest.mark.sweep] for case in ARCHITECTURES}
+    selected = ARCHITECTURES if os.environ.get("EVERY_ARCHITECTURE") else DEFAULT_CASES | SWEEP_CASES
+    return [pytest.param(case, marks=marks[case]) for case in ARCHITECTURES if case in selected]
 
 
 def each_framework(*frameworks: str) -> list[object]:
-    return [pytest.param(framework, marks=needs(framework)) for framework in frameworks or PACKAGES]
+    return [pytest.param(framework, marks=skip_without(framework)) for framework in frameworks or PACKAGES]

@@ -1,4 +1,4 @@
-"""A conversion that is killed at every step: `walk` takes it through them, one process a step."""
+"""Kills a conversion at each step of its writing, one process a step, and records what each kill leaves behind."""
 
 import os
 import shutil
@@ -11,12 +11,12 @@ from types import FrameType
 from typing import Any
 
 import se_weights
-from parity_tests.support.isolated_process import tiny
+from parity_tests.support.isolated_process import tiny_checkpoint
 from se_weights import convert, file_sha256, read_disambiguated, write
 from se_weights.provenance.conversion_record import record_path
 from se_weights.writing import atomic_write as replacing
 
-WATCHED = (
+TRACED_FILES = (
     "writing/atomic_write.py",
     "writing/write.py",
     "provenance/conversion_record.py",
@@ -31,127 +31,153 @@ WATCHED = (
     "files/torch/pth.py",
     "files/torch/pickle_writer.py",
 )
-"""The files of se_weights that take part in writing. A line of one of them is a step."""
+"""The files of se_weights that take part in writing. A step is the execution of one line of them."""
 
-ABSENT, EARLIER, NEW, HALF = "absent", "earlier", "new", "half"
+ABSENT, OLD, NEW, CORRUPT = "absent", "old", "new", "corrupt"
+"""States of a file: it does not exist; it is what was there before; it is the new one; it is neither."""
 
 
 @dataclass(frozen=True)
-class Walked:
-    """What a kill left: the source, the target, its manifest and what else lies there; and after the next writer."""
+class KillResult:
+    """What a kill leaves behind.
+
+    Attributes:
+        line: The line that was about to be executed.
+        source: State of the source.
+        target: State of the target.
+        record: State of the target's conversion record.
+        leftovers: States of all other files in the folder.
+        after_rewrite: Where there are leftovers: the state of the target and the names of all files in the folder after
+            the next conversion to the same target.
+    """
 
     line: str
     source: str
     target: str
-    manifest: str
-    left: tuple[str, ...]
-    after: tuple[str, ...]
+    record: str
+    leftovers: tuple[str, ...]
+    after_rewrite: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Case:
-    """`earlier`: a target and its manifest are there already. `nameless`: the system has O_TMPFILE."""
+class CrashCase:
+    """A conversion to be killed.
+
+    Attributes:
+        suffix: Suffix of the target.
+        existing: Whether a target and its conversion record exist already.
+        force: Whether the conversion may overwrite them.
+        tmpfile: Whether the system has O_TMPFILE.
+    """
 
     suffix: str
-    earlier: bool = False
+    existing: bool = False
     force: bool = False
-    nameless: bool = True
+    tmpfile: bool = True
 
     def __str__(self) -> str:
-        words = (("over an earlier one", self.earlier), ("forced", self.force), ("named", not self.nameless))
-        return ", ".join([self.suffix, *(word for word, true in words if true)])
+        labels = (("existing target", self.existing), ("forced", self.force), ("no O_TMPFILE", not self.tmpfile))
+        return ", ".join([self.suffix, *(label for label, applies in labels if applies)])
 
 
-def walk(case: Case, folder: Path, whole: bool) -> list[Walked]:
-    """Killed at the first line, then at the second, until it comes through; at each one of them every time that it is
-    run, or, where not `whole`, the first and the last time."""
-    if not case.nameless:
+def kill_at_every_step(case: CrashCase, folder: Path, every_time: bool) -> list[KillResult]:
+    """Kill the conversion at each line, every time that the line is executed.
+
+    Without `every_time`, only the first and the last time.
+    """
+    if not case.tmpfile:
         replacing.O_TMPFILE = None
-    source, target = folder / "place" / f"source{_other(case.suffix)}", folder / "place" / f"target{case.suffix}"
-    known = _prepare(case, folder, source, target)
+    source, target = (
+        folder / "place" / f"source{_source_suffix(case.suffix)}",
+        folder / "place" / f"target{case.suffix}",
+    )
+    states = _prepare(case, folder, source, target)
     read = read_disambiguated(source)
     sys.modules["se_weights.convert"].read_disambiguated = lambda *rest, **options: read  # type: ignore[attr-defined]
-    lines = _lines(lambda: convert(source, target, manifest=True, force=True))
+    lines = _executed_lines(lambda: convert(source, target, manifest=True, force=True))
     steps = set(range(len(lines)))
-    if not whole:
+    if not every_time:
         steps = {*{line: step for step, line in enumerate(lines)}.values()}
         steps |= {lines.index(line) for line in set(lines)}
-    return [_killed(case, folder, source, target, known, step) for step in sorted(steps)]
+    return [_kill_at_step(case, folder, source, target, states, step) for step in sorted(steps)]
 
 
-def _killed(case: Case, folder: Path, source: Path, target: Path, known: dict[str, str], step: int) -> Walked:
+def _kill_at_step(
+    case: CrashCase, folder: Path, source: Path, target: Path, states: dict[str, str], step: int
+) -> KillResult:
     shutil.rmtree(source.parent)
     shutil.copytree(folder / "before", source.parent)
-    heard, says = os.pipe()
+    read_end, write_end = os.pipe()
 
-    def end(line: str) -> None:
-        os.write(says, line.encode())
+    def kill(line: str) -> None:
+        os.write(write_end, line.encode())
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def work() -> None:
+    def run_conversion() -> None:
         convert(source, target, manifest=True, force=case.force)
 
-    ended = _forked(lambda: _traced(work, _at(step, end)))
-    os.close(says)
-    with os.fdopen(heard) as file:
+    exit_code = _run_forked(lambda: _trace(run_conversion, _call_at(step, kill)))
+    os.close(write_end)
+    with os.fdopen(read_end) as file:
         line = file.read()
-    if ended not in (0, -signal.SIGKILL):
-        raise AssertionError(f"it ended with {ended} at {line}")
+    if exit_code not in (0, -signal.SIGKILL):
+        raise AssertionError(f"the conversion ended with exit code {exit_code} at {line}")
     expected = {source.name, target.name, record_path(target).name}
-    left = tuple(_named(path, known) for path in sorted(source.parent.iterdir()) if path.name not in expected)
-    states = [_named(path, known) for path in (source, target, record_path(target))]
-    after: tuple[str, ...] = ()
-    if left:
-        _forked(lambda: convert(source, target, manifest=True, force=True))
-        after = (_named(target, known), *sorted(path.name for path in source.parent.iterdir()))
-    return Walked(line, *states, left, after)
+    leftovers = tuple(_state(path, states) for path in sorted(source.parent.iterdir()) if path.name not in expected)
+    found = [_state(path, states) for path in (source, target, record_path(target))]
+    after_rewrite: tuple[str, ...] = ()
+    if leftovers:
+        _run_forked(lambda: convert(source, target, manifest=True, force=True))
+        after_rewrite = (_state(target, states), *sorted(path.name for path in source.parent.iterdir()))
+    return KillResult(line, *found, leftovers, after_rewrite)
 
 
-def _at(step: int, end: Callable[[str], None]) -> Callable[[str], None]:
+def _call_at(step: int, function: Callable[[str], None]) -> Callable[[str], None]:
+    """A trace function for `_trace` that calls `function` at this step alone."""
     remaining = step
 
-    def at(line: str) -> None:
+    def on_line(line: str) -> None:
         nonlocal remaining
         if not remaining:
-            end(line)
+            function(line)
         remaining -= 1
 
-    return at
+    return on_line
 
 
-def _lines(work: Callable[[], object]) -> list[str]:
-    """Every line that is run from the beginning of the writing, as often as it is."""
+def _executed_lines(work: Callable[[], object]) -> list[str]:
+    """Every traced line that is executed, as often as it is."""
     lines: list[str] = []
-    _traced(work, lines.append)
+    _trace(work, lines.append)
     return lines
 
 
-def _prepare(case: Case, folder: Path, source: Path, target: Path) -> dict[str, str]:
-    """What is there before, and the hashes of the files as they may be found later."""
-    known = {}
+def _prepare(case: CrashCase, folder: Path, source: Path, target: Path) -> dict[str, str]:
+    """Write the files that exist before the conversion; return the states of files by their hashes."""
+    states = {}
     source.parent.mkdir(parents=True)
-    if case.earlier:
-        write(tiny(1), source)
+    if case.existing:
+        write(tiny_checkpoint(1), source)
         convert(source, target, manifest=True)
-        known |= {file_sha256(path): EARLIER for path in (target, record_path(target))}
+        states |= {file_sha256(path): OLD for path in (target, record_path(target))}
         source.unlink()
-    write(tiny(), source)
-    known[file_sha256(source)] = EARLIER
+    write(tiny_checkpoint(), source)
+    states[file_sha256(source)] = OLD
     shutil.copytree(source.parent, folder / "before")
     convert(source, target, manifest=True, force=case.force)
-    return known | {file_sha256(path): NEW for path in (target, record_path(target))}
+    return states | {file_sha256(path): NEW for path in (target, record_path(target))}
 
 
-def _other(suffix: str) -> str:
+def _source_suffix(suffix: str) -> str:
     return ".npz" if suffix in (".safetensors", ".hf") else ".safetensors"
 
 
-def _named(path: Path, known: dict[str, str]) -> str:
-    return known.get(file_sha256(path), HALF) if path.exists() else ABSENT
+def _state(path: Path, states: dict[str, str]) -> str:
+    return states.get(file_sha256(path), CORRUPT) if path.exists() else ABSENT
 
 
-def _forked(work: Callable[[], object]) -> int:
-    """How a fork of this process that does this work ends."""
+def _run_forked(work: Callable[[], object]) -> int:
+    """Run the work in a fork of this process; return its exit code."""
     child = os.fork()
     if child == 0:
         try:
@@ -163,21 +189,21 @@ def _forked(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _traced(work: Callable[[], object], at: Callable[[str], None]) -> None:
-    """Do the work, and call `at` before each line of the watched files from the beginning of the writing."""
+def _trace(work: Callable[[], object], on_line: Callable[[str], None]) -> None:
+    """Do the work, and call `on_line` before each line of the traced files, from the first call of `write`."""
     folder = Path(se_weights.__file__).parent
-    watched = {str(folder / name): name for name in WATCHED}
+    traced = {str(folder / name): name for name in TRACED_FILES}
     began = False
 
     def at_line(frame: FrameType, event: str, argument: object) -> Any:
         if event == "line":
-            at(f"{watched[frame.f_code.co_filename]}:{frame.f_lineno}")
+            on_line(f"{traced[frame.f_code.co_filename]}:{frame.f_lineno}")
         return at_line
 
     def at_call(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal began
         began = began or frame.f_code is write.__code__
-        return at_line if began and frame.f_code.co_filename in watched else None
+        return at_line if began and frame.f_code.co_filename in traced else None
 
     sys.settrace(at_call)
     try:

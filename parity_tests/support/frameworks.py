@@ -1,4 +1,4 @@
-"""One way to say the same thing to all three frameworks, in this process. Arrays are (N, C, spatial...) outside."""
+"""One interface to the three frameworks in this process. Arrays outside of it are (N, C, spatial...)."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @dataclass(frozen=True)
 class Framework:
-    """`call` runs a module of the framework on its own arrays; `options` are what its constructors need."""
+    """How a framework is called.
+
+    Attributes:
+        name: As in the package `se_{name}`.
+        channel_axis: Axis of the channels in an image of the framework.
+        call: Calls a module on an array in the layout of the framework, in training mode or not.
+        options: Makes the further arguments of the constructors.
+    """
 
     name: str
     channel_axis: int
@@ -31,12 +38,12 @@ class Framework:
         return import_module(f"se_{self.name}.layers")
 
     def run(self, module: Any, x: NDArray, *, training: bool = False) -> NDArray:
-        """(N, C, spatial...) in and out; (N, classes) for a network."""
+        """Call a module on an array (N, C, spatial...); the output has the same layout, or is (N, classes)."""
         y = self.call(module, np.moveaxis(x, 1, self.channel_axis), training)
         return y if y.ndim == 2 else np.moveaxis(y, self.channel_axis, 1)
 
 
-def _torch(module: Any, x: NDArray, training: bool) -> NDArray:
+def _call_torch(module: Any, x: NDArray, training: bool) -> NDArray:
     import torch
 
     module.train(training)
@@ -44,14 +51,14 @@ def _torch(module: Any, x: NDArray, training: bool) -> NDArray:
         return module(torch.tensor(x)).numpy()
 
 
-def _tf(module: Any, x: NDArray, training: bool) -> NDArray:
+def _call_tf(module: Any, x: NDArray, training: bool) -> NDArray:
     import keras
 
     context = {"training": training} if module._call_has_training_arg else {}
     return keras.ops.convert_to_numpy(module(keras.ops.convert_to_tensor(x), **context))
 
 
-def _flax(module: Any, x: NDArray, training: bool) -> NDArray:
+def _call_flax(module: Any, x: NDArray, training: bool) -> NDArray:
     import jax.numpy as jnp
 
     if hasattr(module, "train"):
@@ -67,5 +74,9 @@ def _rngs() -> dict[str, Any]:
 
 FRAMEWORKS = {
     framework.name: framework
-    for framework in (Framework("torch", 1, _torch), Framework("tf", -1, _tf), Framework("flax", -1, _flax, _rngs))
+    for framework in (
+        Framework("torch", 1, _call_torch),
+        Framework("tf", -1, _call_tf),
+        Framework("flax", -1, _call_flax, _rngs),
+    )
 }

@@ -1,6 +1,7 @@
-"""What must not happen in the tests' own process: kills, limits, other users. It happens in forks of a warm one.
+"""Runs a function or the command in a separate process: for kills, resource limits and other users.
 
-The warm process has imported all that a conversion needs and no framework, so that a fork of it is there at once.
+Each process is forked from a fork server that has already imported all that a conversion needs, and no framework, so
+that it starts within milliseconds.
 """
 
 import contextlib
@@ -38,10 +39,10 @@ PRELOADED = [
 NOBODY = 65534
 
 
-def tiny(seed: int = 0, **facts: Any) -> Checkpoint:
-    """The smallest network that has nearly every kind of layer, with weights no two of which are alike."""
+def tiny_checkpoint(seed: int = 0, **settings: Any) -> Checkpoint:
+    """The smallest network that has nearly every kind of layer, with random weights from this seed."""
     architecture = se_spec.architecture(
-        "se_resnet18", **{"depths": (1,), "widths": (4,), "num_classes": 3, "reduction": 2, **facts}
+        "se_resnet18", **{"depths": (1,), "widths": (4,), "num_classes": 3, "reduction": 2, **settings}
     )
     rng = np.random.default_rng(seed)
     weights = {p.name: rng.normal(1, 0.1, p.shape).astype(np.float32) for p in se_spec.manifest(architecture)}
@@ -49,26 +50,26 @@ def tiny(seed: int = 0, **facts: Any) -> Checkpoint:
 
 
 def run_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives, or raises, in a process of its own."""
+    """Call a function in a separate process; return its result, or raise what it raises."""
     CONTEXT.set_forkserver_preload(PRELOADED)
-    mine, theirs = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_answer, args=(theirs, function, arguments))
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_send_result, args=(sender, function, arguments))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        result = mine.recv()
+        result = receiver.recv()
     except EOFError:
         result = None
     process.join()
-    mine.close()
+    receiver.close()
     if result is None:
-        raise AssertionError(f"{function} ended with {process.exitcode}")
+        raise AssertionError(f"{function} ended with exit code {process.exitcode}")
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
 
 
-def _answer(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _send_result(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         result = function(*arguments)
     except BaseException as error:
@@ -76,26 +77,28 @@ def _answer(connection: Connection, function: Callable[..., Any], arguments: tup
     connection.send((result,))
 
 
-class Listings:
-    """Stands in for `subprocess` where the program that lists an HDF5 file is started."""
+class IsolatedSubprocess:
+    """Replaces `subprocess` in se_weights.files.hdf5.listing: runs the listing program by `run_isolated`."""
 
     TimeoutExpired = subprocess.TimeoutExpired
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.CompletedProcess(command, 0, run_isolated(_listing, command[3:]), b"")
+            return subprocess.CompletedProcess(command, 0, run_isolated(_list_hdf5, command[3:]), b"")
         except AssertionError as error:
             return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
 
 
-def _listing(arguments: Sequence[str]) -> bytes:
-    with contextlib.redirect_stdout(io.StringIO()) as answer:
+def _list_hdf5(arguments: Sequence[str]) -> bytes:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         hdf5_listing.main(*arguments)
-    return answer.getvalue().encode()
+    return output.getvalue().encode()
 
 
 @dataclass(frozen=True)
 class CommandResult:
+    """Exit status and output of the command, named as in `subprocess.CompletedProcess`."""
+
     returncode: int
     stdout: str
     stderr: str
@@ -105,56 +108,63 @@ def se_resnet(
     *arguments: object,
     file_size: int | None = None,
     user: int | None = None,
-    first: Callable[[], None] | None = None,
+    setup: Callable[[], None] | None = None,
 ) -> CommandResult:
-    """The command, apart; with no file larger than `file_size` bytes, as another user, or after something else."""
-    return run_isolated(_command, [str(argument) for argument in arguments], file_size, user, first)
+    """Run the command in a separate process.
+
+    Args:
+        arguments: Its command line.
+        file_size: Limit on the size of each file that it writes, in bytes.
+        user: Id of the user that it runs as.
+        setup: Called in the process before the command.
+    """
+    return run_isolated(_command, [str(argument) for argument in arguments], file_size, user, setup)
 
 
 def _command(
-    arguments: list[str], file_size: int | None, user: int | None, first: Callable[[], None] | None
+    arguments: list[str], file_size: int | None, user: int | None, setup: Callable[[], None] | None
 ) -> CommandResult:
     from se_cli.main import run
 
     sys.argv = ["se-resnet", *arguments]
     os.environ["NO_COLOR"] = "1"
-    heard = []
-    for number in (1, 2):  # pipes: a limit on the size of files must not hold for what is said
-        reads, writes = os.pipe()
-        os.dup2(writes, number)
-        os.set_blocking(reads, False)
-        heard.append(reads)
-    if first:
-        first()
+    pipes = []
+    for descriptor in (1, 2):  # pipes, so that the limit on file sizes does not hold for the output
+        read_end, write_end = os.pipe()
+        os.dup2(write_end, descriptor)
+        os.set_blocking(read_end, False)
+        pipes.append(read_end)
+    if setup:
+        setup()
     if user is not None:
-        become(user)
+        switch_user(user)
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     status = 0
     try:
         run()
-    except SystemExit as ended:
-        status = int(ended.code or 0)
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
     sys.stdout.flush()
     sys.stderr.flush()
-    return CommandResult(status, *map(_said, heard))
+    return CommandResult(status, *map(_read_pipe, pipes))
 
 
-def _said(pipe: int) -> str:
+def _read_pipe(pipe: int) -> str:
     try:
         return os.read(pipe, 2**20).decode()
     except BlockingIOError:
         return ""
 
 
-def become(user: int) -> None:
+def switch_user(user: int) -> None:
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, hidden ones too, by its path."""
+def folder_contents(folder: Path) -> dict[str, bytes]:
+    """The content of every file in a folder, hidden ones included, by relative path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }

@@ -1,4 +1,4 @@
-"""Generates docs/refusals.md from the table of refusals: `python -m parity_tests.support.refusals_table`."""
+"""Generates docs/refusals.md from se_weights.refusals: `python -m parity_tests.support.refusals_table`."""
 
 from pathlib import Path
 

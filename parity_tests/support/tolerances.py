@@ -1,4 +1,4 @@
-"""Every tolerance of the suite, with how it was derived. Tests compare with these and nothing else."""
+"""Every tolerance of the suite with its derivation. Tests compare with these and no others."""
 
 from se_parity.judge.limits import FLOAT64_SHARE
 
@@ -6,7 +6,7 @@ FLOAT64_LOGITS = FLOAT64_SHARE
 """Of the logits' range: the project's contract. Measured: at most 4e-15 on every named architecture."""
 
 FLOAT32_LOGITS = 1e-5
-"""Of the logits' range: the contract at 224x224, beside the limit that se_parity derives for each network."""
+"""Of the logits' range: the contract at 224x224, in addition to the limit that se_parity derives for each network."""
 
 FLOAT32_ONE_LAYER = 5e-7
 """Of the output's range, for an SELayer of 12 channels: 3 sqrt(12 / 2) 2**-24 is 4.4e-7. Measured: at most 7.2e-8."""
@@ -19,8 +19,8 @@ BFLOAT16_LOGITS = 0.05
 
 INITIAL_DEVIATION = 0.03
 """Relative error of the standard deviation of the initial weights: 1 / sqrt(2 n) is at most 0.008 for n >= 8,192, so
-this is about four deviations of the estimate."""
+this is about four standard deviations of the estimate."""
 
 FLOAT32_STEP = {"rtol": 1e-4, "atol": 1e-5}
-"""Element by element, for weights and statistics after one training pass under two compilers: a batch of two, whose
-norms divide by deviations of a few values a channel, multiplies rounding by up to a thousand."""
+"""Elementwise, for weights and statistics after one training step under two compilers. With a batch of two, the norms
+divide by standard deviations of a few values a channel, which multiplies rounding errors by up to a thousand."""

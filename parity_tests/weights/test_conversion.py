@@ -1,4 +1,4 @@
-"""Weights are bit-exact through every chain of conversions."""
+"""Conversions between formats, dialects and frameworks keep weights bit for bit."""
 
 import json
 from itertools import pairwise, permutations
@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save, save_file
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import architecture, needs, small_network
+from parity_tests.support.cases import architecture, skip_without, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from se_spec import manifest
 from se_weights import Checkpoint, UnsupportedFormat, WeightMismatch, WriteFailed, relayout, weights_sha256
@@ -30,12 +30,12 @@ DIALECTS = {
 
 
 SWEEP = pytest.mark.sweep
-TELLING = ["se_resnet34 of the tutorials", "se_resnet18 with biases", "se_resnet50 of one channel"]
-"""Cases all of whose facts the tensors tell."""
+INFERABLE = ["se_resnet34 of the tutorials", "se_resnet18 with biases", "se_resnet50 of one channel"]
+"""Cases whose complete config can be inferred from the tensors."""
 
 
 def numbered(architecture) -> Checkpoint:
-    """Weights in which no two values of the network are the same, so that nothing can be swapped unseen."""
+    """Weights in which all values of the network differ, so that every swap is detected."""
     weights, count = {}, 1
     for parameter in manifest(architecture):
         size = int(np.prod(parameter.shape))
@@ -47,10 +47,10 @@ def numbered(architecture) -> Checkpoint:
 
 @pytest.mark.parametrize(("source", "target"), list(permutations(FRAMEWORKS, 2)))
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_each_of_the_six_directions_is_bit_exact(source, target, block):
+def test_weights_are_bit_exact_between_any_two_frameworks(source, target, block):
     for name in (source, target):
-        if needs(name).args[0]:
-            pytest.skip(needs(name).kwargs["reason"])
+        if skip_without(name).args[0]:
+            pytest.skip(skip_without(name).kwargs["reason"])
     checkpoint = numbered(small_network(block, se_bias=True).architecture)
     one, other = FRAMEWORKS[source], FRAMEWORKS[target]
     first = one.package.SEResNet(checkpoint.architecture, **one.options())
@@ -63,7 +63,7 @@ def test_each_of_the_six_directions_is_bit_exact(source, target, block):
 @pytest.mark.parametrize(
     "case", ["se_resnet18 with biases", "se_resnet50 of one channel", "resnet34", "se_resnet110_cifar"]
 )
-def test_a_tour_through_every_format_ends_where_it_began(tmp_path, case):
+def test_a_chain_of_conversions_through_every_format_returns_the_same_weights(tmp_path, case):
     checkpoint = numbered(architecture(case))
     paths = [tmp_path / f"{step}{suffix}" for step, suffix in enumerate([*SUFFIXES, ".pth"])]
     se_weights.write(checkpoint, paths[0])
@@ -78,7 +78,7 @@ def test_a_tour_through_every_format_ends_where_it_began(tmp_path, case):
     ("suffix", "dialect"), [(suffix, name) for suffix, names in DIALECTS.items() for name in names]
 )
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_every_format_holds_its_dialects(tmp_path, suffix, dialect, block):
+def test_every_format_stores_its_dialects(tmp_path, suffix, dialect, block):
     name, squeeze = {"basic": ("se_resnet18", "round8"), "bottleneck": ("se_resnet50", "floor")}[block]
     checkpoint = numbered(se_spec.architecture(name, se_bias=True, squeeze=squeeze))
     path = tmp_path / f"weights{suffix}"
@@ -90,7 +90,7 @@ def test_every_format_holds_its_dialects(tmp_path, suffix, dialect, block):
 
 
 @pytest.mark.parametrize("dialect", ["torch", *(pytest.param(name, marks=SWEEP) for name in ("keras", "nnx", "linen"))])
-@pytest.mark.parametrize("case", [*se_spec.list_architectures(), *TELLING])
+@pytest.mark.parametrize("case", [*se_spec.list_architectures(), *INFERABLE])
 def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
     known = architecture(case)
     words = se_weights.DIALECTS[dialect]
@@ -110,7 +110,7 @@ def test_unnamed_architectures_are_recognised_too(tmp_path):
 
 
 @pytest.mark.parametrize("widths", [(24, 8), (8, 8, 16)])
-def test_stages_need_not_widen_where_names_tell_them_apart(tmp_path, widths):
+def test_stages_need_not_get_wider_where_tensor_names_contain_the_stage(tmp_path, widths):
     known = se_spec.architecture("se_resnet18", depths=(2,) * len(widths), widths=widths, reduction=2, num_classes=3)
     for suffix in (".pth", ".msgpack"):
         se_weights.write(numbered(known), tmp_path / f"a{suffix}")
@@ -126,7 +126,7 @@ def test_a_named_architecture_takes_its_sizes_from_the_tensors(tmp_path):
         se_weights.read(path, architecture="se_resnet34")
 
 
-def test_metadata_travels_and_names_its_source(tmp_path):
+def test_metadata_is_kept_through_conversions_and_names_the_source(tmp_path):
     first, second, third = (tmp_path / name for name in ("a.pth", "b.safetensors", "c.weights.h5"))
     checkpoint = numbered(small_network().architecture)
     se_weights.write(checkpoint, first)
@@ -142,18 +142,18 @@ def test_metadata_travels_and_names_its_source(tmp_path):
     assert recorded["dialect"] == "keras"
 
 
-def test_a_transposed_view_is_written_as_it_reads(tmp_path):
+def test_a_transposed_view_is_written_in_logical_order(tmp_path):
     """safetensors 0.8.0 writes the memory of a view and ignores its strides."""
     square = np.arange(9, dtype=np.float32).reshape(3, 3).T
     path = tmp_path / "view.safetensors"
     save_file({"square": square}, path)
-    assert not np.array_equal(load_file(path)["square"], square), "safetensors is mended: its own writer may be used"
+    assert not np.array_equal(load_file(path)["square"], square), "safetensors is fixed: its own writer can be used"
     safetensors.write(path, FileContents({"square": Tensor.of(square)}))
     assert np.array_equal(load_file(path)["square"], square)
 
 
-def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
-    """The read-back alone catches a writer that forgets strides, as that of safetensors 0.8.0 does."""
+def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
+    """Only reading back detects a writer that ignores strides, as that of safetensors 0.8.0 does."""
 
     def careless(path, stored):
         path.write_bytes(save({name: np.asfortranarray(tensor.load()) for name, tensor in stored.tensors.items()}))
@@ -166,7 +166,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_other_float_types_stay_as_they_are_or_are_refused(tmp_path, dtype, suffix):
+def test_other_float_types_are_kept_or_refused(tmp_path, dtype, suffix):
     network = small_network()
     kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     weights = {name: array.astype(kind) for name, array in network.weights.items()}
@@ -191,7 +191,7 @@ def test_nan_payloads_and_signed_zeros_survive(tmp_path):
         assert se_weights.read(target).weights["fc.bias"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
 
 
-def test_weights_that_are_written_to_after_they_were_read_have_the_hash_of_what_they_are(tmp_path):
+def test_weights_changed_after_reading_are_hashed_anew(tmp_path):
     path = tmp_path / "a.safetensors"
     se_weights.write(numbered(small_network().architecture), path)
     checkpoint = se_weights.read(path)
@@ -204,7 +204,7 @@ def test_weights_that_are_written_to_after_they_were_read_have_the_hash_of_what_
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", ">f8"])
 @pytest.mark.parametrize("shape", [(70, 33, 3, 1), (3, 3, 31, 97), (1, 1, 65, 64), (40, 2, 5, 3), (0, 70, 1, 1)])
-def test_relayout_moves_every_value_of_arrays_that_take_several_pieces(shape, dtype):
+def test_relayout_moves_every_value_of_arrays_longer_than_a_chunk(shape, dtype):
     kernel = np.arange(np.prod(shape)).reshape(shape).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     for source, target, permutation in (("OIHW", "HWIO", (2, 3, 1, 0)), ("HWIO", "OIHW", (3, 2, 0, 1))):
         moved = relayout(kernel, source, target)

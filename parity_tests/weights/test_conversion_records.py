@@ -1,4 +1,4 @@
-"""A manifest says what was written, whether it is still that, and what was lost on the way."""
+"""Conversion records: what they contain, `verify` and `compare` with them, and the precision losses of casts."""
 
 import json
 import math
@@ -12,7 +12,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.isolated_process import se_resnet, tiny
+from parity_tests.support.isolated_process import se_resnet, tiny_checkpoint
 from se_weights import Checkpoint, MalformedFile, cast_to, notes, read_conversion_record, weights_sha256
 from se_weights.provenance.conversion_record import record_path
 from se_weights.transforms.cast import DTYPES, cast_array, cast_reports, recorded_casts
@@ -23,7 +23,7 @@ SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source.pth"
-    se_weights.write(tiny(), path)
+    se_weights.write(tiny_checkpoint(), path)
     return path
 
 
@@ -34,8 +34,8 @@ def converted(source, name, **options):
 
 
 def changed(**arrays) -> Checkpoint:
-    """The network with other values in some of its tensors: `fc_bias=lambda values: ...`."""
-    known = tiny()
+    """The network with changes in some tensors, as in `fc__bias=lambda values: ...`."""
+    known = tiny_checkpoint()
     weights = {name: array.copy() for name, array in known.weights.items()}
     for name, change in arrays.items():
         path = name.replace("__", ".")
@@ -44,7 +44,7 @@ def changed(**arrays) -> Checkpoint:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_manifest_says_what_was_written_and_where_it_came_from(source, suffix):
+def test_a_conversion_record_describes_source_and_target(source, suffix):
     target = converted(source, f"target{suffix}")
     document = json.loads(record_path(target).read_text())
     assert document["schema"] == 1
@@ -55,23 +55,23 @@ def test_a_manifest_says_what_was_written_and_where_it_came_from(source, suffix)
     assert document["target"]["file"] == target.name
     assert document["target"]["sha256"] == se_weights.file_sha256(target)
     assert document["target"]["dialect"] == se_weights.read(target).dialect
-    assert document["architecture"] == tiny().architecture.to_dict()
+    assert document["architecture"] == tiny_checkpoint().architecture.to_dict()
     assert document["changes"] == {"dtypes": [], "reordered": ""}
     manifest = read_conversion_record(record_path(target))
-    assert manifest.weights_sha256 == weights_sha256(tiny().weights)
+    assert manifest.weights_sha256 == weights_sha256(tiny_checkpoint().weights)
     assert {name: print_.sha256 for name, print_ in manifest.tensors.items()} == {
-        name: se_weights.tensor_sha256(array) for name, array in tiny().weights.items()
+        name: se_weights.tensor_sha256(array) for name, array in tiny_checkpoint().weights.items()
     }
 
 
-def test_equal_conversions_make_equal_manifests(source):
+def test_equal_conversions_give_equal_conversion_records(source):
     first = converted(source, "a.hf")
     text = record_path(first).read_bytes()
     converted(source, "a.hf", force=True)
     assert record_path(first).read_bytes() == text
 
 
-def test_a_manifest_that_is_there_is_kept_unless_forced(source):
+def test_an_existing_conversion_record_is_kept_unless_forced(source):
     record_path(source.with_name("a.npz")).write_text("precious")
     with pytest.raises(se_weights.TargetExists, match="manifest"):
         converted(source, "a.npz")
@@ -79,20 +79,20 @@ def test_a_manifest_that_is_there_is_kept_unless_forced(source):
     assert read_conversion_record(record_path(converted(source, "a.npz", force=True)))
 
 
-def test_compare_takes_files_and_manifests_of_any_formats(source):
-    sides = [
+def test_compare_takes_files_and_conversion_records_of_any_format(source):
+    paths = [
         path
         for suffix in SUFFIXES
         for target in [converted(source, f"t{suffix}")]
         for path in (target, record_path(target))
     ]
-    for one, other in [(sides[0], sides[1]), *pairwise(sides), (sides[-1], sides[3])]:
+    for one, other in [(paths[0], paths[1]), *pairwise(paths), (paths[-1], paths[3])]:
         ran = se_resnet("compare", one, other)
         assert ran.returncode == 0, (one, other, ran)
         assert "same weights" in ran.stdout
 
 
-def test_compare_says_what_differs_where_a_side_is_a_manifest(source, tmp_path):
+def test_compare_with_a_conversion_record_lists_what_differs(source, tmp_path):
     target = converted(source, "a.npz")
     other = changed(fc__bias=lambda values: values + 1, bn1__bias=lambda values: values.astype(np.float64))
     other = replace(other, architecture=other.architecture.replace(bn_epsilon=1e-3))
@@ -108,7 +108,7 @@ def test_compare_says_what_differs_where_a_side_is_a_manifest(source, tmp_path):
         assert "bn_epsilon" in ran.stdout
 
 
-def test_compare_counts_bits_that_differ_infinities_and_zeros_of_either_sign_too(tmp_path):
+def test_compare_counts_values_whose_bits_differ(tmp_path):
     one, other = [np.inf, np.nan, 0.0], [np.inf, np.nan, -0.0]
     for name, values in (("a.npz", one), ("b.npz", other), ("c.npz", [np.inf, 2, 0.0])):
         array = np.array(values, np.float32)
@@ -122,7 +122,7 @@ def test_compare_counts_bits_that_differ_infinities_and_zeros_of_either_sign_too
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_verify_finds_what_was_written_and_what_was_changed(source, suffix):
+def test_verify_passes_what_was_written_and_finds_what_was_changed(source, suffix):
     target = converted(source, f"a{suffix}")
     ran = se_resnet("verify", target)
     assert ran.returncode == 0, ran
@@ -136,7 +136,7 @@ def test_verify_finds_what_was_written_and_what_was_changed(source, suffix):
     assert [line.split()[:2] for line in facts["differences"]] == [["!", "the"], ["~", "fc.bias"]]
 
 
-def test_verify_finds_a_byte_that_changed_in_the_metadata_alone(source):
+def test_verify_finds_a_changed_byte_in_the_metadata(source):
     target = converted(source, "a.safetensors")
     whole = target.read_bytes()
     assert whole.count(b'"source":"source.pth"') == 1
@@ -149,7 +149,7 @@ def test_verify_finds_a_byte_that_changed_in_the_metadata_alone(source):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".npz", ".hf"])
-def test_without_a_manifest_a_file_is_held_to_its_own_metadata(source, suffix):
+def test_without_a_conversion_record_a_file_is_verified_against_its_metadata(source, suffix):
     target = converted(source, f"a{suffix}")
     record_path(target).unlink()
     ran = se_resnet("verify", target)
@@ -157,7 +157,7 @@ def test_without_a_manifest_a_file_is_held_to_its_own_metadata(source, suffix):
     assert "its own metadata" in ran.stdout
 
 
-def test_weights_that_were_changed_under_the_metadata_are_found(source):
+def test_verify_finds_weights_changed_under_unchanged_metadata(source):
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 
@@ -174,19 +174,19 @@ def test_weights_that_were_changed_under_the_metadata_are_found(source):
     assert "changed since se-resnet wrote it" in " ".join(notes(se_weights.read(target)))
 
 
-def test_a_file_with_neither_manifest_nor_metadata_cannot_be_verified(source, tmp_path):
-    np.savez(tmp_path / "plain.npz", **tiny().weights)
+def test_a_file_with_neither_conversion_record_nor_metadata_cannot_be_verified(source, tmp_path):
+    np.savez(tmp_path / "plain.npz", **tiny_checkpoint().weights)
     ran = se_resnet("verify", tmp_path / "plain.npz")
     assert ran.returncode == 2
     assert "--manifest" in ran.stderr
     target = converted(source, "a.npz")
     ran = se_resnet("verify", tmp_path / "plain.npz", "--manifest", record_path(target))
     assert ran.returncode == 1
-    assert ran.stdout.count("\n") == 1  # another file, of the same weights
+    assert ran.stdout.count("\n") == 1  # another file with the same weights
 
 
-def spoilt(document):
-    """Everything that somebody may have put where something else belongs."""
+def corrupted(document):
+    """The document with fields missing or of a wrong type."""
     odd = [None, 5, -1, 1e400, [], {}, "", "x", [[]], {"x": 1}, [1e400], ["x"]]
     for key in ("schema", "target", "architecture", "weights_sha256", "tensors"):
         yield {name: value for name, value in document.items() if name != key}
@@ -197,14 +197,14 @@ def spoilt(document):
     for key in entry:
         for value in odd:
             if value == [] or (key != "shape" and isinstance(value, str)):
-                continue  # a shape or a text, though not the right one
+                continue  # of the right type
             yield {**document, "tensors": {name: {**entry, key: value}}}
 
 
-def test_what_is_no_manifest_is_malformed_and_says_so(source):
+def test_an_invalid_conversion_record_is_malformed(source):
     target = converted(source, "a.npz")
     document = json.loads(record_path(target).read_text())
-    texts = [json.dumps(wrong) for wrong in spoilt(document)]
+    texts = [json.dumps(wrong) for wrong in corrupted(document)]
     texts += ["", "{", "[]", "\x00", '{"schema": 1, "schema": 1}', "[" * 100_000]
     for text in texts:
         record_path(target).write_text(text)
@@ -216,23 +216,23 @@ def test_what_is_no_manifest_is_malformed_and_says_so(source):
     assert "[manifest.content]" in ran.stderr
 
 
-def test_metadata_that_record_impossible_losses_are_malformed(source, tmp_path):
+def test_invalid_cast_metadata_is_malformed(source, tmp_path):
     from safetensors.numpy import save_file
 
     for text in ("[1]", "{", "5", '[{"source": "x"}]', '{"a": 1}'):
         path = tmp_path / "odd.safetensors"
-        save_file(dict(tiny().weights), path, metadata={"cast": text})
+        save_file(dict(tiny_checkpoint().weights), path, metadata={"cast": text})
         ran = se_resnet("convert", path, tmp_path / "target.npz", "--manifest")
         assert ran.returncode == 3, (text, ran)
         assert not (tmp_path / "target.npz").exists()
 
 
 PRECISION = {"float32": (24, -126, 127), "float16": (11, -14, 15), "bfloat16": (8, -126, 127)}
-"""Digits in base 2, and the smallest and largest exponent of a normal number (IEEE 754; bfloat16 as in ml_dtypes)."""
+"""Significand bits, and smallest and largest exponent of a normal number (IEEE 754; bfloat16 as in ml_dtypes)."""
 
 
 def rounded(value: float, dtype: str) -> float:
-    """The nearest number of a type, ties to even, in whole numbers and fractions."""
+    """The nearest number of a dtype, ties to even, computed with exact fractions."""
     if value == 0 or not math.isfinite(value):
         return value
     digits, smallest, largest = PRECISION[dtype]
@@ -248,7 +248,7 @@ def rounded(value: float, dtype: str) -> float:
 
 
 def hard_values() -> np.ndarray:
-    """Values next to, and at, the middle between two numbers of each type, at every exponent; and random ones."""
+    """Random values, and values at and next to the middle between two numbers of each dtype, at several exponents."""
     rng = np.random.default_rng(0)
     values = [rng.normal(size=2000) * 2.0 ** rng.integers(-160, 140, 2000)]
     for digits, smallest, largest in PRECISION.values():
@@ -274,14 +274,14 @@ def test_a_value_is_rounded_once_to_the_nearest_and_ties_to_even(source, target)
     assert np.array_equal(np.signbit(found), np.signbit(np.array(expected)))
 
 
-def test_going_by_way_of_float32_would_round_twice():
-    """The case that the cast to bfloat16 is written for."""
+def test_casting_through_float32_would_round_twice():
+    """A value for which rounding to float32 first gives another bfloat16."""
     value = np.array([1 + 2.0**-8 + 2.0**-40])
     assert value.astype(np.float32).astype(ml_dtypes.bfloat16)[0] == 1
     assert cast_array(value, DTYPES["bfloat16"])[0] == 1 + 2.0**-7 == rounded(value[0], "bfloat16")
 
 
-def test_losses_are_counted():
+def test_precision_losses_are_counted():
     before = {"a": np.array([1, 1e6, -1e6, 1e-9, 1e-7, 0, np.inf, np.nan, 2**-24, 1 + 2**-12], np.float32)}
     after = {"a": cast_array(before["a"], DTYPES["float16"])}
     (loss,) = cast_reports(before, after)
@@ -292,7 +292,7 @@ def test_losses_are_counted():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_a_cast_is_made_on_request_said_and_recorded(source, dtype):
+def test_a_cast_is_made_on_request_reported_and_recorded(source, dtype):
     target = source.with_name("a.safetensors")
     ran = se_resnet("convert", source, target, "--dtype", dtype, "--manifest")
     assert ran.returncode == 0, ran
@@ -300,13 +300,13 @@ def test_a_cast_is_made_on_request_said_and_recorded(source, dtype):
     found = se_weights.read(target)
     assert {array.dtype for array in found.weights.values()} == {DTYPES[dtype]}
     (recorded,) = json.loads(record_path(target).read_text())["changes"]["dtypes"]
-    (loss,) = recorded_casts(cast_to(dtype)(tiny()))
+    (loss,) = recorded_casts(cast_to(dtype)(tiny_checkpoint()))
     assert recorded == json.loads(json.dumps(loss.__dict__))
     assert (loss.changed == 0) is (dtype == "float64")
     assert recorded_casts(found) == [loss]
     ran = se_resnet("compare", source, target)
     assert ran.returncode == 1
-    assert ran.stdout.count("! ") == len(tiny().weights)
+    assert ran.stdout.count("! ") == len(tiny_checkpoint().weights)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_cast_is_made_on_request_said_and_recorded(source, dtype):
         ),
     ],
 )
-def test_what_no_trained_network_has_is_noted_and_converted_as_it_is(tmp_path, changes, note):
+def test_implausible_weights_get_a_note_and_are_converted_unchanged(tmp_path, changes, note):
     odd = changed(**changes)
     se_weights.write(odd, tmp_path / "odd.npz")
     assert notes(se_weights.read(tmp_path / "odd.npz")) == [note]
@@ -333,5 +333,5 @@ def test_what_no_trained_network_has_is_noted_and_converted_as_it_is(tmp_path, c
     assert weights_sha256(se_weights.read(tmp_path / "target.pth").weights) == weights_sha256(odd.weights)
 
 
-def test_nothing_is_noted_of_a_good_network():
-    assert notes(tiny()) == []
+def test_plausible_weights_get_no_note():
+    assert notes(tiny_checkpoint()) == []

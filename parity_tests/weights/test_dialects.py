@@ -1,4 +1,4 @@
-"""Other people's files: what names, shapes and dialects make of them, and what they do not."""
+"""Checkpoints of other code bases: matching their tensor names and shapes, hidden config, wrappers, preprocessing."""
 
 import pickle
 from collections import OrderedDict
@@ -10,7 +10,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs
+from parity_tests.support.cases import skip_without
 from se_parity import Oracle, sample_images, trained_like_weights
 from se_spec import manifest, parameter_count
 from se_weights import DIALECTS, AmbiguousDialect, Checkpoint, MalformedFile, UnsafeFile, WeightMismatch, weights_sha256
@@ -33,7 +33,7 @@ NETWORKS = {
 
 
 def in_dialect(dialect, network):
-    """The network as the dialect's code base has it, or None."""
+    """The architecture with the hidden config of the dialect's code base, or None where it has no such network."""
     name, facts = NETWORKS[network]
     told = se_spec.architecture(name, **{**LITTLE, **facts}).replace(reduction=4)
     words = DIALECTS[dialect]
@@ -47,7 +47,7 @@ PAIRS = [pair for pair in product(DIALECTS, NETWORKS) if in_dialect(*pair)]
 
 
 def distinct(architecture):
-    """Weights no two values of which are the same."""
+    """Weights whose values are all different."""
     count, weights = 1, {}
     for parameter in manifest(architecture):
         size = int(np.prod(parameter.shape))
@@ -56,13 +56,13 @@ def distinct(architecture):
     return Checkpoint(architecture, weights)
 
 
-def test_every_dialect_has_networks_here():
+def test_every_dialect_is_tested_here():
     assert {dialect for dialect, _ in PAIRS} == set(DIALECTS)
 
 
 @pytest.mark.parametrize(("dialect", "network"), PAIRS)
-def test_every_architecture_goes_through_its_dialect_and_back_to_the_same_bytes(tmp_path, dialect, network):
-    """With metadata, and from the tensors alone: then with the dialect's own facts."""
+def test_every_architecture_survives_its_dialect_bit_for_bit(tmp_path, dialect, network):
+    """With metadata, and from the tensors alone with the hidden config of the dialect."""
     checkpoint = distinct(in_dialect(dialect, network))
     path = tmp_path / "a.npz"
     se_weights.write(checkpoint, path, dialect=dialect)
@@ -79,7 +79,7 @@ def test_every_architecture_goes_through_its_dialect_and_back_to_the_same_bytes(
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
 @pytest.mark.parametrize("dialect", ["cadene", "pytorchcv", "weiaicunzai", "nvidia", "qubvel", "timm"])
-def test_facts_that_no_tensor_tells_travel_in_every_format(tmp_path, dialect, suffix):
+def test_hidden_config_is_kept_in_every_format(tmp_path, dialect, suffix):
     network = next(network for name, network in PAIRS if name == dialect)
     checkpoint = distinct(in_dialect(dialect, network))
     path = tmp_path / f"a{suffix}"
@@ -89,8 +89,8 @@ def test_facts_that_no_tensor_tells_travel_in_every_format(tmp_path, dialect, su
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
 @pytest.mark.parametrize("name", ["se_resnet18", "senet154"])
-def test_a_named_network_with_other_facts_goes_through_every_format_and_keeps_them(tmp_path, name, suffix):
-    """The names would say pad1 and no ReLU; Cadene's code says otherwise, and so must every file of ours."""
+def test_a_named_network_with_other_settings_keeps_them_in_every_format(tmp_path, name, suffix):
+    """The named architectures have pad1 and no ReLU; Cadene's differ, and every file that we write must keep that."""
     known = DIALECTS["cadene"].completed(se_spec.architecture(name, se_bias=True, num_classes=3))
     known = known.replace(depths=(1, 1, 1, 1)) if name == "senet154" else known
     weights = {parameter.name: np.zeros(parameter.shape, np.float16) for parameter in manifest(known)}
@@ -102,8 +102,8 @@ def test_a_named_network_with_other_facts_goes_through_every_format_and_keeps_th
     assert set(np.load(tmp_path / "c.npz").files) == set(np.load(source).files)
 
 
-def wrong_in() -> list[object]:
-    """The smallest network of each dialect in every run, its others in the sweep."""
+def small_pairs() -> list[object]:
+    """The smallest network of each dialect in every run, the others in the sweep."""
     seen: set[str] = set()
     cases = []
     for dialect, network in PAIRS:
@@ -113,9 +113,9 @@ def wrong_in() -> list[object]:
     return cases
 
 
-@pytest.mark.parametrize(("dialect", "network"), wrong_in())
-def test_one_wrong_tensor_is_the_whole_list(tmp_path, dialect, network):
-    """One missing, one extra, one transposed, one of another shape: each alone, anywhere in the network."""
+@pytest.mark.parametrize(("dialect", "network"), small_pairs())
+def test_a_wrong_tensor_is_the_only_one_listed(tmp_path, dialect, network):
+    """A missing, an unexpected or a transposed tensor, or one of another shape; one at a time, anywhere."""
     known = in_dialect(dialect, network)
     if dialect == "pytorchcv-b":
         return
@@ -126,13 +126,13 @@ def test_one_wrong_tensor_is_the_whole_list(tmp_path, dialect, network):
     names = [first, last, *rng.choice(list(tensors), 6, replace=False)]
     for name in map(str, names):
         array = tensors[name]
-        spoilt = {"-": {key: value for key, value in tensors.items() if key != name}}
-        spoilt["+"] = {**tensors, "extra.weight": array}
+        corrupted = {"-": {key: value for key, value in tensors.items() if key != name}}
+        corrupted["+"] = {**tensors, "extra.weight": array}
         if array.ndim > 1 and array.shape != array.T.shape:
-            spoilt["! transposed"] = {**tensors, name: array.T}
-        spoilt["! of another shape"] = {**tensors, name: np.zeros((*array.shape[:-1], array.shape[-1] + 3), "f4")}
-        for fault, content in spoilt.items():
-            path = tmp_path / "spoilt.npz"
+            corrupted["! transposed"] = {**tensors, name: array.T}
+        corrupted["! of another shape"] = {**tensors, name: np.zeros((*array.shape[:-1], array.shape[-1] + 3), "f4")}
+        for fault, content in corrupted.items():
+            path = tmp_path / "corrupted.npz"
             np.savez(path, **content)
             with pytest.raises(WeightMismatch) as caught:
                 se_weights.read(path, dialect=dialect)
@@ -140,7 +140,7 @@ def test_one_wrong_tensor_is_the_whole_list(tmp_path, dialect, network):
             assert [line.split()[:2] for line in caught.value.differences] == [[fault[0], expected]], (name, fault)
 
 
-HIDDEN = {  # the facts that no tensor tells, as each code base has them: dialect, network, facts
+HIDDEN = {  # the hidden config of each code base: dialect, network, settings
     "Cadene's 50": ("cadene", "bottleneck", ("conv1", "ceil", False, 1e-5)),
     "Cadene's grouped": ("cadene", "grouped", ("conv2", "ceil", False, 1e-5)),
     "timm's legacy 18": ("cadene", "basic", ("conv2", "ceil", True, 1e-5)),
@@ -161,15 +161,15 @@ HIDDEN = {  # the facts that no tensor tells, as each code base has them: dialec
 
 
 @pytest.mark.parametrize("case", HIDDEN)
-def test_a_dialect_knows_what_its_tensors_do_not_tell(case):
+def test_a_dialect_has_the_hidden_config_of_its_code_base(case):
     """Sources: the table of `shared/research/dialects.md`, section 1, and the code that the peer checks run."""
-    dialect, network, facts = HIDDEN[case]
+    dialect, network, settings = HIDDEN[case]
     known = in_dialect(dialect, network)
-    assert (known.stride_in, known.stem.pool, known.squeeze.after_relu, known.bn_epsilon) == facts
+    assert (known.stride_in, known.stem.pool, known.squeeze.after_relu, known.bn_epsilon) == settings
     assert known.shortcut.averages is False
 
 
-def test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart(tmp_path):
+def test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen(tmp_path):
     words = DIALECTS["pytorchcv"]
     known = words.completed(se_spec.architecture("se_resnet50", se_bias=True))
     tensors = {name: np.zeros(shape, "f4") for name, shape in words.shapes(known).items()}
@@ -190,10 +190,10 @@ def test_pytorchcvs_50_and_50b_are_asked_for_and_told_apart(tmp_path):
 
 
 def published(block, depths, widths, *, stem, names, se, conv_bias=False, squeezed=lambda channels: channels // 16):
-    """The tensors of a ResNet by its code base's names, written down from its source: a state_dict's shapes by key.
+    """The shapes of a ResNet's state dict by key, written down from the source of its code base.
 
-    `names` are patterns for the stem, the branch, the shortcut and the classifier; `se` for the two layers of the SE,
-    with whether they have biases, and the axes of their weights.
+    `names` are patterns for the stem, the branch, the shortcut and the classifier. `se` are patterns for the two layers
+    of the SE, whether they have biases, and the rank of their weights.
     """
     shapes = {}
 
@@ -261,7 +261,7 @@ RESIDUAL = {
 }
 EXCITATION = (("stage{s}.{i}.excitation.0", "stage{s}.{i}.excitation.2"), True, 2)
 
-PUBLISHED = {  # of what cannot be installed: shapes, dialect, name, and facts that are not the default
+PUBLISHED = {  # code that cannot be installed: shapes; dialect, name, non-default settings and parameter count
     "moskomule, January 2018 to December 2018": (
         published(
             ("bottleneck",), (3, 4, 6, 3), WIDTHS, stem=7, names=torchvision_names(1000), se=(SEQUENTIAL, True, 2)
@@ -355,33 +355,33 @@ PUBLISHED = {  # of what cannot be installed: shapes, dialect, name, and facts t
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("case", PUBLISHED)
-def test_the_tensors_of_a_published_source_are_recognised(tmp_path, case, prefix):
-    shapes, (dialect, name, facts, count) = PUBLISHED[case]
+def test_tensors_of_published_code_are_recognised(tmp_path, case, prefix):
+    shapes, (dialect, name, settings, count) = PUBLISHED[case]
     path = tmp_path / "published.npz"
     np.savez(path, **{f"{prefix}{key}": np.zeros(shape, "f2") for key, shape in shapes.items()})
     checkpoint = se_weights.read(path)
     assert (checkpoint.dialect, checkpoint.architecture.name) == (dialect, name)
-    for fact, value in facts.items():
+    for setting, value in settings.items():
         found = checkpoint.architecture.to_dict()
-        for part in fact.split("."):
+        for part in setting.split("."):
             found = found[part]
-        assert found == value, fact
+        assert found == value, setting
     if count:
         assert parameter_count(checkpoint.architecture) == count
 
 
-def little(**facts):
-    return se_spec.architecture("se_resnet18", depths=(1, 1), widths=(8, 16), reduction=4, **facts)
+def small_architecture(**settings):
+    return se_spec.architecture("se_resnet18", depths=(1, 1), widths=(8, 16), reduction=4, **settings)
 
 
 def cadene_tensors(num_classes=5):
     words = DIALECTS["cadene"]
-    known = words.completed(little(num_classes=num_classes, se_bias=True))
+    known = words.completed(small_architecture(num_classes=num_classes, se_bias=True))
     rng = np.random.default_rng(0)
     return {name: rng.normal(size=shape).astype("f4") for name, shape in words.shapes(known).items()}
 
 
-def test_an_encoder_is_taken_out_of_its_unet_and_the_rest_is_said(tmp_path):
+def test_an_encoder_is_extracted_from_a_unet_and_the_rest_is_reported(tmp_path):
     tensors = {f"encoder.{name}": tensor for name, tensor in cadene_tensors(0).items()}
     tensors |= {"decoder.blocks.0.weight": np.ones(3, "f4"), "segmentation_head.0.bias": np.ones(1, "f4")}
     np.savez(tmp_path / "unet.npz", **tensors)
@@ -392,16 +392,16 @@ def test_an_encoder_is_taken_out_of_its_unet_and_the_rest_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "net.", "model.", "encoder.model.", "module.timm_model."])
-def test_prefixes_of_larger_models_are_taken_off(tmp_path, prefix):
+def test_prefixes_of_larger_models_are_removed(tmp_path, prefix):
     np.savez(tmp_path / "a.npz", **{f"{prefix}{name}": tensor for name, tensor in cadene_tensors().items()})
     unwrapped = se_weights.read(tmp_path / "a.npz").metadata["unwrapped"]
     assert unwrapped.replace(" ", "") == prefix
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_old_layouts_of_torch_are_read_bit_for_bit(tmp_path, zipped):
-    """Every published SE checkpoint from before 2020 has the layout of before torch 1.6."""
+    """Every SE checkpoint that was published before 2020 has the layout of torch before 1.6."""
     import torch
 
     tensors = cadene_tensors()
@@ -409,8 +409,8 @@ def test_old_layouts_of_torch_are_read_bit_for_bit(tmp_path, zipped):
     state["layer0.bn1.num_batches_tracked"] = torch.tensor(3)
     shared = torch.cat([state["last_linear.bias"], state["last_linear.bias"]])
     state["last_linear.bias"] = shared[5:]
-    beside = {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "epoch": 3}
-    for number, whole in enumerate((state, {"state_dict": state, **beside}, {**state, **beside})):
+    training_state = {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "epoch": 3}
+    for number, whole in enumerate((state, {"state_dict": state, **training_state}, {**state, **training_state})):
         path = tmp_path / f"{number}.pth"
         torch.save(whole, path, _use_new_zipfile_serialization=zipped)
         checkpoint = se_weights.read(path)
@@ -420,7 +420,7 @@ def test_old_layouts_of_torch_are_read_bit_for_bit(tmp_path, zipped):
     assert checkpoint.metadata["left"] == "optimizer"
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_of_the_old_layout_is_malformed(tmp_path, share):
     import torch
@@ -434,7 +434,7 @@ def test_a_truncated_file_of_the_old_layout_is_malformed(tmp_path, share):
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_run_something_is_not(tmp_path, protocol):
+def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_call_a_function_is_refused(tmp_path, protocol):
     """VGGFace2's port publishes such files, written by Python 2."""
     tensors = cadene_tensors()
     path = tmp_path / "senet50.pkl"
@@ -451,13 +451,13 @@ def test_a_pickle_of_numpy_arrays_is_read_and_one_that_would_run_something_is_no
         se_weights.read(path)
 
 
-@needs("torch")
-def test_a_torch_models_own_state_dict_carries_its_facts(tmp_path):
+@skip_without("torch")
+def test_a_torch_models_state_dict_carries_its_config(tmp_path):
     import torch
 
     import se_torch
 
-    known = little(num_classes=3, stem={"pool": "ceil"}, squeeze={"after_relu": True})
+    known = small_architecture(num_classes=3, stem={"pool": "ceil"}, squeeze={"after_relu": True})
     model = se_torch.SEResNet(known)
     torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
     assert se_weights.read(tmp_path / "a.pth").architecture == known
@@ -467,7 +467,7 @@ def test_a_torch_models_own_state_dict_carries_its_facts(tmp_path):
     assert list(torch.load(tmp_path / "b.pth", weights_only=True)) == list(model.state_dict())
 
 
-def test_preprocessing_and_class_order_come_with_the_dialect_and_travel(tmp_path):
+def test_preprocessing_comes_with_the_dialect_and_is_kept_through_conversions(tmp_path):
     np.savez(tmp_path / "a.npz", **cadene_tensors())
     assert se_weights.read(tmp_path / "a.npz").preprocessing == IMAGENET
     se_weights.convert(tmp_path / "a.npz", tmp_path / "b.safetensors")
@@ -480,8 +480,8 @@ def test_preprocessing_and_class_order_come_with_the_dialect_and_travel(tmp_path
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"mean": 3}', '{"mean": [1, 2, 3], "std": [1, 1, 1], "size": 4}'])
-def test_an_impossible_preprocessing_in_a_file_is_malformed(tmp_path, text):
-    known = little(num_classes=3)
+def test_invalid_preprocessing_in_a_file_is_malformed(tmp_path, text):
+    known = small_architecture(num_classes=3)
     weights = {parameter.name: np.ones(parameter.shape, "f4") for parameter in manifest(known)}
     se_weights.write(Checkpoint(known, weights, metadata={"preprocessing": text}), tmp_path / "a.npz")
     with pytest.raises(MalformedFile, match="invalid preprocessing"):
@@ -502,8 +502,8 @@ def test_the_class_map_is_a_permutation_without_a_fixed_point():
     assert order[489] == 65  # the first image of the validation set: hujie-frank/SENet, ILSVRC2017_val.txt
 
 
-def test_reordered_channels_and_classes_give_the_same_answers_in_the_other_order(tmp_path):
-    known = little(num_classes=1000)
+def test_reordering_channels_and_classes_gives_the_same_logits_in_the_other_order(tmp_path):
+    known = small_architecture(num_classes=1000)
     checkpoint = Checkpoint(known, trained_like_weights(known), metadata={"preprocessing": CAFFE.text})
     images = sample_images(known, 2, 32, 35)
     before = Oracle(known, checkpoint.weights).logits(images)

@@ -1,4 +1,4 @@
-"""What we write, the framework's own loader reads, and the reverse; and files that are not what they seem."""
+"""The loaders of the frameworks read our files and the reverse; damaged, unsafe and mismatched files are refused."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_parity import compare
 from se_weights import (
     AmbiguousDialect,
@@ -40,7 +40,7 @@ def same(path, network) -> bool:
     return weights_sha256(se_weights.read(path).weights) == weights_sha256(network.weights)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("mmap", [False, True])
 def test_torch_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network, mmap):
     import torch
@@ -56,7 +56,7 @@ def test_torch_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network, 
     assert same(tmp_path / "theirs.pth", network)
 
 
-@needs("torch")
+@skip_without("torch")
 def test_torch_files_with_views_shared_storages_and_parameters_are_read(tmp_path):
     import torch
 
@@ -73,10 +73,10 @@ def test_torch_files_with_views_shared_storages_and_parameters_are_read(tmp_path
     assert weights_sha256(se_weights.read(tmp_path / "views.pth").weights) == weights_sha256(checkpoint.weights)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("holder", [None, "state_dict", "model", "model_ema"])
-def test_wrappers_of_training_scripts_are_taken_off_and_said(tmp_path, prefix, holder):
+def test_wrappers_of_training_scripts_are_removed_and_reported(tmp_path, prefix, holder):
     import torch
 
     network = small_network()
@@ -90,8 +90,8 @@ def test_wrappers_of_training_scripts_are_taken_off_and_said(tmp_path, prefix, h
     assert checkpoint.metadata.get("unwrapped", "").split() == expected
 
 
-@needs("torch")
-def test_torchvisions_keys_load_strictly_into_the_se_free_nets():
+@skip_without("torch")
+def test_torchvisions_keys_load_strictly_into_networks_without_se():
     """The key of every tensor of torchvision 0.29's resnet50, written down from its published layout."""
     import torch
 
@@ -114,7 +114,7 @@ def test_torchvisions_keys_load_strictly_into_the_se_free_nets():
     model.load_state_dict({key: torch.ones_like(value) for key, value in model.state_dict().items()}, strict=True)
 
 
-@needs("tf")
+@skip_without("tf")
 def test_keras_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     import se_tf
 
@@ -127,8 +127,8 @@ def test_keras_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     assert same(tmp_path / "theirs.weights.h5", network)
 
 
-@needs("tf")
-def test_a_keras_archive_goes_both_ways(tmp_path, network):
+@skip_without("tf")
+def test_keras_loads_the_archive_that_we_write_and_we_load_what_it_saves(tmp_path, network):
     import keras
 
     import se_tf
@@ -143,7 +143,7 @@ def test_a_keras_archive_goes_both_ways(tmp_path, network):
     assert se_weights.read(tmp_path / "theirs.keras").architecture == network.architecture
 
 
-@needs("flax")
+@skip_without("flax")
 def test_flax_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     import jax
     from flax import nnx, serialization
@@ -163,7 +163,7 @@ def test_flax_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
     assert same(tmp_path / "theirs.msgpack", network)
 
 
-@needs("flax")
+@skip_without("flax")
 def test_linen_runs_what_we_write(tmp_path, network):
     import jax
     from flax import nnx, serialization
@@ -176,13 +176,13 @@ def test_linen_runs_what_we_write(tmp_path, network):
     images = np.moveaxis(network.images, 1, -1)
     variables = serialization.from_bytes(linen.init(jax.random.key(0), images), path.read_bytes())
     evaluating = nnx.bridge.to_linen(evaluated(se_flax.SEResNet), network.architecture)
-    assert compare(network.truth, np.asarray(evaluating.apply(variables, images))).share <= network.limit
+    assert compare(network.reference, np.asarray(evaluating.apply(variables, images))).share <= network.limit
     (tmp_path / "theirs.msgpack").write_bytes(serialization.to_bytes(variables))
     assert same(tmp_path / "theirs.msgpack", network)
 
 
 def evaluated(module):
-    """The module in evaluation mode from the start, as Linen makes it anew at every call."""
+    """A module that is in evaluation mode from the start, since Linen makes it anew at every call."""
 
     class Evaluated(module):
         def __init__(self, *arguments, **options):
@@ -192,8 +192,8 @@ def evaluated(module):
     return Evaluated
 
 
-@needs("flax")
-def test_arrays_that_flax_cuts_into_chunks_are_read(tmp_path, monkeypatch):
+@skip_without("flax")
+def test_arrays_that_flax_splits_into_chunks_are_read(tmp_path, monkeypatch):
     from flax import serialization
 
     from se_weights.files.msgpack import flax_state as ours
@@ -217,7 +217,7 @@ def test_arrays_that_flax_cuts_into_chunks_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 4, 8, 15, 16, 31, 32, 255, 256, 65535, 65536])
-def test_heads_are_those_that_msgpack_writes(length):
+def test_msgpack_heads_match_those_of_the_library(length):
     values = {
         heads.TEXT: "x" * length, heads.BYTES: b"x" * length, heads.EXTENSION: msgpack.ExtType(1, b"x" * length),
         heads.ARRAY: [0] * length, heads.MAP: dict.fromkeys(range(length)), heads.WHOLE: length,
@@ -226,7 +226,7 @@ def test_heads_are_those_that_msgpack_writes(length):
         assert msgpack.packb(value).startswith(heads.head_of(kind, length))
 
 
-@needs("flax")
+@skip_without("flax")
 def test_flax_writes_the_same_bytes(tmp_path):
     from flax import serialization
 
@@ -247,7 +247,7 @@ def test_safetensors_and_npz_load_with_their_own_libraries(tmp_path, network):
 
 @pytest.fixture
 def good(tmp_path):
-    """A whole file of each format, to be spoilt."""
+    """A valid file of each format."""
     paths = {}
     for suffix in (".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"):
         paths[suffix] = tmp_path / f"good{suffix}"
@@ -266,7 +266,7 @@ def test_a_truncated_file_is_malformed(good, suffix, share):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".keras"])
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"version https://git-lfs.github.com/spec/v1\n"])
-def test_a_file_of_something_else_is_malformed(tmp_path, suffix, content):
+def test_a_file_of_another_kind_is_malformed(tmp_path, suffix, content):
     path = tmp_path / f"other{suffix}"
     path.write_bytes(content)
     with pytest.raises(MalformedFile, match="other"):
@@ -274,7 +274,7 @@ def test_a_file_of_something_else_is_malformed(tmp_path, suffix, content):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".npz"])
-def test_a_flipped_bit_in_a_zip_is_found(good, suffix):
+def test_a_flipped_bit_in_a_zip_is_detected(good, suffix):
     path = good[suffix]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -283,7 +283,7 @@ def test_a_flipped_bit_in_a_zip_is_found(good, suffix):
         se_weights.read(path)
 
 
-def test_a_pickle_that_would_run_something_is_unsafe(tmp_path, good):
+def test_a_pickle_that_would_call_a_function_is_unsafe(tmp_path, good):
     class Run:
         def __reduce__(self):
             return os.system, ("touch " + str(tmp_path / "ran"),)
@@ -313,7 +313,7 @@ def test_a_link_out_of_an_hdf5_file_is_unsafe(good):
         ((2,), "float32", b"1234"),
     ],
 )
-def test_a_msgpack_array_whose_shape_lies_is_malformed(tmp_path, array):
+def test_a_msgpack_array_with_a_wrong_shape_is_malformed(tmp_path, array):
     path = tmp_path / "lie.msgpack"
     path.write_bytes(msgpack.packb({"conv1": {"kernel": msgpack.ExtType(1, msgpack.packb(array))}}))
     with pytest.raises(MalformedFile, match="lie"):
@@ -334,15 +334,15 @@ def test_a_wrong_file_lists_what_is_missing_unexpected_and_misshapen(tmp_path):
     ]  # fmt: skip
 
 
-def test_whole_numbers_are_no_weights(tmp_path):
+def test_integer_weights_are_refused(tmp_path):
     path = tmp_path / "whole.npz"
     np.savez(path, **{name: array.astype(np.int32) for name, array in small_network().weights.items()})
     with pytest.raises(WeightMismatch, match="floating-point"):
         se_weights.read(path)
 
 
-def test_readings_that_differ_are_not_chosen_between():
-    """A made-up dialect with torch's names and another axis order: square kernels fit both."""
+def test_matches_that_differ_are_ambiguous():
+    """An invented dialect with the names of torch and another order of axes: square kernels match both."""
     from se_weights.dialects import TORCH, Place
     from se_weights.reading.recognition import recognise
 
@@ -357,7 +357,7 @@ def test_readings_that_differ_are_not_chosen_between():
     assert list(caught.value.candidates) == ["torch", "turned"]
 
 
-def test_an_unknown_suffix_or_dialect_names_the_known_ones(tmp_path):
+def test_the_error_for_an_unknown_suffix_or_dialect_lists_the_known_ones(tmp_path):
     with pytest.raises(UnsupportedFormat, match="safetensors"):
         se_weights.read(tmp_path / "weights.onnx")
     path = tmp_path / "weights.npz"
@@ -368,7 +368,7 @@ def test_an_unknown_suffix_or_dialect_names_the_known_ones(tmp_path):
         se_weights.write(small_network().checkpoint, tmp_path / "a.weights.h5", dialect="timm")
 
 
-def test_timms_names_are_not_written_for_what_timm_cannot_load(tmp_path):
+def test_a_network_that_timm_cannot_load_is_not_written_in_its_dialect(tmp_path):
     for facts, reason in (({}, "squeeze.bias is False"), ({"se_bias": True, "reduction": 4}, "squeeze.reduction is 4")):
         architecture = se_spec.architecture("se_resnet18", depths=(1,), widths=(64,), **facts)
         weights = {p.name: np.ones(p.shape, np.float32) for p in se_spec.manifest(architecture)}
@@ -390,7 +390,7 @@ def test_an_existing_target_is_kept_unless_forced(tmp_path):
     assert same(target, small_network())
 
 
-def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file_and_keeps_the_old_one(tmp_path, monkeypatch):
     from se_weights.files import npz
 
     def fails(record, header):
@@ -406,7 +406,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_written_file_may_be_read_by_whom_the_umask_lets(tmp_path):
+def test_a_written_file_has_the_permissions_of_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
         for suffix in (".safetensors", ".pth", ".npz"):

@@ -1,4 +1,4 @@
-"""The examples that run a batch over a fleet, on this machine: `nox -s ray` has Ray."""
+"""The examples that distribute a batch, run on this machine; `nox -s ray` has Ray."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def expect_all(converted):
         assert (converted / f"run{number}.safetensors.manifest.json").exists()
 
 
-def test_the_tasks_of_a_slurm_array_convert_everything_once(tmp_path, checkpoints):
+def test_the_tasks_of_a_slurm_array_convert_every_file_once(tmp_path, checkpoints):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     statuses = []
     for task in (1, 2, 3, 2):  # the second is requeued
@@ -49,7 +49,7 @@ def test_the_tasks_of_a_slurm_array_convert_everything_once(tmp_path, checkpoint
 
 @pytest.mark.skipif(not find_spec("ray"), reason="ray is not installed here: nox -s ray")
 @pytest.mark.filterwarnings("ignore")
-def test_a_ray_cluster_converts_everything_once(tmp_path, checkpoints):
+def test_a_ray_cluster_converts_every_file_once(tmp_path, checkpoints):
     command = [sys.executable, FLEET / "ray_batch.py", checkpoints, tmp_path / "converted", "3"]
     environment = {**os.environ, "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=200)

@@ -1,4 +1,4 @@
-"""A folded network is the same function, and a network like any other."""
+"""Folding norms into convolutions keeps the logits, and folded networks are written and read like others."""
 
 from dataclasses import replace
 
@@ -14,15 +14,15 @@ from se_spec import Architecture, Role, manifest, multiply_adds, parameter_count
 from se_weights import DIALECTS, Checkpoint, UnsupportedFormat, WeightMismatch, fold_batchnorm, weights_sha256
 from se_weights.reading.recognition import recognise
 
-FACTS = [
+CASES = [
     "se_resnet18 of weiaicunzai",
     "se_resnet50 with another epsilon",
     "se_resnet18 with every shortcut",
-    "se_resnext26t, little",
-    "senet154, little",
+    "se_resnext26t, small",
+    "senet154, small",
     "se_resnet50 without a head",
 ]
-"""Biased convolutions, an epsilon, projections, groups, deep stems, no classes."""
+"""Convolutions with biases, another epsilon, projections, groups, deep stems, no classifier."""
 
 UNUSABLE = {
     "layer1.0.bn1.running_var": (-1.0, r"\+ epsilon is -1 \+ 1e-05"),
@@ -48,12 +48,12 @@ def as_type(checkpoint: Checkpoint, dtype) -> Checkpoint:
     return replace(checkpoint, weights={name: array.astype(dtype) for name, array in checkpoint.weights.items()})
 
 
-@pytest.mark.parametrize("case", FACTS)
-def test_a_folded_network_is_the_same_function(case):
+@pytest.mark.parametrize("case", CASES)
+def test_a_folded_network_gives_the_same_logits(case):
     network = named_network(case)
     folded = fold_batchnorm(as_type(network.checkpoint, np.float64))
-    assert compare(network.truth, logits(folded, network.images)).share <= FLOAT64_LOGITS
-    assert compare(network.truth, logits(fold_batchnorm(network.checkpoint), network.images)).share <= network.limit
+    assert compare(network.reference, logits(folded, network.images)).share <= FLOAT64_LOGITS
+    assert compare(network.reference, logits(fold_batchnorm(network.checkpoint), network.images)).share <= network.limit
 
 
 def test_a_folded_network_has_biases_and_no_norms():
@@ -70,7 +70,7 @@ def test_a_folded_network_has_biases_and_no_norms():
     assert folded.metadata["folded"] == "norms into convolutions"
 
 
-def test_folding_leaves_the_callers_arrays_alone_and_is_done_once():
+def test_folding_does_not_change_the_callers_arrays_and_is_idempotent():
     network = small_network()
     before = weights_sha256(network.weights)
     folded = fold_batchnorm(network.checkpoint)
@@ -78,7 +78,7 @@ def test_folding_leaves_the_callers_arrays_alone_and_is_done_once():
     assert fold_batchnorm(folded) is folded
 
 
-def test_two_networks_that_differed_in_their_norms_alone_are_one_architecture_when_folded():
+def test_networks_that_differ_only_in_norm_settings_fold_to_one_architecture():
     network = named_network("se_resnet50 with another epsilon")
     usual = network.architecture.replace(bn_epsilon=1e-5)
     folded = [fold_batchnorm(Checkpoint(one, network.weights)) for one in (network.architecture, usual)]
@@ -87,7 +87,7 @@ def test_two_networks_that_differed_in_their_norms_alone_are_one_architecture_wh
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16])
-def test_a_folded_weight_is_rounded_once_to_the_type_that_it_had(dtype):
+def test_a_folded_weight_is_rounded_once_to_its_original_dtype(dtype):
     stored = as_type(small_network().checkpoint, dtype)
     folded, exact = fold_batchnorm(stored), fold_batchnorm(as_type(stored, np.float64))
     for name, array in folded.weights.items():
@@ -109,7 +109,7 @@ def test_norms_that_cannot_be_folded_are_all_named():
             fold_batchnorm(Checkpoint(network.architecture, weights))
 
 
-def test_what_overflows_its_type_is_refused():
+def test_a_folded_weight_that_overflows_its_dtype_is_refused():
     network = small_network()
     weights = {name: array.astype(np.float16) for name, array in network.weights.items()}
     weights["bn1.weight"] = np.full_like(weights["bn1.weight"], 6e4)
@@ -119,7 +119,7 @@ def test_what_overflows_its_type_is_refused():
 
 
 @pytest.mark.parametrize(("suffix", "dialect"), FILES)
-def test_a_folded_file_reads_back_as_it_was(tmp_path, suffix, dialect):
+def test_a_folded_checkpoint_is_read_back_unchanged(tmp_path, suffix, dialect):
     folded = fold_batchnorm(small_network(se_bias=True).checkpoint)
     path = tmp_path / f"folded{suffix}"
     se_weights.write(folded, path, dialect=dialect)
@@ -130,8 +130,8 @@ def test_a_folded_file_reads_back_as_it_was(tmp_path, suffix, dialect):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_tensors_alone_tell_that_a_network_is_folded(dialect):
-    """In our own dialects; the others have no networks without norms, and say so."""
+def test_a_folded_network_is_recognised_from_its_tensors(dialect):
+    """In our own dialects; the others refuse networks without norms."""
     known = architecture("se_resnet50").replace(folded=True)
     words = DIALECTS[dialect]
     if words.carries_config:

@@ -1,4 +1,4 @@
-"""Orbax folders: what we write Orbax restores, what Flax users save we read, and what is spoilt is refused."""
+"""Orbax checkpoints: Orbax restores ours, we read those that Flax users save, and corrupted ones are refused."""
 
 import json
 import os
@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 import se_weights
-from parity_tests.support.cases import needs, small_network
+from parity_tests.support.cases import skip_without, small_network
 from se_weights import DIALECTS, MissingExtra, WeightsError, WriteFailed, relayout, weights_sha256
 from se_weights.files.orbax import checkpoint as orbax
 from se_weights.files.orbax import folder as orbax_folder
 from se_weights.files.orbax.folder import COMMITTED, DATABASE, STEP, TREE, is_orbax
 from se_weights.files.stored import FileContents, Tensor
 
-pytestmark = needs("flax")
+pytestmark = skip_without("flax")
 
 METADATA = {"architecture": '{"name": "se_resnet50"}', "dialect": "nnx", "source": "größe.pth"}
 
 
 def tree_of(network, dialect="nnx"):
-    """The arrays that a dialect keeps of a network, by name."""
+    """The arrays of a network in a dialect, by name."""
     return {
         place.names[0]: np.ascontiguousarray(relayout(network.weights[parameter.name], parameter.axes, place.axes))
         for parameter, place in DIALECTS[dialect].places(network.architecture).items()
@@ -50,7 +50,7 @@ def same(one, other) -> bool:
 
 
 def refusal(path) -> str:
-    """The id of what opening a folder and reading all of it raises."""
+    """The refusal id that reading a folder raises."""
     with pytest.raises(WeightsError) as caught:
         read(path)
     assert "Traceback" not in str(caught.value)
@@ -59,14 +59,14 @@ def refusal(path) -> str:
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    """A folder that we wrote, under the name that it was given afterwards."""
+    """A folder that we wrote, renamed afterwards."""
     written(tmp_path_factory.mktemp("ours") / "meanwhile", tree_of(small_network())).rename(
         path := tmp_path_factory.mktemp("renamed") / "ours.orbax"
     )
     return path
 
 
-def test_what_we_write_comes_back_with_its_metadata_under_another_name(ours):
+def test_a_renamed_folder_is_read_with_its_metadata(ours):
     assert is_orbax(ours)
     arrays, metadata = read(ours)
     assert same(arrays, tree_of(small_network()))
@@ -86,7 +86,7 @@ def test_orbax_restores_what_we_write_into_the_state_of_an_nnx_module(ours):
     assert weights_sha256(se_flax.read_weights(model)) == weights_sha256(network.weights)
 
 
-def test_orbax_restores_what_we_write_as_the_variables_of_linen(tmp_path):
+def test_orbax_restores_what_we_write_as_linen_variables(tmp_path):
     import orbax.checkpoint as ocp
     from flax.traverse_util import flatten_dict
 
@@ -97,7 +97,7 @@ def test_orbax_restores_what_we_write_as_the_variables_of_linen(tmp_path):
     assert same(read(path)[0], arrays)
 
 
-def test_every_float_type_goes_both_ways(tmp_path):
+def test_every_float_type_is_written_and_read_unchanged(tmp_path):
     arrays = {
         f"layers/{dtype}": np.array([[1.5, -0.0], [float("nan"), 3.0]]).astype(dtype)
         for dtype in ("float16", "float32", "float64", ml_dtypes.bfloat16)
@@ -172,7 +172,7 @@ NNX_WAYS = {
 
 @pytest.fixture(scope="module")
 def model():
-    """With dropout, so that streams of random numbers stand beside the weights."""
+    """With dropout, so that its state also contains random number streams."""
     from se_flax.weights import empty_model, load_weights
 
     network = small_network()
@@ -218,7 +218,7 @@ def test_linen_variables_are_read_however_they_were_saved(tmp_path, way):
     assert metadata == ({"left": "opt_state step"} if way == "a training state" else {})
 
 
-# Refusals: a small folder of each layout, spoilt in one place.
+# Refusals: a small folder of each layout, corrupted in one place.
 
 LAYOUTS = {
     "ocdbt": {},
@@ -240,9 +240,9 @@ def layouts(tmp_path_factory):
 
 
 @pytest.fixture
-def spoil(layouts, tmp_path):
-    """A copy of the folder of a layout, to be spoilt."""
-    return lambda layout: Path(shutil.copytree(layouts[layout], tmp_path / "spoilt"))
+def copy_of(layouts, tmp_path):
+    """Returns a copy of the folder of a layout."""
+    return lambda layout: Path(shutil.copytree(layouts[layout], tmp_path / "copy"))
 
 
 def holds_values(path) -> bool:
@@ -250,12 +250,12 @@ def holds_values(path) -> bool:
 
 
 @pytest.mark.parametrize("layout", EACH_LAYOUT)
-def test_a_missing_part_is_never_taken_for_zeros(spoil, layout, layouts):
-    """Whichever file is missing: the values are what they were, where it was not needed, or the folder is refused."""
+def test_a_missing_file_is_never_read_as_zeros(copy_of, layout, layouts):
+    """Whichever file is missing, the folder is refused, or the values are correct because the file was not needed."""
     whole, _ = read(layouts[layout])
-    path = spoil(layout)
+    path = copy_of(layout)
     metadata = json.loads((path / TREE).read_text())
-    del metadata["store_array_data_equal_to_fill_value"]  # the word by which Orbax itself would give zeros
+    del metadata["store_array_data_equal_to_fill_value"]  # with this key, Orbax itself would return zeros
     (path / TREE).write_text(json.dumps(metadata))
     reasons = set()
     for part in [file for file in sorted(path.rglob("*")) if holds_values(file)]:
@@ -271,15 +271,15 @@ def test_a_missing_part_is_never_taken_for_zeros(spoil, layout, layouts):
 
 
 @pytest.mark.parametrize("layout", EACH_LAYOUT)
-def test_a_truncated_part_is_refused(spoil, layout):
-    path = spoil(layout)
+def test_a_truncated_chunk_is_refused(copy_of, layout):
+    path = copy_of(layout)
     part = max((file for file in path.rglob("*") if holds_values(file)), key=lambda file: file.stat().st_size)
     os.truncate(part, part.stat().st_size // 2)
     assert refusal(path) == "orbax.missing"
 
 
 def rewrite(path, *keys, to):
-    """Set what stands under the keys in a JSON file; where `to` is None, take it out."""
+    """Set a value in a JSON file, or delete it where `to` is None."""
     document = inner = json.loads(path.read_text())
     for key in keys[:-1]:
         inner = inner[key]
@@ -303,7 +303,7 @@ def rename_level(path, level):
 KERNEL = "('conv1', 'kernel')"
 ZARR2, ZARR3 = "conv1.kernel/.zarray", "conv1.kernel/zarr.json"
 
-SPOILT = {
+CORRUPTED = {
     "a link in place of a chunk": ("zarr", "file.link", lambda path: link(path / "conv1.kernel/0.0", "/etc/passwd")),
     "a link within the folder": ("zarr", "file.link", lambda path: link(path / "bn1.scale/0", path / TREE)),
     "a link in place of a database": ("ocdbt", "file.link", lambda path: link(path / DATABASE, "/etc/passwd")),
@@ -369,20 +369,20 @@ SPOILT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", SPOILT)
-def test_a_spoilt_folder_is_refused_for_what_is_wrong_with_it(spoil, fault):
-    layout, reason, wrong = SPOILT[fault]
-    path = spoil(layout)
+@pytest.mark.parametrize("fault", CORRUPTED)
+def test_a_corrupted_folder_is_refused_with_its_refusal_id(copy_of, fault):
+    layout, reason, wrong = CORRUPTED[fault]
+    path = copy_of(layout)
     wrong(path)
     assert refusal(path) == reason
 
 
-def test_a_folder_of_too_many_files_is_refused(spoil, monkeypatch):
+def test_a_folder_of_too_many_files_is_refused(copy_of, monkeypatch):
     monkeypatch.setattr(orbax_folder, "FILES", 5)
-    assert refusal(spoil("zarr")) == "orbax.metadata"
+    assert refusal(copy_of("zarr")) == "orbax.metadata"
 
 
-def test_what_was_never_finished_is_refused(ours, layouts, tmp_path):
+def test_an_uncommitted_checkpoint_is_refused(ours, layouts, tmp_path):
     for name in ("7.orbax-checkpoint-tmp", "7.orbax-checkpoint-tmp-1795371843133505467"):
         path = Path(shutil.copytree(layouts["ocdbt"], tmp_path / "run" / name))
         assert is_orbax(path)
@@ -395,7 +395,7 @@ def test_what_was_never_finished_is_refused(ours, layouts, tmp_path):
     assert refusal(path) == "orbax.uncommitted"
 
 
-def test_a_step_whose_item_alone_was_finished_is_refused(layouts, tmp_path):
+def test_an_uncommitted_step_with_a_committed_item_is_refused(layouts, tmp_path):
     save_steps(tmp_path / "run", read(layouts["zarr"])[0])
     (tmp_path / "run" / "7" / COMMITTED).unlink()
     assert refusal(tmp_path / "run") == "orbax.uncommitted"
@@ -412,20 +412,20 @@ def test_several_steps_are_listed_and_none_is_chosen(layouts, tmp_path):
 
 
 def test_shapes_are_known_before_any_value_is_read(layouts, monkeypatch):
-    asked = []
+    tasks_run = []
     ask = orbax._ask
-    monkeypatch.setattr(orbax, "_ask", lambda task, *more: asked.append(task) or ask(task, *more))
+    monkeypatch.setattr(orbax, "_ask", lambda task, *more: tasks_run.append(task) or ask(task, *more))
     for layout, tasks in {"zarr": ["read"], "ocdbt": ["describe", "read"]}.items():
-        asked.clear()
+        tasks_run.clear()
         with orbax.open_contents(layouts[layout]) as stored:
             assert {name: (tensor.dtype.name, tensor.shape) for name, tensor in stored.tensors.items()} == {
                 "conv1/kernel": ("float32", (50, 100)),
                 "bn1/scale": ("float32", (500,)),
             }
-            assert "read" not in asked
+            assert "read" not in tasks_run
             for tensor in stored.tensors.values():
                 tensor.load()
-        assert asked == tasks
+        assert tasks_run == tasks
 
 
 def test_reading_imports_neither_jax_nor_orbax(layouts, tmp_path, monkeypatch):
@@ -438,7 +438,7 @@ def test_reading_imports_neither_jax_nor_orbax(layouts, tmp_path, monkeypatch):
         written(tmp_path / "a.orbax", {"a": np.ones(3)})
 
 
-def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
+def test_no_temporary_file_is_left_behind(layouts, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(layouts["ocdbt"].parent.rglob("*"))
     read(layouts["ocdbt"])
@@ -451,9 +451,9 @@ def test_no_file_is_left_behind(layouts, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.orbax"]
 
 
-def test_without_orbax_the_extra_is_named_and_what_is_declared_is_read_all_the_same(spoil, tmp_path, monkeypatch):
+def test_without_orbax_shapes_are_read_and_the_missing_extra_is_named(copy_of, tmp_path, monkeypatch):
     monkeypatch.setattr(orbax, "find_spec", lambda name: None)
-    path = spoil("zarr")
+    path = copy_of("zarr")
     with orbax.open_contents(path) as stored:
         assert stored.tensors["conv1/kernel"].shape == (50, 100)
         with pytest.raises(MissingExtra, match=r"se-resnet\[flax\]"):
@@ -472,28 +472,28 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_reader_or_writer_that_fails_is_told_in_a_sentence(layouts, tmp_path, monkeypatch, program):
+def test_a_failing_reader_or_writer_raises_an_error_with_its_reason(layouts, tmp_path, monkeypatch, program):
     (tmp_path / "program.py").write_text(PROGRAMS[program])
     monkeypatch.setattr(orbax, "PROGRAM", tmp_path / "program.py")
     monkeypatch.setattr(orbax, "SECONDS", dict.fromkeys(orbax.SECONDS, 1))
-    told = {"raises": "boom", "dies": "status -6", "hangs": "more than 1 s"}[program]
-    with pytest.raises(WeightsError, match=told) as caught:
+    reason = {"raises": "boom", "dies": "status -6", "hangs": "more than 1 s"}[program]
+    with pytest.raises(WeightsError, match=reason) as caught:
         read(layouts["ocdbt"])
     assert caught.value.id == "orbax.metadata"
-    with pytest.raises(WriteFailed, match=told):
+    with pytest.raises(WriteFailed, match=reason):
         written(tmp_path / "a.orbax", {"a": np.ones(3)})
 
 
-def test_a_folder_of_something_else_is_not_taken_for_one_of_orbax(tmp_path):
+def test_another_folder_is_not_detected_as_orbax(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text("{}")
     assert not is_orbax(tmp_path)
 
 
-# Through se_weights.
+# Through the public functions of se_weights.
 
 
-def test_a_checkpoint_goes_through_an_orbax_folder(tmp_path):
+def test_a_checkpoint_is_written_to_and_read_from_an_orbax_folder(tmp_path):
     network = small_network()
     se_weights.write(network.checkpoint, tmp_path / "a.orbax")
     checkpoint = se_weights.read(tmp_path / "a.orbax")

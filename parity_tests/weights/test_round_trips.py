@@ -1,4 +1,4 @@
-"""From every format to every other and back, and between our files and those of the frameworks' own loaders."""
+"""Conversions from every format to every other, and exchange of files with the loaders of the frameworks."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 import se_weights
 from parity_tests.spec.test_imports import HEAVY
-from parity_tests.support.cases import architecture, needs
+from parity_tests.support.cases import architecture, skip_without
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.isolated_process import run_isolated
 from parity_tests.weights.test_conversion import numbered
@@ -22,18 +22,18 @@ from se_weights import Checkpoint, SourceChanged, weights_sha256
 CASES = {
     "basic": "se_resnet18 of timm's legacy",
     "bottleneck": "se_resnet50 with another epsilon",
-    "grouped": "se_resnext26t, little",
-    "deep stem": "senet154, little",
+    "grouped": "se_resnext26t, small",
+    "deep stem": "senet154, small",
 }
 SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 SHARD_BYTES = 5000
 SWEEP = pytest.mark.sweep
 
 FRAMED = list(product(CASES, [".npz", ".hf", ".keras"]))
-"""What `.keras`, which only Keras writes, is made of; test_files.py has it in every run."""
+"""Sources of `.keras` archives, which only Keras writes; test_files.py tests them in every run."""
 
 FRAMES = pytest.mark.parametrize("case", [pytest.param(case, marks=SWEEP) for case in CASES])
-"""Where models are slow to make: test_files.py has the basic and the bottleneck one in every run."""
+"""For frameworks whose models are slow to make; test_files.py tests basic and bottleneck in every run."""
 
 
 @cache
@@ -60,8 +60,8 @@ def expect_same(path: Path, case: str, architecture=None) -> None:
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if case in ("basic", "deep stem") else SWEEP) for case in CASES]
 )
-def test_every_format_goes_to_every_other_bit_for_bit(tmp_path, case):
-    """A second step through each target leads back to the format that the first came from."""
+def test_every_format_converts_to_every_other_bit_for_bit(tmp_path, case):
+    """Every target is read back and compared with the source."""
     expected = weights_sha256(checkpoint(case).weights)
     pairs = 0
     for one in SUFFIXES:
@@ -76,10 +76,10 @@ def test_every_format_goes_to_every_other_bit_for_bit(tmp_path, case):
     print(f"\n{case}: {pairs} ordered pairs, every canonical sha256 {expected[:16]}")
 
 
-@needs("tf")
+@skip_without("tf")
 @SWEEP
 @pytest.mark.parametrize(("case", "one"), FRAMED)
-def test_a_keras_archive_is_one_of_them(tmp_path, case, one):
+def test_keras_archives_convert_to_and_from_every_format(tmp_path, case, one):
     source = write(checkpoint(case), tmp_path / f"source{one}")
     se_weights.convert(source, tmp_path / "target.keras")
     expect_same(tmp_path / "target.keras", case)
@@ -97,12 +97,12 @@ def frameworks_after_converting(folder: Path) -> set[str]:
     return HEAVY & set(sys.modules)
 
 
-def test_no_framework_is_imported_for_any_of_them(tmp_path):
+def test_no_conversion_imports_a_framework(tmp_path):
     assert run_isolated(frameworks_after_converting, tmp_path) == set()
 
 
 def model_of(framework: str, case: str):
-    """A model of the case's architecture, with weights of its own."""
+    """A model of the case's architecture, with initial weights."""
     framework = FRAMEWORKS[framework]
     return framework.package.SEResNet(checkpoint(case).architecture, **framework.options())
 
@@ -111,8 +111,8 @@ def holds(framework: str, model, case: str) -> bool:
     return weights_sha256(FRAMEWORKS[framework].package.read_weights(model)) == weights_sha256(checkpoint(case).weights)
 
 
-@needs("torch")
-def test_torch_loads_every_family_and_its_files_are_read(tmp_path, case):
+@skip_without("torch")
+def test_torch_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch
 
     state = torch.load(write(checkpoint(case), tmp_path / "ours.pth"), weights_only=True)
@@ -123,8 +123,8 @@ def test_torch_loads_every_family_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "theirs.pth", case, checkpoint(case).architecture)
 
 
-@needs("torch")
-def test_safetensors_loads_every_family_and_its_files_are_read(tmp_path, case):
+@skip_without("torch")
+def test_safetensors_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     from safetensors.torch import load_file, save_file
 
     model = model_of("torch", case)
@@ -134,9 +134,9 @@ def test_safetensors_loads_every_family_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "theirs.safetensors", case, checkpoint(case).architecture)
 
 
-@needs("tf")
+@skip_without("tf")
 @FRAMES
-def test_keras_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_keras_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     model = model_of("tf", case)
     model.load_weights(write(checkpoint(case), tmp_path / "ours.weights.h5"))
     assert holds("tf", model, case)
@@ -152,9 +152,9 @@ def test_keras_loads_every_family_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "folder", case, checkpoint(case).architecture)
 
 
-@needs("flax")
+@skip_without("flax")
 @FRAMES
-def test_flax_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_flax_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import jax
     from flax import nnx, serialization
 
@@ -169,7 +169,7 @@ def test_flax_loads_every_family_and_its_files_are_read(tmp_path, case):
     expect_same(tmp_path / "theirs.msgpack", case, checkpoint(case).architecture)
 
 
-def test_numpy_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_numpy_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     with np.load(write(checkpoint(case), tmp_path / "ours.npz")) as arrays:
         held = dict(arrays)
     assert weights_sha256(held) == weights_sha256(checkpoint(case).weights)
@@ -178,9 +178,9 @@ def test_numpy_loads_every_family_and_its_files_are_read(tmp_path, case):
         expect_same(tmp_path / f"{name}.npz", case, checkpoint(case).architecture)
 
 
-@needs("torch")
+@skip_without("torch")
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.load without processes says so
-def test_torchs_dcp_loads_every_family_and_its_files_are_read(tmp_path, case):
+def test_torchs_dcp_loads_every_architecture_and_its_files_are_read(tmp_path, case):
     import torch.distributed.checkpoint as dcp
 
     model = model_of("torch", case)
@@ -220,9 +220,9 @@ os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
 """
 
 
-@needs("torch")
+@skip_without("torch")
 @SWEEP
-def test_what_two_processes_save_each_its_part_is_read_as_one(tmp_path, case):
+def test_a_checkpoint_saved_in_parts_by_two_processes_is_read(tmp_path, case):
     write(checkpoint(case), tmp_path / "source.safetensors")
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)], stderr=subprocess.PIPE)
@@ -235,7 +235,7 @@ def test_what_two_processes_save_each_its_part_is_read_as_one(tmp_path, case):
 
 
 def published(folder: Path, case: str) -> Path:
-    """A folder as timm publishes it: canonical names, no metadata, and a configuration of its own."""
+    """A folder as timm publishes it: canonical names, no metadata, and a config.json of timm."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
@@ -246,7 +246,7 @@ def published(folder: Path, case: str) -> Path:
 
 
 def cached(root: Path, case: str) -> Path:
-    """The same in Hugging Face's cache: links in a snapshot, files under their hashes in `blobs`."""
+    """The same in the Hugging Face cache: links in a snapshot to files named by hash in `blobs`."""
     plain = published(root / "plain", case)
     blobs, snapshot = root / "models--x" / "blobs", root / "models--x" / "snapshots" / "0123abcd"
     blobs.mkdir(parents=True)
@@ -258,7 +258,7 @@ def cached(root: Path, case: str) -> Path:
 
 
 @pytest.mark.parametrize("made", [published, cached])
-def test_a_folder_as_it_is_published_is_read(tmp_path, case, made):
+def test_a_published_folder_is_read(tmp_path, case, made):
     folder = made(tmp_path / "folder", case)
     expect_same(folder, case, checkpoint(case).architecture)
     target = tmp_path / "a.npz"
@@ -267,7 +267,7 @@ def test_a_folder_as_it_is_published_is_read(tmp_path, case, made):
     assert written.metadata["source_sha256"] == se_weights.file_sha256(folder)
 
 
-def test_a_blob_that_changes_behind_its_link_is_noticed(tmp_path, monkeypatch):
+def test_a_cached_blob_that_changes_while_it_is_read_is_detected(tmp_path, monkeypatch):
     folder = cached(tmp_path / "folder", "basic")
     blob = (folder / "model.safetensors").resolve()
     reading = sys.modules["se_weights.reading.read"]

@@ -1,4 +1,4 @@
-"""Work in several threads gives what it would give in one, and ends with what it is done for."""
+"""Work in several threads gives the same results as in one, and background work ends when it is not needed."""
 
 import hashlib
 import time
@@ -28,12 +28,12 @@ def test_an_error_of_any_item_is_raised(threads):
 
 
 @pytest.mark.skipif(thread_count() == 1, reason="there is one processor")
-def test_there_is_more_than_one_thread_unless_one_is_asked_for(threads):
+def test_several_threads_are_used_unless_one_is_requested(threads):
     seen = set(map_in_threads(lambda number: (time.sleep(0.01), get_ident())[1], range(4)))
     assert seen == {get_ident()} if threads == "one thread" else get_ident() not in seen
 
 
-def test_what_follows_is_done_in_order(threads):
+def test_the_background_queue_keeps_the_order(threads):
     done: list[int] = []
     with background_queue(lambda number: done.append(number) or number) as handed:
         results = [handed(number) for number in range(50)]
@@ -41,16 +41,16 @@ def test_what_follows_is_done_in_order(threads):
     assert done == list(range(50))
 
 
-def test_what_goes_on_beside_a_failure_is_told_that_it_is_wanted_no_more():
-    def endless(wanted):
-        while wanted():
+def test_background_work_is_cancelled_when_the_body_fails():
+    def endless(running):
+        while running():
             time.sleep(0.001)
 
     with pytest.raises(RuntimeError, match="failed"), in_background(endless):
         raise RuntimeError("failed")
 
 
-def test_a_hash_stops_where_it_is_wanted_no_more(tmp_path):
+def test_hashing_stops_when_it_is_cancelled(tmp_path):
     (tmp_path / "file").write_bytes(bytes(3 * 2**20 + 5))
     whole = hashlib.sha256(bytes(3 * 2**20 + 5)).hexdigest()
     assert file_sha256(tmp_path / "file") == whole

@@ -1,4 +1,4 @@
-"""Whatever happens while a file is written: what was there before is intact, and no half file stays."""
+"""Writing under kills, full disks, races and changing sources keeps the old target and leaves no partial file."""
 
 import contextlib
 import ctypes
@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import se_weights
-from parity_tests.support.crash_injection import ABSENT, EARLIER, HALF, NEW, Case, walk
-from parity_tests.support.isolated_process import NOBODY, content, run_isolated, se_resnet, tiny
+from parity_tests.support.crash_injection import ABSENT, CORRUPT, NEW, OLD, CrashCase, kill_at_every_step
+from parity_tests.support.isolated_process import NOBODY, folder_contents, run_isolated, se_resnet, tiny_checkpoint
 from se_weights import SourceChanged, TargetExists, UnsupportedFormat, WriteFailed, weights_sha256
 from se_weights.provenance.conversion_record import record_path
 from se_weights.writing import atomic_write as replacing
@@ -25,55 +25,57 @@ from se_weights.writing import atomic_write as replacing
 SUFFIXES = [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz", ".hf"]
 SWEEP = pytest.mark.sweep
 
-WALKS = [Case(".npz", earlier=True, force=True), Case(".hf", earlier=True, force=True)]
-"""Taken by every run at each line, when it is first run and last; the sweep takes one every time that it is run."""
+CASES = [CrashCase(".npz", existing=True, force=True), CrashCase(".hf", existing=True, force=True)]
+"""Killed in every run at the first and the last execution of each line; the sweep kills the first case at each one."""
 
-EVERY_WALK = [
-    Case(suffix, earlier, earlier or force, nameless)
+SWEEP_CASES = [
+    CrashCase(suffix, existing, existing or force, tmpfile)
     for suffix in SUFFIXES
-    for earlier, force in ((False, False), (True, True))
-    for nameless in (True, False)
-    if nameless or suffix == ".npz"
+    for existing, force in ((False, False), (True, True))
+    for tmpfile in (True, False)
+    if tmpfile or suffix == ".npz"
 ]
-"""Taken by the sweep, each line when it is first run and last."""
+"""Killed in the sweep at the first and the last execution of each line."""
 
 
 @pytest.mark.parametrize(
-    ("case", "whole"),
-    [(case, False) for case in WALKS]
-    + [pytest.param(WALKS[0], True, marks=SWEEP)]
-    + [pytest.param(case, False, marks=SWEEP) for case in EVERY_WALK if case not in WALKS],
+    ("case", "every_time"),
+    [(case, False) for case in CASES]
+    + [pytest.param(CASES[0], True, marks=SWEEP)]
+    + [pytest.param(case, False, marks=SWEEP) for case in SWEEP_CASES if case not in CASES],
     ids=lambda value: ("all" if value else "first and last") if isinstance(value, bool) else str(value),
 )
 @pytest.mark.timeout(900)
-def test_kill_9_at_any_step_leaves_the_earlier_target_or_the_whole_new_one(tmp_path, case, whole):
+def test_kill_9_at_any_step_leaves_the_old_target_or_the_complete_new_one(tmp_path, case, every_time):
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else tmp_path))
     try:
-        steps = run_isolated(walk, case, place / "walk", whole)
+        steps = run_isolated(kill_at_every_step, case, place / "kills", every_time)
     finally:
         shutil.rmtree(place)
-    before = EARLIER if case.earlier else ABSENT
+    before = OLD if case.existing else ABSENT
     for step in steps:
-        assert step.source == EARLIER, step
+        assert step.source == OLD, step
         assert step.target in (before, NEW), step
-        assert step.manifest == before or step.target == step.manifest == NEW, step
-        if case.nameless and case.suffix != ".hf":  # a second name is there between linking and renaming alone
-            assert step.left in ((), (NEW,)), step
+        assert step.record == before or step.target == step.record == NEW, step
+        if case.tmpfile and case.suffix != ".hf":  # the file has a second name only between linking and renaming
+            assert step.leftovers in ((), (NEW,)), step
         else:
-            assert len(step.left) <= 1, step
-        if step.left:
-            beside_it = {name for name in step.after[1:] if not name.startswith(("source.", "target."))}
-            assert step.after[0] == NEW, step
-            assert not beside_it, step
+            assert len(step.leftovers) <= 1, step
+        if step.leftovers:
+            other_files = {name for name in step.after_rewrite[1:] if not name.startswith(("source.", "target."))}
+            assert step.after_rewrite[0] == NEW, step
+            assert not other_files, step
     assert {step.target for step in steps} == {before, NEW}
-    assert HALF not in {state for step in steps for state in (step.target, step.manifest)}
-    print(f"\n{case}: killed at {len(steps)} steps, {sum(bool(step.left) for step in steps)} left something hidden")
+    assert CORRUPT not in {state for step in steps for state in (step.target, step.record)}
+    print(
+        f"\n{case}: killed at {len(steps)} steps, {sum(bool(step.leftovers) for step in steps)} left a temporary file"
+    )
 
 
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source.npz"
-    se_weights.write(tiny(), path)
+    se_weights.write(tiny_checkpoint(), path)
     return path
 
 
@@ -82,7 +84,7 @@ def targets(suffixes=tuple(SUFFIXES)):
 
 
 def expect_refused(ran, *ids):
-    """Status 6, a sentence and one of the ids."""
+    """The command ended with status 6, one of these refusal ids and no traceback."""
     assert ran.returncode == 6, ran
     assert "Traceback" not in ran.stderr
     assert any(f"[{reason}]" in ran.stderr for reason in ids), ran.stderr
@@ -90,20 +92,20 @@ def expect_refused(ran, *ids):
 
 @targets()
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, source, suffix, earlier):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, source, suffix, earlier):
     target = tmp_path / f"target{suffix}"
     if earlier:
-        se_weights.write(tiny(1), target)
-    before = content(tmp_path)
+        se_weights.write(tiny_checkpoint(1), target)
+    before = folder_contents(tmp_path)
     for size in (0, 100, 2000):
         ran = se_resnet("convert", source, target, "--force", file_size=size)
         expect_refused(ran, "io.full", "target.failed")
         assert target.name in ran.stderr
-        assert content(tmp_path) == before
+        assert folder_contents(tmp_path) == before
 
 
 def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str]:
-    """The name and what is left of a conversion on a file system of its own, seen by this process alone."""
+    """Convert on a full small file system in a private mount namespace; return the files left there and the error."""
     library = ctypes.CDLL(None, use_errno=True)
     private, namespace = 1 << 18 | 1 << 14, 0x00020000
     for answer in (
@@ -113,7 +115,7 @@ def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str
     ):
         if answer:
             return [], os.strerror(ctypes.get_errno())
-    se_weights.write(tiny(widths=(16,)), mount / "source.npz")
+    se_weights.write(tiny_checkpoint(widths=(16,)), mount / "source.npz")
     filler = os.open(mount / "filler", os.O_CREAT | os.O_WRONLY)
     with contextlib.suppress(OSError):
         while True:
@@ -127,18 +129,18 @@ def on_a_small_disk(mount: Path, suffix: str, free: int) -> tuple[list[str], str
 
 
 @targets()
-def test_a_full_file_system_of_a_few_kilobytes_is_said_and_leaves_nothing(tmp_path, suffix):
+def test_a_full_small_file_system_is_reported_and_leaves_no_file(tmp_path, suffix):
     if os.geteuid():
         pytest.skip("only root may mount a file system")
-    left, said = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
-    if said in (os.strerror(errno.EPERM), os.strerror(errno.ENOSYS)):
-        pytest.skip(f"no file system can be mounted here: {said}")
-    assert (left, said) == (["filler", "source.npz"], "ENOSPC")
+    left, error = run_isolated(on_a_small_disk, tmp_path, suffix, 8192)
+    if error in (os.strerror(errno.EPERM), os.strerror(errno.ENOSYS)):
+        pytest.skip(f"no file system can be mounted here: {error}")
+    assert (left, error) == (["filler", "source.npz"], "ENOSPC")
 
 
 @targets()
-def test_a_read_only_folder_is_said(source, suffix):
-    place = Path(tempfile.mkdtemp())  # another user may not look into tmp_path
+def test_a_read_only_folder_is_reported(source, suffix):
+    place = Path(tempfile.mkdtemp())  # another user may not enter tmp_path
     try:
         shutil.copy(source, place / "source.npz")
         place.chmod(0o555)
@@ -146,15 +148,17 @@ def test_a_read_only_folder_is_said(source, suffix):
         ran = se_resnet("convert", place / "source.npz", target, user=NOBODY if os.geteuid() == 0 else None)
         expect_refused(ran, "io.permission")
         assert str(place) in ran.stderr
-        assert list(content(place)) == ["source.npz"]
+        assert list(folder_contents(place)) == ["source.npz"]
     finally:
         place.chmod(0o755)
         shutil.rmtree(place)
 
 
 def race(folder: Path, suffix: str, force: bool, rounds: int) -> list[tuple[list[int], list[str], str]]:
-    """Two processes that write the same target at the same time, again and again: how they end, what is left of them,
-    and what the target then holds."""
+    """Two processes write the same target at the same time, for several rounds.
+
+    Returns for each round the exit codes, the temporary files left behind, and the hash of the target's weights.
+    """
     writing = sys.modules["se_weights.writing.write"]
     context = multiprocessing.get_context("fork")
     expect_same = writing._expect_same
@@ -166,7 +170,7 @@ def race(folder: Path, suffix: str, force: bool, rounds: int) -> list[tuple[list
             expect_same(*arguments)
             together.wait(60)
 
-        writing._expect_same = wait  # both have found the target free, and are about to give the file its name
+        writing._expect_same = wait  # both have found that the target does not exist, and are about to rename
         target = folder / f"{number}{suffix}"
         writers = [context.Process(target=_write, args=(seed, target, force)) for seed in (1, 2)]
         for writer in writers:
@@ -181,7 +185,7 @@ def race(folder: Path, suffix: str, force: bool, rounds: int) -> list[tuple[list
 
 def _write(seed: int, target: Path, force: bool) -> None:
     try:
-        se_weights.write(tiny(seed), target, force=force)
+        se_weights.write(tiny_checkpoint(seed), target, force=force)
     except TargetExists:
         os._exit(6)
 
@@ -189,8 +193,8 @@ def _write(seed: int, target: Path, force: bool) -> None:
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("suffix", [".npz", ".hf"])
 @pytest.mark.parametrize("rounds", [12, pytest.param(60, marks=SWEEP)])
-def test_of_two_writers_at_once_one_wins_or_with_force_both_succeed(tmp_path, suffix, force, rounds):
-    whole = {weights_sha256(tiny(seed).weights) for seed in (1, 2)}
+def test_one_of_two_concurrent_writers_wins_or_both_succeed_with_force(tmp_path, suffix, force, rounds):
+    whole = {weights_sha256(tiny_checkpoint(seed).weights) for seed in (1, 2)}
     for codes, left, held in run_isolated(race, tmp_path, suffix, force, rounds):
         assert codes == ([0, 0] if force else [0, 6])
         assert left == []
@@ -222,7 +226,7 @@ CHANGES = [replaced, rewritten, extended, removed]
 
 
 def while_read(change, path):
-    """What others do to a file between its being opened and its tensors' being loaded."""
+    """Apply a change to a file between opening it and loading its tensors."""
     reading = sys.modules["se_weights.reading.read"]
     unwrap = reading.unwrap
 
@@ -237,14 +241,14 @@ def while_read(change, path):
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_source_that_changes_while_it_is_read_is_not_converted(tmp_path, suffix, change):
     path, target = tmp_path / f"source{suffix}", tmp_path / "target.pth"
-    se_weights.write(tiny(), path)
-    ran = se_resnet("convert", path, target, first=partial(while_read, change, path))
+    se_weights.write(tiny_checkpoint(), path)
+    ran = se_resnet("convert", path, target, setup=partial(while_read, change, path))
     expect_refused(ran, "source.changed")
     assert not target.exists()
 
 
 def sharded(path: Path) -> Path:
-    se_weights.write(tiny(), path, shard_bytes=1000)
+    se_weights.write(tiny_checkpoint(), path, shard_bytes=1000)
     assert len(list(path.glob("model-*"))) > 2
     return path
 
@@ -260,7 +264,7 @@ def test_a_shard_that_changes_while_it_is_read_is_not_converted(tmp_path, monkey
     assert not (tmp_path / "target.pth").exists()
 
 
-def test_the_target_is_never_the_source_under_another_name(tmp_path, source):
+def test_a_target_that_is_the_source_under_another_name_is_refused(tmp_path, source):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.npz").symlink_to(source)
     os.link(source, tmp_path / "hard.npz")
@@ -273,24 +277,24 @@ def test_the_target_is_never_the_source_under_another_name(tmp_path, source):
     assert source.read_bytes() == before
 
 
-def test_the_target_does_not_lie_in_the_source_nor_the_source_in_the_target(tmp_path):
+def test_a_target_inside_the_source_or_the_reverse_is_refused(tmp_path):
     folder = sharded(tmp_path / "source.hf")
-    before = content(tmp_path)
+    before = folder_contents(tmp_path)
     for target in ("a.pth", "a.hf", "model-00001-of-00002.safetensors"):
         with pytest.raises(TargetExists, match="one contains the other"):
             se_weights.convert(folder, folder / target, force=True)
     with pytest.raises(TargetExists, match="one contains the other"):
         se_weights.convert(folder / "model.safetensors.index.json", folder, force=True)
-    assert content(tmp_path) == before
+    assert folder_contents(tmp_path) == before
 
 
-def test_a_shard_of_the_source_is_never_the_target(tmp_path):
+def test_a_target_that_is_a_shard_of_the_source_is_refused(tmp_path):
     folder = sharded(tmp_path / "source.hf")
-    before = content(tmp_path)
+    before = folder_contents(tmp_path)
     shard = min(folder.glob("model-*-of-*"))
     with pytest.raises(TargetExists, match="source"):
         se_weights.convert(folder / "model.safetensors.index.json", shard, force=True)
-    assert content(tmp_path) == before
+    assert folder_contents(tmp_path) == before
 
 
 def written_with(mask: int, path: Path) -> None:
@@ -301,7 +305,7 @@ def written_with(mask: int, path: Path) -> None:
 
 @targets()
 @pytest.mark.parametrize("mask", [0o027, 0o077])
-def test_the_umask_says_who_may_read_a_file_and_its_manifest(tmp_path, source, suffix, mask):
+def test_a_file_and_its_conversion_record_have_the_permissions_of_the_umask(tmp_path, source, suffix, mask):
     path = tmp_path / f"target{suffix}"
     run_isolated(written_with, mask, path)
     made = [path, record_path(path), *path.rglob("*")]
@@ -314,28 +318,28 @@ def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path, s
     (tmp_path / "a.pth").mkdir()
     (tmp_path / "a.pth" / "precious").write_text("precious")
     (tmp_path / "a.hf").write_text("precious")
-    before = content(tmp_path)
+    before = folder_contents(tmp_path)
     for name, kind in (("a.pth", "is a folder"), ("a.hf", "is a file")):
         with pytest.raises(TargetExists, match=kind):
             se_weights.convert(source, tmp_path / name, force=force)
-    assert content(tmp_path) == before
+    assert folder_contents(tmp_path) == before
 
 
-def test_an_earlier_folder_is_swapped_for_the_new_one_in_one_step(tmp_path, monkeypatch):
+def test_an_existing_folder_is_exchanged_atomically(tmp_path, monkeypatch):
     path = sharded(tmp_path / "a.hf")
     with pytest.raises(TargetExists):
-        se_weights.write(tiny(1), path)
+        se_weights.write(tiny_checkpoint(1), path)
     exchange, seen = replacing._exchange, []
 
     def watched(hidden, target):
-        seen.append(content(target))
+        seen.append(folder_contents(target))
         exchange(hidden, target)
-        seen.append(content(target))
+        seen.append(folder_contents(target))
 
     monkeypatch.setattr(replacing, "_exchange", watched)
-    se_weights.write(tiny(1), path, force=True)
+    se_weights.write(tiny_checkpoint(1), path, force=True)
     assert "model-00001-of-00003.safetensors" in "".join(seen[0]) or len(seen[0]) > 3
-    assert seen[1] == content(path)
+    assert seen[1] == folder_contents(path)
     assert sorted(seen[1]) == ["config.json", "model.safetensors"]
     assert [inner.name for inner in tmp_path.iterdir()] == ["a.hf"]
 
@@ -343,33 +347,33 @@ def test_an_earlier_folder_is_swapped_for_the_new_one_in_one_step(tmp_path, monk
 @targets()
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("earlier", [True, False])
-def test_what_reads_back_otherwise_leaves_nothing(tmp_path, monkeypatch, suffix, nameless, earlier):
+def test_a_target_that_reads_back_differently_leaves_no_file(tmp_path, monkeypatch, suffix, nameless, earlier):
     monkeypatch.setattr(replacing, "O_TMPFILE", replacing.O_TMPFILE if nameless else None)
     path = tmp_path / f"a{suffix}"
     if earlier:
-        se_weights.write(tiny(1), path)
-    before = content(tmp_path)
+        se_weights.write(tiny_checkpoint(1), path)
+    before = folder_contents(tmp_path)
     monkeypatch.setattr("se_weights.writing.write._same_bits", lambda one, other: False)
     with pytest.raises(WriteFailed, match="reading it back gave other values"):
-        se_weights.write(tiny(), path, force=earlier)
-    assert content(tmp_path) == before
+        se_weights.write(tiny_checkpoint(), path, force=earlier)
+    assert folder_contents(tmp_path) == before
 
 
 @targets((".npz", ".weights.h5", ".hf"))
-def test_without_nameless_files_the_same_is_written(tmp_path, monkeypatch, suffix):
+def test_the_same_is_written_without_o_tmpfile(tmp_path, monkeypatch, suffix):
     names = ("with", "without")
     for name in names:
         (tmp_path / name).mkdir()
         path = tmp_path / name / f"a{suffix}"
-        se_weights.write(tiny(1), path)
+        se_weights.write(tiny_checkpoint(1), path)
         with pytest.raises(TargetExists):
-            se_weights.write(tiny(), path)
-        se_weights.write(tiny(), path, force=True)
+            se_weights.write(tiny_checkpoint(), path)
+        se_weights.write(tiny_checkpoint(), path, force=True)
         monkeypatch.setattr(replacing, "O_TMPFILE", None)
-    assert content(tmp_path / names[0]) == content(tmp_path / names[1])
+    assert folder_contents(tmp_path / names[0]) == folder_contents(tmp_path / names[1])
 
 
-def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(tmp_path):
+def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     dead, living, other = (
@@ -378,11 +382,11 @@ def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(tmp
     )
     for path in (dead, living, other):
         path.write_bytes(b"half")
-    se_weights.write(tiny(), tmp_path / "a.npz")
+    se_weights.write(tiny_checkpoint(), tmp_path / "a.npz")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, other.name, "a.npz"])
 
 
-def test_only_a_folder_of_shards_is_cut_into_several(tmp_path):
+def test_only_a_folder_is_split_into_shards(tmp_path):
     with pytest.raises(UnsupportedFormat, match=r"only a \.hf folder"):
-        se_weights.write(tiny(), tmp_path / "a.npz", shard_bytes=1000)
+        se_weights.write(tiny_checkpoint(), tmp_path / "a.npz", shard_bytes=1000)
     assert not list(tmp_path.iterdir())
