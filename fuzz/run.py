@@ -3,9 +3,9 @@
     python -m fuzz.run --seconds 900 --json out.json [--reader NAME ...] [--seed N]
 
 Something is wrong where an error escapes that is none of ours, where a file takes more than 10 s or 500 MB, and where
-the process dies; the file is then kept under fuzz/found/, and the status is 1. The program that looks at HDF5 for us
+the process dies; the file is then kept under fuzz/found/, and the status is 1. The program that lists HDF5 files
 (se_weights/files/hdf5/listing_program.py) is forked, not started, so that thousands can be tried; it keeps its limits,
-and its death is a refusal, as it is for a user. One file in a thousand goes the whole way.
+and its death is a refusal, as it is for a user. For one file in a thousand it is started.
 """
 
 import argparse
@@ -36,8 +36,7 @@ from unittest import mock
 from fuzz.mutations import mutated
 from fuzz.seeds import SEEDS, Sample, seeds
 from fuzz.trial import ACCEPTED, BYTES, FOUND, SECONDS, tried
-from se_weights.files.hdf5 import listing as hdf5
-from se_weights.files.hdf5 import listing_program as hdf5_listing
+from se_weights.files import sandbox
 
 BATCH = 200
 """Files that one process reads."""
@@ -149,9 +148,9 @@ class Campaign:
         held, begin = _reset_peak(), time.monotonic()
         outcome, error = "", ""
         load = self.reader != "orbax" or number % LOADED == 0
-        apart = self.reader in IN_HDF5 and number % STARTED
+        forked = self.reader in IN_HDF5 and number % STARTED
         try:
-            with mock.patch.object(hdf5, "subprocess", forks if apart else subprocess):
+            with mock.patch.object(sandbox, "start", forks.start if forked else sandbox.start):
                 outcome = tried(path, whole=load and number % WHOLE == 0, load=load)
         except BaseException:
             error = traceback.format_exc()
@@ -169,47 +168,45 @@ class Campaign:
 
 
 class Forks:
-    """Stands in for `subprocess` where the program that lists HDF5 is started: runs it in a fork, within its limits."""
-
-    TimeoutExpired = subprocess.TimeoutExpired
+    """Replaces the processes that the sandbox starts by forks of this one, which keep their limits."""
 
     def __init__(self) -> None:
         self.died: list[str] = []
         self.peak = 0
 
-    def run(self, command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    def start(self, program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        """Replaces `se_weights.files.sandbox.start`."""
         with tempfile.TemporaryFile(dir=_memory()) as out, tempfile.TemporaryFile(dir=_memory()) as err:
-            held = _status("VmRSS")
+            before = _status("VmRSS")
             process = os.fork()
             if not process:
-                _list(command, out.fileno(), err.fileno())
+                _run_program(program, message, out.fileno(), err.fileno())
             handle = os.pidfd_open(process)
-            ready, _, _ = select.select([handle], [], [], timeout)
+            ready, _, _ = select.select([handle], [], [], seconds)
             os.close(handle)
             if not ready:
                 os.kill(process, signal.SIGKILL)
             _, status, usage = os.wait4(process, 0)
-            self.peak = max(self.peak, usage.ru_maxrss * 1024 - held)
+            self.peak = max(self.peak, usage.ru_maxrss * 1024 - before)
             if not ready:
                 self.died.append("time")
-                raise subprocess.TimeoutExpired(command, timeout)
+                raise subprocess.TimeoutExpired(str(program), seconds)
             code = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
-            said = err.read()
+            errors = err.read()
             if code:
-                last = said.decode(errors="replace").strip().splitlines()[-1:] or [f"status {code}"]
+                last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"status {code}"]
                 self.died.append(signal.Signals(-code).name if code < 0 else last[0].partition(":")[0])
-            return subprocess.CompletedProcess(command, code, out.read(), said)
+            return subprocess.CompletedProcess([], code, out.read(), errors)
 
 
-def _list(command: Sequence[str], out: int, err: int) -> None:
+def _run_program(program: Path, message: str, out: int, err: int) -> None:
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        hdf5_listing.main(*command[3:])
-        sys.stdout.flush()
+        print(sandbox.main(str(program), message), flush=True)
         os._exit(0)
     except BaseException:
         traceback.print_exc()

@@ -25,8 +25,8 @@ from fuzz.mutations import GLOBALS, NUMBERS, SNIPPETS, WORDS, mutated
 from fuzz.seeds import SEEDS, Sample, one, seeds
 from fuzz.trial import ACCEPTED, tried
 from parity_tests.hostile import pickles
-from parity_tests.support.isolated_process import Listings
-from se_weights.files.hdf5 import listing as hdf5
+from parity_tests.support.isolated_process import start_forked
+from se_weights.files import sandbox
 from se_weights.files.limits import NAME
 from se_weights.refusals import REFUSALS
 
@@ -56,7 +56,7 @@ def outcome(sample: Sample, *, whole: bool = False, load: bool = True) -> str:
 @pytest.fixture(autouse=True)
 def forked_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program that lists HDF5 is forked from a warm process: to start it takes a quarter of a second."""
-    monkeypatch.setattr(hdf5, "subprocess", Listings())
+    monkeypatch.setattr(sandbox, "start", start_forked)
 
 
 @pytest.mark.parametrize("reader", SEEDS)

@@ -3,14 +3,12 @@
 The warm process has imported all that a conversion needs and no framework, so that a fork of it is there at once.
 """
 
-import contextlib
-import io
 import multiprocessing
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,8 +18,7 @@ import numpy as np
 
 import se_spec
 from se_weights import Checkpoint
-from se_weights.files import FORMATS
-from se_weights.files.hdf5 import listing_program as hdf5_listing
+from se_weights.files import FORMATS, sandbox
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
@@ -76,22 +73,16 @@ def _answer(connection: Connection, function: Callable[..., Any], arguments: tup
     connection.send((result,))
 
 
-class Listings:
-    """Stands in for `subprocess` where the program that lists an HDF5 file is started."""
-
-    TimeoutExpired = subprocess.TimeoutExpired
-
-    def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.CompletedProcess(command, 0, run_isolated(_listing, command[3:]), b"")
-        except AssertionError as error:
-            return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
+def start_forked(program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Replaces `se_weights.files.sandbox.start`: runs the program in a fork of the warm process."""
+    try:
+        return subprocess.CompletedProcess([], 0, run_isolated(_run_program, str(program), message), b"")
+    except AssertionError as error:
+        return subprocess.CompletedProcess([], 1, b"", str(error).encode())
 
 
-def _listing(arguments: Sequence[str]) -> bytes:
-    with contextlib.redirect_stdout(io.StringIO()) as answer:
-        hdf5_listing.main(*arguments)
-    return answer.getvalue().encode()
+def _run_program(program: str, message: str) -> bytes:
+    return sandbox.main(program, message).encode()
 
 
 @dataclass(frozen=True)

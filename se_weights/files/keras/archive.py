@@ -6,8 +6,6 @@ process of its own, since only Keras knows how it describes a model.
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -15,8 +13,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from se_weights.errors import MissingExtra, WriteFailed
+from se_weights.errors import MissingExtra
 from se_weights.files import zip_archive as zipped
+from se_weights.files.framework_process import run_writer
 from se_weights.files.hdf5 import listing as hdf5
 from se_weights.files.json_document import DuplicateKey, parse_metadata, parse_object
 from se_weights.files.safetensors import single_file as safetensors
@@ -32,7 +31,7 @@ DATE = {"date_saved": "1980-01-01@00:00:00"}
 
 
 @contextmanager
-def open_contents(path: Path, lister: hdf5.Lister = hdf5.list_isolated) -> Iterator[FileContents]:
+def open_contents(path: Path, list_file: hdf5.ListFile = hdf5.list_sandboxed) -> Iterator[FileContents]:
     with zipped.open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
         if WEIGHTS not in archive.records:
             reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"
@@ -42,8 +41,8 @@ def open_contents(path: Path, lister: hdf5.Lister = hdf5.list_isolated) -> Itera
         with weights.open("wb") as file:
             for piece in archive.pieces(WEIGHTS):
                 file.write(piece)
-        with hdf5.open_listing(weights, lister) as listing:
-            yield FileContents(listing.stored.tensors, metadata)
+        with hdf5.open_listing(weights, list_file) as listing:
+            yield FileContents(listing.contents.tensors, metadata)
 
 
 @contextmanager
@@ -73,11 +72,7 @@ def write(path: Path, stored: FileContents) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder, "weights.safetensors"), Path(folder, "model.keras")
         safetensors.write(source, stored)
-        command = [sys.executable, "-m", "se_tf.archive", str(source), str(made)]
-        worker = subprocess.run(command, capture_output=True, text=True, check=False)
-        if worker.returncode:
-            reason = worker.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            raise WriteFailed(f"Keras could not write the file: {reason[0]}")
+        run_writer("Keras", "-m", "se_tf.archive", str(source), str(made))
         with zipfile.ZipFile(made) as theirs, path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
             for name in theirs.namelist():
                 with theirs.open(name) as record, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from se_weights.files.hdf5.listing import Listing, list_isolated, open_listing
+from se_weights.files.hdf5.listing import Listing, list_sandboxed, open_listing
 from se_weights.files.stored import FileContents, Tensor
 from se_weights.refusals import refuse
 
@@ -24,7 +24,7 @@ MODEL = "model_weights"
 
 @contextmanager
 def open_contents(path: Path) -> Iterator[FileContents]:
-    with open_listing(path, list_isolated) as listing:
+    with open_listing(path, list_sandboxed) as listing:
         root = MODEL if MODEL in listing.names else ""
         layers = _names(listing, root, "layer_names")
         if len(set(layers)) != len(layers):
@@ -38,9 +38,9 @@ def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:
     weights = {}
     for name in _names(listing, group, "weight_names"):
         path = f"{group}/{name}"
-        if path not in listing.stored.tensors:
+        if path not in listing.contents.tensors:
             raise refuse("hdf5.layers", f"it names {path}, which it does not hold")
-        weights[name.removesuffix(":0")] = listing.stored.tensors[path]
+        weights[name.removesuffix(":0")] = listing.contents.tensors[path]
     return weights
 
 
