@@ -12,7 +12,7 @@ import se_weights
 from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, definitions, listing, size_of, table
 from se_weights import AmbiguousDialect
-from se_weights.files import locate_format
+from se_weights.files import detect_format
 
 SAID = ("unwrapped", "left", "reordered", "identified")
 """What the metadata tells of how the tensors were found and changed."""
@@ -31,7 +31,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
     output = Output(as_json, quiet)
     held = {
         "file": str(file),
-        "format": locate_format(file)[0].name,
+        "format": detect_format(file)[0].name,
     }
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)

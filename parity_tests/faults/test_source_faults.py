@@ -99,7 +99,7 @@ FAULTS = {
         "se_flax/batch_norm.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
     ),
     "views written to safetensors as they lie": Fault(
-        "se_weights/files/stored.py",
+        "se_weights/files/contents.py",
         "in_order(array).reshape(-1)",
         'np.ravel(array, order="K")',
         "test_conversion.py::test_a_transposed_view_is_written_as_it_reads",

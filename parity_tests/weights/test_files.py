@@ -26,7 +26,7 @@ from se_weights import (
     WeightMismatch,
     weights_sha256,
 )
-from se_weights.files.msgpack import heads
+from se_weights.files.msgpack import headers
 
 BLOCKS = ["basic", "bottleneck"]
 
@@ -217,13 +217,13 @@ def test_arrays_that_flax_cuts_into_chunks_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 4, 8, 15, 16, 31, 32, 255, 256, 65535, 65536])
-def test_heads_are_those_that_msgpack_writes(length):
+def test_headers_are_those_that_msgpack_writes(length):
     values = {
-        heads.TEXT: "x" * length, heads.BYTES: b"x" * length, heads.EXTENSION: msgpack.ExtType(1, b"x" * length),
-        heads.ARRAY: [0] * length, heads.MAP: dict.fromkeys(range(length)), heads.WHOLE: length,
+        headers.TEXT: "x" * length, headers.BYTES: b"x" * length, headers.EXTENSION: msgpack.ExtType(1, b"x" * length),
+        headers.ARRAY: [0] * length, headers.MAP: dict.fromkeys(range(length)), headers.INTEGER: length,
     }  # fmt: skip
     for kind, value in values.items():
-        assert msgpack.packb(value).startswith(heads.head_of(kind, length))
+        assert msgpack.packb(value).startswith(headers.encode_header(kind, length))
 
 
 @needs("flax")

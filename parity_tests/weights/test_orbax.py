@@ -16,10 +16,10 @@ import pytest
 import se_weights
 from parity_tests.support.cases import needs, small_network
 from se_weights import DIALECTS, MissingExtra, WeightsError, WriteFailed, relayout, weights_sha256
+from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.orbax import checkpoint as orbax
 from se_weights.files.orbax import folder as orbax_folder
 from se_weights.files.orbax.folder import COMMITTED, DATABASE, STEP, TREE, is_orbax
-from se_weights.files.stored import FileContents, Tensor
 
 pytestmark = needs("flax")
 

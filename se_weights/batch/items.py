@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
-from se_weights.files import FORMATS, locate_format
+from se_weights.files import FORMATS, detect_format
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _checkpoints(folder: Path, out: Path) -> Iterator[Path]:
 
 def _is_checkpoint(folder: Path) -> bool:
     try:
-        locate_format(folder)
+        detect_format(folder)
     except UnsupportedFormat:
         return folder.name.lower().endswith((".hf", ".orbax"))
     return True

@@ -26,7 +26,7 @@ Refuse = Callable[[str, str], Exception]
 """Makes the exception to raise from the id of a refusal and its detail."""
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-"""Entries of sys.path that the process gets from its parent: `-I` leaves out those of the user and of PYTHONPATH."""
+"""Entries of sys.path that the process gets from its parent: `-I` omits those of the user and of PYTHONPATH."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, open_file
-from se_weights.files.limits import FACTS
+from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes
@@ -159,7 +159,7 @@ def _recorded(path: Path, stored: FileContents, key: str, parse: Callable[[str],
     """What the file's metadata say under a key, or None. Raises MalformedFile where that is impossible."""
     try:
         text = stored.metadata.get(key)
-        if text and len(text) > FACTS:
+        if text and len(text) > CONFIG:
             raise ValueError(f"{len(text):,} letters")
         return parse(text) if text else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ArchitectureError) as error:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.files import sandbox
+from se_weights.files.contents import FileContents, Tensor, read_values
 from se_weights.files.json_document import parse_metadata
-from se_weights.files.stored import FileContents, Tensor, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
@@ -94,7 +94,7 @@ def _bfloat16(name: str, dtype: np.dtype) -> np.dtype:
 
 
 def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
-    values = values_at(file, offset, tensor.dtype, prod(tensor.shape))
+    values = read_values(file, offset, tensor.dtype, prod(tensor.shape))
     if values.nbytes != tensor.nbytes:
         raise refuse("hdf5.damaged", f"it ends before {offset + tensor.nbytes}, where values end")
     return values

@@ -121,14 +121,14 @@ def _tensor(path: str, dataset: Any, decompressed: BinaryIO, refuse: Refuse) -> 
     offset = dataset.get_offset()
     if offset is not None and stored == size:
         return {**entry, "offset": offset, "decompressed": False}
-    _expect_written(path, dataset, chunk, size, stored, refuse)
+    _check_written(path, dataset, chunk, size, stored, refuse)
     values = np.ascontiguousarray(h5py.Dataset(dataset)[()])
     offset = decompressed.tell()
     decompressed.write(values.tobytes())
     return {**entry, "offset": offset, "decompressed": True}
 
 
-def _expect_written(path: str, dataset: Any, chunk: tuple[int, ...], size: int, stored: int, refuse: Refuse) -> None:
+def _check_written(path: str, dataset: Any, chunk: tuple[int, ...], size: int, stored: int, refuse: Refuse) -> None:
     """Refuses values that were never written, for which HDF5 returns zeros."""
     chunks = prod(-(-side // step) for side, step in zip(dataset.shape, chunk, strict=True)) if chunk else 0
     if (size and not stored) or (chunk and dataset.get_num_chunks() != chunks):

@@ -11,8 +11,8 @@ from typing import Any
 
 import ml_dtypes
 
+from se_weights.files.contents import FileContents, Tensor, array_bytes
 from se_weights.files.hdf5.listing import METADATA
-from se_weights.files.stored import FileContents, Tensor, bytes_of
 
 
 def write(path: Path, contents: FileContents) -> None:
@@ -29,7 +29,7 @@ def write(path: Path, contents: FileContents) -> None:
             offsets = {name: _allocate(file.id, name, tensor) for name, tensor in contents.tensors.items()}
         for name, tensor in contents.tensors.items():
             output.seek(offsets[name])
-            output.write(bytes_of(tensor.load()))
+            output.write(array_bytes(tensor.load()))
 
 
 def _allocate(file: Any, name: str, tensor: Tensor) -> int:

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.errors import MissingExtra
+from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.framework_process import run_writer
 from se_weights.files.orbax import zarr
-from se_weights.files.orbax.folder import descend, expect_plain, own_metadata, text
-from se_weights.files.orbax.tree import LEVEL, Tree, read_tree
+from se_weights.files.orbax.folder import check_entries, find_tree, read_own_metadata, read_text
+from se_weights.files.orbax.tree import VALUE_LEVEL, Tree, read_tree
 from se_weights.files.safetensors import single_file as safetensors
 from se_weights.files.sandbox import Limits, run_sandboxed
-from se_weights.files.stored import FileContents, Tensor
 from se_weights.refusals import refuse
 
 READER = Path(__file__).with_name("reading_program.py")
@@ -53,8 +53,8 @@ def open_contents(path: Path) -> Iterator[FileContents]:
         WeightsError: The folder is refused.
         MissingExtra: TensorStore is needed and not installed; this can also be raised when a tensor is loaded.
     """
-    expect_plain(path)
-    folders = descend(path)
+    check_entries(path)
+    folders = find_tree(path)
     tree = read_tree(folders[-1])
     declared = _declared(tree)
     left = sorted(tree.left | {name for name, (dtype, _) in declared.items() if dtype == RANDOM})
@@ -81,7 +81,7 @@ def open_contents(path: Path) -> Iterator[FileContents]:
             for name, (dtype, shape) in declared.items()
             if dtype != RANDOM
         }
-        yield FileContents(tensors, own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
+        yield FileContents(tensors, read_own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
 
 
 def write(path: Path, contents: FileContents) -> None:
@@ -91,9 +91,9 @@ def write(path: Path, contents: FileContents) -> None:
         MissingExtra: Orbax is not installed.
         WriteFailed: Orbax failed.
     """
-    _expect_installed("orbax", "jax")
+    _check_installed("orbax", "jax")
     linen = {name.partition("/")[0] for name in contents.tensors} <= COLLECTIONS
-    tensors = {name if linen else f"{name}/{LEVEL}": tensor for name, tensor in contents.tensors.items()}
+    tensors = {name if linen else f"{name}/{VALUE_LEVEL}": tensor for name, tensor in contents.tensors.items()}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "weights.safetensors")
         safetensors.write(source, FileContents(tensors))
@@ -113,7 +113,8 @@ def _declared(tree: Tree) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     else:
         documents = {name: _document(tree, entry.key) for name, entry in tree.entries.items()}
     return {
-        name: zarr.declared(name, documents[name], tree.layout, entry.piece) for name, entry in tree.entries.items()
+        name: zarr.parse_document(name, documents[name], tree.layout, entry.write_shape)
+        for name, entry in tree.entries.items()
     }
 
 
@@ -121,12 +122,12 @@ def _document(tree: Tree, key: str) -> str:
     path = tree.folder / key / tree.layout.document
     if not path.is_file():
         raise refuse("orbax.missing", f"{key}/{tree.layout.document}")
-    return text(path)
+    return read_text(path)
 
 
 def _read(tree: Tree, names: Mapping[str, Any], target: Path | None = None, memory: int = 0) -> dict[str, Any]:
     """Reads the arrays of these names into the target, or their documents; with so many bytes more than MEMORY."""
-    _expect_installed("tensorstore")
+    _check_installed("tensorstore")
     folder = {"driver": "file", "path": f"{tree.folder.absolute()}/"}
     request = {
         "kvstore": {"driver": "ocdbt", "base": folder} if tree.in_database else folder,
@@ -139,6 +140,6 @@ def _read(tree: Tree, names: Mapping[str, Any], target: Path | None = None, memo
     return run_sandboxed(READER, request, Limits(seconds, CPU_SECONDS, MEMORY + memory), "orbax.metadata")
 
 
-def _expect_installed(*packages: str) -> None:
+def _check_installed(*packages: str) -> None:
     if not all(map(find_spec, packages)):
         raise MissingExtra("Orbax folders need Orbax: pip install 'se-resnet[flax]'")
