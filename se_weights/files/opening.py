@@ -39,7 +39,7 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     """Detects the format of a file by its suffix, or of a folder by the files in it.
 
     Returns:
-        The format, and the path to open: that of a file in the folder if the folder holds one file of weights.
+        The format, and the path to open: that of a file in the folder if the folder contains one weights file.
 
     Raises:
         WeightsError: The format is not known, or is refused.
@@ -54,7 +54,7 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     if any(path.glob("shard-*-model-*.safetensors")):
         return TORCH_DCP, path
     if (path / ".metadata").exists():
-        raise _with_path(path, refuse("torch.distributed", "it holds .metadata"))
+        raise _with_path(path, refuse("torch.distributed", "it contains .metadata"))
     if path.name.lower().endswith(ORBAX.suffixes):
         return ORBAX, path
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):

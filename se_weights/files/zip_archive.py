@@ -44,7 +44,7 @@ class Record:
         name: Its path in the archive.
         offset: Where its bytes begin in the archive.
         compressed: How many bytes are stored.
-        size: How many bytes they are decompressed.
+        size: How many bytes they have when decompressed.
         crc: CRC-32 of the decompressed bytes.
         deflated: Whether they are compressed.
     """

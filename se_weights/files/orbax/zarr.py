@@ -1,4 +1,4 @@
-"""The documents of zarr arrays, of versions 2 and 3, as Orbax has them: what an array is parse_document to be."""
+"""Parses the JSON documents that declare the types and shapes of zarr arrays, of versions 2 and 3, in Orbax folders."""
 
 from dataclasses import dataclass
 from typing import Any
