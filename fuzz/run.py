@@ -36,8 +36,7 @@ from unittest import mock
 from fuzz.mutations import mutate_sample
 from fuzz.seeds import SEEDS, Sample, seeds
 from fuzz.trial import ACCEPTED, FOUND_FOLDER, MAX_BYTES, MAX_SECONDS, read_file
-from se_weights.files.hdf5 import listing as hdf5
-from se_weights.files.hdf5 import listing_program as hdf5_listing
+from se_weights.files import sandbox
 
 BATCH = 200
 """Number of files that one process reads."""
@@ -173,7 +172,7 @@ class Campaign:
         load = self.reader != "orbax" or number % LOAD_EVERY == 0
         fork = self.reader in HDF5_READERS and number % START_EVERY
         try:
-            with mock.patch.object(hdf5, "subprocess", forked if fork else subprocess):
+            with mock.patch.object(sandbox, "start", forked.start if fork else sandbox.start):
                 outcome = read_file(path, recognise=load and number % RECOGNISE_EVERY == 0, load=load)
         except BaseException:
             error = traceback.format_exc()
@@ -191,28 +190,26 @@ class Campaign:
 
 
 class ForkedSubprocess:
-    """Replaces `subprocess` in se_weights.files.hdf5.listing: runs the listing program in a fork, with its limits.
+    """Replaces the processes that the sandbox starts by forks of this one, with the same limits.
 
     Attributes:
         died: Why the program died, each time that it did.
         peak: Its largest memory, in bytes.
     """
 
-    TimeoutExpired = subprocess.TimeoutExpired
-
     def __init__(self) -> None:
         self.died: list[str] = []
         self.peak = 0
 
-    def run(self, command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        """Run the program; the signature is that of `subprocess.run`."""
+    def start(self, program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        """Replaces `se_weights.files.sandbox.start`."""
         with tempfile.TemporaryFile(dir=_memory_folder()) as out, tempfile.TemporaryFile(dir=_memory_folder()) as err:
             before = _memory_status("VmRSS")
             process = os.fork()
             if not process:
-                _run_listing(command, out.fileno(), err.fileno())
+                _run_program(program, message, out.fileno(), err.fileno())
             handle = os.pidfd_open(process)
-            ready, _, _ = select.select([handle], [], [], timeout)
+            ready, _, _ = select.select([handle], [], [], seconds)
             os.close(handle)
             if not ready:
                 os.kill(process, signal.SIGKILL)
@@ -220,7 +217,7 @@ class ForkedSubprocess:
             self.peak = max(self.peak, usage.ru_maxrss * 1024 - before)
             if not ready:
                 self.died.append("time")
-                raise subprocess.TimeoutExpired(command, timeout)
+                raise subprocess.TimeoutExpired(str(program), seconds)
             code = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
@@ -228,16 +225,15 @@ class ForkedSubprocess:
             if code:
                 last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"status {code}"]
                 self.died.append(signal.Signals(-code).name if code < 0 else last[0].partition(":")[0])
-            return subprocess.CompletedProcess(command, code, out.read(), errors)
+            return subprocess.CompletedProcess([], code, out.read(), errors)
 
 
-def _run_listing(command: Sequence[str], out: int, err: int) -> None:
+def _run_program(program: Path, message: str, out: int, err: int) -> None:
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        hdf5_listing.main(*command[3:])
-        sys.stdout.flush()
+        print(sandbox.main(str(program), message), flush=True)
         os._exit(0)
     except BaseException:
         traceback.print_exc()

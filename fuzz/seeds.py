@@ -27,7 +27,7 @@ from se_spec import Architecture, manifest
 from se_weights import Checkpoint
 from se_weights.files import FileContents, Tensor
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.torch.torch_dcp import PLACES
+from se_weights.files.torch.torch_dcp import SHARDING_INFO
 
 SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}
@@ -264,7 +264,7 @@ def pieces() -> Sample:
                 parts[name] = Tensor.of(array[:middle] if rank == 0 else array[middle:])
                 places[name] = {"saved_offsets": [rank * middle] + [0] * (array.ndim - 1)}
             path = Path(folder, f"shard-{rank + 1:05}-model-00001-of-00001.safetensors")
-            safetensors.write(path, FileContents(parts, {"format": "pt", PLACES: json.dumps(places)}))
+            safetensors.write(path, FileContents(parts, {"format": "pt", SHARDING_INFO: json.dumps(places)}))
             files[f"run/{path.name}"] = path.read_bytes()
     return Sample("run", files)
 

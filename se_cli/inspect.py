@@ -12,7 +12,7 @@ import se_weights
 from se_cli.options import PATH, architecture_option, output_options
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
 from se_weights import AmbiguousDialect
-from se_weights.files import locate_format
+from se_weights.files import detect_format
 
 HISTORY = {"unwrapped": "found under", "left": "left out", "reordered": "reordered"}
 """Metadata of how the tensors were found and changed, and what the summary calls it."""
@@ -29,7 +29,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
     Where the tensors match several dialects, these are listed with the settings in which they differ.
     """
     output = Output(as_json, quiet)
-    format_name = locate_format(file)[0].name
+    format_name = detect_format(file)[0].name
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)
     except AmbiguousDialect as error:

@@ -110,7 +110,7 @@ FAULTS = {
         "se_flax/layers.py", "(count / max(count - 1, 1))", "1.0", f"{TRAINING}[flax]"
     ),
     "views written to safetensors in memory order": Fault(
-        "se_weights/files/stored.py",
+        "se_weights/files/contents.py",
         "contiguous(array).reshape(-1)",
         'np.ravel(array, order="K")',
         "weights/test_conversion.py::test_a_transposed_view_is_written_in_logical_order",

@@ -25,8 +25,8 @@ from fuzz.mutations import GLOBALS, NUMBERS, SNIPPETS, STRINGS, mutate_sample
 from fuzz.seeds import SEEDS, Sample, seeds, single_file
 from fuzz.trial import ACCEPTED, read_file
 from parity_tests.hostile import pickles
-from parity_tests.support.isolated_process import IsolatedSubprocess
-from se_weights.files.hdf5 import listing as hdf5
+from parity_tests.support.isolated_process import start_forked
+from se_weights.files import sandbox
 from se_weights.files.limits import NAME
 from se_weights.refusals import REFUSALS
 
@@ -57,7 +57,7 @@ def outcome(sample: Sample, *, recognise: bool = False, load: bool = True) -> st
 @pytest.fixture(autouse=True)
 def forked_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the program that lists HDF5 files: to start it takes a quarter of a second."""
-    monkeypatch.setattr(hdf5, "subprocess", IsolatedSubprocess())
+    monkeypatch.setattr(sandbox, "start", start_forked)
 
 
 @pytest.mark.parametrize("reader", SEEDS)

@@ -4,14 +4,12 @@ Each process is forked from a fork server that has already imported all that a c
 that it starts within milliseconds.
 """
 
-import contextlib
-import io
 import multiprocessing
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,8 +19,7 @@ import numpy as np
 
 import se_spec
 from se_weights import Checkpoint
-from se_weights.files import FORMATS
-from se_weights.files.hdf5 import listing_program as hdf5_listing
+from se_weights.files import FORMATS, sandbox
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
@@ -77,22 +74,16 @@ def _send_result(connection: Connection, function: Callable[..., Any], arguments
     connection.send((result,))
 
 
-class IsolatedSubprocess:
-    """Replaces `subprocess` in se_weights.files.hdf5.listing: runs the listing program by `run_isolated`."""
-
-    TimeoutExpired = subprocess.TimeoutExpired
-
-    def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.CompletedProcess(command, 0, run_isolated(_list_hdf5, command[3:]), b"")
-        except AssertionError as error:
-            return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
+def start_forked(program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Replaces `se_weights.files.sandbox.start`: runs the program in a fork of the warm process."""
+    try:
+        return subprocess.CompletedProcess([], 0, run_isolated(_run_program, str(program), message), b"")
+    except AssertionError as error:
+        return subprocess.CompletedProcess([], 1, b"", str(error).encode())
 
 
-def _list_hdf5(arguments: Sequence[str]) -> bytes:
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        hdf5_listing.main(*arguments)
-    return output.getvalue().encode()
+def _run_program(program: str, message: str) -> bytes:
+    return sandbox.main(program, message).encode()
 
 
 @dataclass(frozen=True)

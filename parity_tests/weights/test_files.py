@@ -1,6 +1,7 @@
 """The loaders of the frameworks read our files and the reverse; damaged, unsafe and mismatched files are refused."""
 
 import argparse
+import io
 import os
 import pickle
 import zipfile
@@ -24,9 +25,11 @@ from se_weights import (
     UnsafeFile,
     UnsupportedFormat,
     WeightMismatch,
+    WeightsError,
     weights_sha256,
 )
-from se_weights.files.msgpack import heads
+from se_weights.files.msgpack import headers
+from se_weights.files.torch.pickle_opcodes import scan_pickle
 
 BLOCKS = ["basic", "bottleneck"]
 
@@ -217,13 +220,13 @@ def test_arrays_that_flax_splits_into_chunks_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 4, 8, 15, 16, 31, 32, 255, 256, 65535, 65536])
-def test_msgpack_heads_match_those_of_the_library(length):
+def test_msgpack_headers_match_those_of_the_library(length):
     values = {
-        heads.TEXT: "x" * length, heads.BYTES: b"x" * length, heads.EXTENSION: msgpack.ExtType(1, b"x" * length),
-        heads.ARRAY: [0] * length, heads.MAP: dict.fromkeys(range(length)), heads.WHOLE: length,
+        headers.TEXT: "x" * length, headers.BYTES: b"x" * length, headers.EXTENSION: msgpack.ExtType(1, b"x" * length),
+        headers.ARRAY: [0] * length, headers.MAP: dict.fromkeys(range(length)), headers.INTEGER: length,
     }  # fmt: skip
     for kind, value in values.items():
-        assert msgpack.packb(value).startswith(heads.head_of(kind, length))
+        assert msgpack.packb(value).startswith(headers.encode_header(kind, length))
 
 
 @skip_without("flax")
@@ -415,3 +418,12 @@ def test_a_written_file_has_the_permissions_of_the_umask(tmp_path):
             assert path.stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(old)
+
+
+def test_a_refused_pickle_does_not_change_how_the_next_is_scanned():
+    """It appends a deeply nested list to a string; the scan keeps one object for all strings and numbers."""
+    nested = pickle.EMPTY_LIST * 65 + pickle.APPEND * 64
+    malformed = pickle.PROTO + b"\x02" + pickle.BINUNICODE + b"\x01\0\0\0a" + nested + pickle.APPEND + pickle.STOP
+    with pytest.raises(WeightsError, match="levels"):
+        scan_pickle(io.BytesIO(malformed))
+    assert scan_pickle(io.BytesIO(pickle.dumps({"epoch": [1, 2]}, 2))) == []

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
 from se_weights import DIALECTS, MissingExtra, WeightsError, WriteFailed, relayout, weights_sha256
+from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.orbax import checkpoint as orbax
 from se_weights.files.orbax import folder as orbax_folder
 from se_weights.files.orbax.folder import COMMITTED, DATABASE, STEP, TREE, is_orbax
-from se_weights.files.stored import FileContents, Tensor
 
 pytestmark = skip_without("flax")
 
@@ -413,8 +414,13 @@ def test_several_steps_are_listed_and_none_is_chosen(layouts, tmp_path):
 
 def test_shapes_are_known_before_any_value_is_read(layouts, monkeypatch):
     tasks_run = []
-    ask = orbax._ask
-    monkeypatch.setattr(orbax, "_ask", lambda task, *more: tasks_run.append(task) or ask(task, *more))
+    run_sandboxed = orbax.run_sandboxed
+
+    def recorded(program, request, *more):
+        tasks_run.append("read" if request["target"] else "describe")
+        return run_sandboxed(program, request, *more)
+
+    monkeypatch.setattr(orbax, "run_sandboxed", recorded)
     for layout, tasks in {"zarr": ["read"], "ocdbt": ["describe", "read"]}.items():
         tasks_run.clear()
         with orbax.open_contents(layouts[layout]) as stored:
@@ -429,9 +435,12 @@ def test_shapes_are_known_before_any_value_is_read(layouts, monkeypatch):
 
 
 def test_reading_imports_neither_jax_nor_orbax(layouts, tmp_path, monkeypatch):
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
     for module in ("jax.py", "orbax.py", "flax.py"):
-        (tmp_path / module).write_text("raise RuntimeError('imported')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        (packages / module).write_text("raise RuntimeError('imported')")
+    monkeypatch.setattr(sys, "path", [str(packages), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(packages))
     for layout in LAYOUTS:
         assert read(layouts[layout])[0]["conv1/kernel"].shape == (50, 100)
     with pytest.raises(WriteFailed, match="imported"):
@@ -474,8 +483,10 @@ PROGRAMS = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_failing_reader_or_writer_raises_an_error_with_its_reason(layouts, tmp_path, monkeypatch, program):
     (tmp_path / "program.py").write_text(PROGRAMS[program])
-    monkeypatch.setattr(orbax, "PROGRAM", tmp_path / "program.py")
-    monkeypatch.setattr(orbax, "SECONDS", dict.fromkeys(orbax.SECONDS, 1))
+    monkeypatch.setattr(orbax, "READER", tmp_path / "program.py")
+    monkeypatch.setattr(orbax, "WRITER", tmp_path / "program.py")
+    monkeypatch.setattr(orbax, "READ_SECONDS", dict.fromkeys(orbax.READ_SECONDS, 1))
+    monkeypatch.setattr(orbax, "WRITE_SECONDS", 1)
     reason = {"raises": "boom", "dies": "status -6", "hangs": "more than 1 s"}[program]
     with pytest.raises(WeightsError, match=reason) as caught:
         read(layouts["ocdbt"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
-from se_weights.files import FORMATS, locate_format
+from se_weights.files import FORMATS, detect_format
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _find_checkpoints(folder: Path, out: Path) -> Iterator[Path]:
 
 def _is_checkpoint_folder(folder: Path) -> bool:
     try:
-        locate_format(folder)
+        detect_format(folder)
     except UnsupportedFormat:
         return folder.name.lower().endswith((".hf", ".orbax"))
     return True

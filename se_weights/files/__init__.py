@@ -1,7 +1,7 @@
-"""One file a format. A path's suffix names its format; what the file then holds must agree."""
+"""Reads and writes weight files, one module or subpackage a format. The suffix of a path selects the format."""
 
+from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.formats import FORMATS, Format
-from se_weights.files.opening import format_of, locate_format, open_file
-from se_weights.files.stored import FileContents, Tensor
+from se_weights.files.opening import detect_format, format_of, open_file
 
-__all__ = ["FORMATS", "FileContents", "Format", "Tensor", "format_of", "locate_format", "open_file"]
+__all__ = ["FORMATS", "FileContents", "Format", "Tensor", "detect_format", "format_of", "open_file"]

@@ -1,4 +1,4 @@
-"""What lies in a folder must lie in it: a link that leads out reads what its maker could not."""
+"""Checks that the files of a folder are in it: a link that leads out of it could reach any file of the user."""
 
 from pathlib import Path
 
@@ -7,13 +7,19 @@ from se_weights.refusals import refuse
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a file of this name can lie in a folder."""
+    """Whether a file in a folder can have this name."""
     plain = text.isprintable() and not set(text) & set("/\\")
     return plain and text not in (".", "..") and 0 < len(text.encode()) <= FILE_NAME
 
 
-def expect_inside(folder: Path, path: Path) -> None:
-    """Refuse a path whose links lead out of the folder; Hugging Face's own cache links into its `blobs`."""
+def check_inside(folder: Path, path: Path) -> None:
+    """Checks that a path, with its links resolved, is in the folder.
+
+    Links into the `blobs` of the Hugging Face cache are allowed from a snapshot there.
+
+    Raises:
+        UnsafeFile: It is not.
+    """
     real = path.resolve()
     roots = [folder.resolve()]
     if folder.resolve().parent.name == "snapshots":

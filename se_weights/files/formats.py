@@ -1,4 +1,4 @@
-"""The formats: what each is called, holds and begins with. What reads and writes one is imported when a file is met."""
+"""The table of file formats. The module that reads and writes a format is imported when a file of it is opened."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -7,18 +7,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from se_weights.files.stored import FileContents
+from se_weights.files.contents import FileContents
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its suffixes, the families of dialects it can hold (the first dialect of the first is written
-    unless another is asked for), the dtypes it can hold, and the module here that opens it with `open_contents`, writes
-    it with `write` unless it is `read_only`, and opens what this process has just written with `reopen_contents`, where
-    that is quicker.
+    """A file format.
 
-    `signatures` are what the content may begin with, where that is known. A format that is a `folder` is written as
-    one. `metadata` is written always, or only when needed, where the format's own readers may stumble over it."""
+    Attributes:
+        name: Its name in messages.
+        suffixes: The file suffixes that mean this format.
+        families: The families of dialects that it can hold; the first dialect of the first is written by default.
+        dtypes: The types that it can hold.
+        module: The module in se_weights.files that opens it (`open_contents`), writes it (`write`, unless it is
+            `read_only`), and, if there is a faster way, opens what this process has just written (`reopen_contents`).
+        signatures: The signatures that a file may begin with (se_weights/files/signatures.py), if any are known.
+        folder: Whether it is written as a folder.
+        read_only: Whether it cannot be written.
+        metadata: "always" if our metadata are always written; "when needed" if other readers might reject them.
+    """
 
     name: str
     suffixes: tuple[str, ...]
@@ -31,19 +38,20 @@ class Format:
     metadata: str = "always"
 
     def open(self, path: Path) -> AbstractContextManager[FileContents]:
-        """What a file declares; its values can be loaded until it is closed."""
+        """Opens a file. Its tensors can be loaded until it is closed. Raises WeightsError."""
         return self._module.open_contents(path)
 
     def reopen(self, path: Path) -> AbstractContextManager[FileContents]:
-        """The same for what this process has just written."""
+        """Opens a file that this process has just written."""
         return getattr(self._module, "reopen_contents", self._module.open_contents)(path)
 
-    def write(self, path: Path, stored: FileContents, **options: Any) -> None:
-        self._module.write(path, stored, **options)
+    def write(self, path: Path, contents: FileContents, **options: Any) -> None:
+        """Writes a file or folder; `options` are those of the format."""
+        self._module.write(path, contents, **options)
 
     @property
     def path(self) -> str:
-        """Where its module is."""
+        """The full name of its module."""
         return f"se_weights.files.{self.module}"
 
     @property
@@ -82,4 +90,4 @@ ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", 
 TORCH_DCP = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
 
 FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
-"""Those that a suffix names, in the order in which suffixes are compared: longer ones come first."""
+"""The formats with suffixes, in the order in which these are compared: longer suffixes come first."""

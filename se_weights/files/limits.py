@@ -1,30 +1,34 @@
-"""How much a file of weights may declare. SE-ResNet-152, the deepest, has 930 tensors with names of 30 letters."""
+"""What a file may declare at most. SE-ResNet-152, the deepest network, has 930 tensors with names of 30 characters."""
 
 TENSORS = 100_000
+"""Tensors in a file."""
+
 NAME = 4096
 """Bytes of a name."""
 
 RANK = 8
-SIDE = 2**60
-"""Values along an axis, or from one to the next: the bytes of so many are still a number that C can count to."""
+"""Axes of a tensor."""
 
-FACTS = 2**16
-"""Letters of what a file says of its architecture. Those of SE-ResNet-152 are 700."""
+AXIS = 2**60
+"""Values along an axis, and from one value to the next: so many bytes can still be counted in a 64-bit integer."""
+
+CONFIG = 2**16
+"""Characters of an architecture's config in the metadata. That of SE-ResNet-152 has 700."""
 
 FILE_NAME = 255
-"""Bytes of a file's name."""
+"""Bytes of a file name."""
 
 DEPTH = 64
-"""Levels of a tree or a document, one in the other."""
+"""Nested levels of a tree or a document."""
 
-NODES = 400_000
-"""Objects in a pickle, and its instructions; SE-ResNet-152 with its optimiser, Adam, has 80 thousand."""
+OBJECTS = 400_000
+"""Objects in a pickle, and its opcodes. A checkpoint of SE-ResNet-152 with its Adam optimizer has 80,000."""
 
 HEADER = 16 * 2**20
-"""Bytes of a header, an index or a document that is read at once. That of SE-ResNet-152 has 120 thousand."""
+"""Bytes of a header, an index or a document that is read as one block. That of SE-ResNet-152 has 120,000."""
 
 PICKLE = 64 * 2**20
-"""Bytes of a pickle that refers to its storages. That of SE-ResNet-152 has 150 thousand."""
+"""Bytes of a pickle without its storages. That of SE-ResNet-152 has 150,000."""
 
 BOMB = 100, 256 * 2**20
-"""A file declares too much where it is more than so many times its size, and more than so many bytes."""
+"""A file is a bomb if it declares more than so many times its own size and more than so many bytes."""

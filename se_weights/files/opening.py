@@ -1,4 +1,4 @@
-"""Opens a file or a folder of any known format, and holds every format to the same rules."""
+"""Opens a file or a folder of any known format, with the checks that all formats share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,27 +7,27 @@ from math import prod
 from pathlib import Path
 
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
-from se_weights.files.folders import expect_inside
+from se_weights.files.contents import FileContents
+from se_weights.files.folders import check_inside
 from se_weights.files.formats import FORMATS, HDF5, ORBAX, PTH, SAFETENSORS, SHARDS, TORCH_DCP, Format
 from se_weights.files.hashing import file_sha256
-from se_weights.files.limits import BOMB, NAME, RANK, SIDE, TENSORS
+from se_weights.files.limits import AXIS, BOMB, NAME, RANK, TENSORS
 from se_weights.files.orbax.folder import is_orbax
-from se_weights.files.signatures import expect_signature
-from se_weights.files.stored import FileContents
+from se_weights.files.signatures import check_signature
 from se_weights.refusals import REFUSALS, refuse
 from se_weights.threads import in_background
 
-IN_FOLDERS = (
+FOLDER_FILES = (
     ("model.safetensors", SAFETENSORS),
     ("model.safetensors.index.json", SHARDS),
     ("model.weights.h5", HDF5),
     ("pytorch_model.bin", PTH),
 )
-"""The files that a folder is known by, as timm, transformers, torch's DCP and Keras name them."""
+"""The files by which the format of a folder is detected, as timm, transformers, torch's DCP and Keras name them."""
 
 
 def format_of(path: Path) -> Format:
-    """The format that the path's suffix names."""
+    """The format of the path's suffix. Raises UnsupportedFormat."""
     for known in FORMATS:
         if path.name.lower().endswith(known.suffixes):
             return known
@@ -35,19 +35,26 @@ def format_of(path: Path) -> Format:
     raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
 
 
-def locate_format(path: Path) -> tuple[Format, Path]:
-    """The format of a file by its suffix, or of a folder by its content; and the path that the format opens."""
+def detect_format(path: Path) -> tuple[Format, Path]:
+    """Detects the format of a file by its suffix, or of a folder by the files in it.
+
+    Returns:
+        The format, and the path to open: that of a file in the folder if the folder contains one weights file.
+
+    Raises:
+        WeightsError: The format is not known, or is refused.
+    """
     if not path.is_dir():
         return format_of(path), path
     if is_orbax(path):
         return ORBAX, path
-    for name, known in IN_FOLDERS:
+    for name, known in FOLDER_FILES:
         if (path / name).exists():
             return known, path / name
     if any(path.glob("shard-*-model-*.safetensors")):
         return TORCH_DCP, path
     if (path / ".metadata").exists():
-        raise _with_path(path, refuse("torch.distributed", "it holds .metadata"))
+        raise _with_path(path, refuse("torch.distributed", "it contains .metadata"))
     if path.name.lower().endswith(ORBAX.suffixes):
         return ORBAX, path
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
@@ -57,38 +64,43 @@ def locate_format(path: Path) -> tuple[Format, Path]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[tuple[Format, FileContents, Callable[[], str]]]:
-    """A file or folder of a stranger's: its format, what it declares, to be loaded until it is closed, and its hash,
-    which is counted beside all that.
+    """Opens an untrusted file or folder.
 
-    Raises MalformedFile, UnsafeFile or UnsupportedFormat, with the path, for whatever is found wrong until then, and
-    SourceChanged where somebody writes to it meanwhile.
+    Returns:
+        Its format; its contents, whose tensors can be loaded until it is closed; and a function that returns the hash
+        of the file, which is computed in the background.
+
+    Raises:
+        MalformedFile, UnsafeFile, UnsupportedFormat: The file is refused, also while a tensor is loaded; the message
+            names the path.
+        SourceChanged: The file was changed while it was open.
     """
-    file_format, inner = locate_format(path)
-    before = _states(path, inner)
+    file_format, inner = detect_format(path)
+    before = _file_states(path, inner)
     try:
         if path.is_dir() and not inner.is_dir():
-            expect_inside(path, inner)
+            check_inside(path, inner)
         if inner.is_file():
-            expect_signature(inner, file_format)
-        with in_background(partial(file_sha256, path)) as sha256, file_format.open(inner) as stored:
-            _expect_possible(inner, stored)
-            yield file_format, stored, sha256
+            check_signature(inner, file_format)
+        with in_background(partial(file_sha256, path)) as sha256, file_format.open(inner) as contents:
+            _check_contents(inner, contents)
+            yield file_format, contents, sha256
     except (WeightsError, OSError) as error:
-        _expect_unchanged(path, inner, before)
+        _check_unchanged(path, inner, before)
         if isinstance(error, WeightsError) and error.id in REFUSALS:
             _with_path(path, error)
         raise
-    _expect_unchanged(path, inner, before)
+    _check_unchanged(path, inner, before)
 
 
 def _with_path(path: Path, error: WeightsError) -> WeightsError:
-    """The error with the path before it."""
+    """Puts the path before the message of an error."""
     error.args = (f"{path}: {error}",)
     return error
 
 
-def _states(path: Path, inner: Path) -> list[tuple[str, int, int, int]]:
-    """What would show that somebody wrote to a file, to one of a folder, or to a shard beside its index."""
+def _file_states(path: Path, inner: Path) -> list[tuple[str, int, int, int]]:
+    """Inode, size and time of a file, of those in a folder, or of the shards next to an index, to detect changes."""
     if not inner.exists():
         raise FileNotFoundError(f"there is no file {inner}")
     if not inner.is_dir() and not inner.is_file():
@@ -100,29 +112,29 @@ def _states(path: Path, inner: Path) -> list[tuple[str, int, int, int]]:
     return [(name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
-def _expect_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int, int]]) -> None:
+def _check_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int, int]]) -> None:
     try:
-        same = _states(path, inner) == before
+        same = _file_states(path, inner) == before
     except OSError:
         same = False
     if not same:
         raise SourceChanged(f"{path} was changed while it was read: read it again once nobody writes to it")
 
 
-def _expect_possible(path: Path, stored: FileContents) -> None:
-    """What holds for every format: names that can be shown, shapes that can be, no more than a file may declare."""
-    if len(stored.tensors) > TENSORS:
-        raise refuse("tensor.count", f"{len(stored.tensors):,}")
-    for name, tensor in stored.tensors.items():
+def _check_contents(path: Path, contents: FileContents) -> None:
+    """Checks the names and shapes of the tensors, and their size in relation to the file's."""
+    if len(contents.tensors) > TENSORS:
+        raise refuse("tensor.count", f"{len(contents.tensors):,}")
+    for name, tensor in contents.tensors.items():
         if not name or len(name) > NAME or not name.isprintable() or ".." in name.split("/"):
-            raise refuse("tensor.name", name or "an empty one")
+            raise refuse("tensor.name", name or "an empty name")
         if len(tensor.shape) > RANK:
             raise refuse("tensor.shape", f"{name} has {len(tensor.shape)} axes")
-        if prod(side or 1 for side in tensor.shape) >= SIDE:  # numpy counts so where there are no values, too
+        if prod(size or 1 for size in tensor.shape) >= AXIS:  # numpy computes strides so for empty arrays, too
             raise refuse("tensor.shape", f"{name} has the shape {tensor.shape}")
     files = path.rglob("*") if path.is_dir() else [path]
-    held = sum(file.stat().st_size for file in files if file.is_file())
-    declared = sum(tensor.nbytes for tensor in stored.tensors.values())
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    declared = sum(tensor.nbytes for tensor in contents.tensors.values())
     times, most = BOMB
-    if not path.name.endswith(SHARDS.suffixes) and declared > max(times * held, most):
-        raise refuse("file.bomb", f"{declared:,} bytes of tensors in {held:,}")
+    if not path.name.endswith(SHARDS.suffixes) and declared > max(times * size, most):
+        raise refuse("file.bomb", f"{declared:,} bytes of tensors in a file of {size:,}")

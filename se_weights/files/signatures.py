@@ -1,4 +1,4 @@
-"""What a file begins with tells what it is, whatever its suffix says."""
+"""Detects the format of a file from its first bytes, whatever its suffix is."""
 
 from pathlib import Path
 
@@ -6,15 +6,17 @@ from se_weights.files.formats import Format
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
 
-BEGINNING = 512
+START_BYTES = 512
+"""Bytes that are read to detect the format."""
 
 SIGNATURES = {
     "zip": b"PK\3\4",
     "HDF5": b"\x89HDF\r\n\x1a\n",
     **{f"pickle {version}": bytes((0x80, version)) for version in range(2, 6)},
 }
+"""First bytes of the formats by name; the first word of a name is one of `Format.signatures`."""
 
-NO_WEIGHTS = {
+OTHER_SIGNATURES = {
     b"version https://git-lfs": "file.pointer",
     b"<!doctype": "file.page",
     b"<html": "file.page",
@@ -26,31 +28,36 @@ NO_WEIGHTS = {
     b"\x28\xb5\x2f\xfd": "file.packed",
     b"Rar!": "file.packed",
 }
+"""First bytes of files that do not contain weights, and the id of the refusal."""
 
-TAR, TAR_AT = b"ustar", 257
+TAR, TAR_OFFSET = b"ustar", 257
 OLD_TORCH = b"sys_info"
 """The first member of the tar that torch saved before 0.1.10."""
 
 
-def expect_signature(path: Path, file_format: Format) -> None:
-    """Refuse a file whose beginning is not that of its format, by the name of what it is."""
+def check_signature(path: Path, file_format: Format) -> None:
+    """Checks that the first bytes of a file are not those of another format.
+
+    Raises:
+        WeightsError: They are; the message names what the file is.
+    """
     with path.open("rb") as file:
-        beginning = file.read(BEGINNING)
-    if not beginning:
+        start = file.read(START_BYTES)
+    if not start:
         raise refuse("file.empty", "0 bytes")
-    for signature, reason in NO_WEIGHTS.items():
-        if beginning.lstrip().lower().startswith(signature.lower()):
-            raise refuse(reason, f"it begins with {beginning[: len(signature)]!r}")
-    if beginning[TAR_AT:].startswith(TAR):
-        raise refuse("torch.tar" if beginning.startswith(OLD_TORCH) else "file.packed", "it is a tar archive")
-    found = _found(beginning)
-    if found and found.split()[0] not in file_format.signatures:
-        raise refuse("file.other", f"it is {found}, and not {file_format.name}")
+    for signature, reason in OTHER_SIGNATURES.items():
+        if start.lstrip().lower().startswith(signature.lower()):
+            raise refuse(reason, f"it begins with {start[: len(signature)]!r}")
+    if start[TAR_OFFSET:].startswith(TAR):
+        raise refuse("torch.tar" if start.startswith(OLD_TORCH) else "file.packed", "it is a tar archive")
+    name = _signature_name(start)
+    if name and name.split()[0] not in file_format.signatures:
+        raise refuse("file.other", f"it is {name}, and not {file_format.name}")
 
 
-def _found(beginning: bytes) -> str | None:
+def _signature_name(start: bytes) -> str | None:
     for name, signature in SIGNATURES.items():
-        if beginning.startswith(signature):
+        if start.startswith(signature):
             return name
-    length = int.from_bytes(beginning[:8], "little")
-    return "safetensors" if beginning[8:9] == b"{" and length <= HEADER else None
+    length = int.from_bytes(start[:8], "little")
+    return "safetensors" if start[8:9] == b"{" and length <= HEADER else None

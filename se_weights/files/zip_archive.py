@@ -1,6 +1,8 @@
-"""Zip archives of strangers: their directory is checked whole before any record is read, and every record by its CRC.
+"""Reads untrusted zip archives: the complete directory is checked before a record is read, and every record by its CRC.
 
-`zipfile` of Python 3.11 has no check for records that share bytes (CVE-2024-0450), and believes what a directory says.
+`zipfile` parses the directory, and does not read the records: that of Python 3.11.7 accepts the hostile cases 12b, 12c,
+66 (overlapping records, CVE-2024-0450), 68d and 68e, and its `ZipFile.open` is not made for several threads. The speed
+is the same (0.10 s for 268 MB).
 """
 
 import os
@@ -17,122 +19,138 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from se_weights.files.contents import read_values
 from se_weights.files.limits import BOMB, HEADER, NAME
-from se_weights.files.stored import values_at
 from se_weights.refusals import refuse
 
 DIRECTORY = 8 * 2**20
-"""Bytes of a directory; that of SE-ResNet-152 has 100 thousand. It is read at once."""
+"""Bytes of a directory, which is read as one block. That of SE-ResNet-152 has 100,000."""
 
 CHUNK = 2**20
-"""Bytes that are unpacked at once."""
+"""Bytes that are decompressed as one block."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 END = struct.Struct("<4s4H2LH")
 ENCRYPTED = 0x1
 NO_CRC = 0
-"""What torch writes for a CRC where `torch.serialization.set_crc32_options(False)` told it not to."""
+"""The CRC that torch writes after `torch.serialization.set_crc32_options(False)`."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A file in the archive: where its bytes begin, how many lie there, and how many they unpack to."""
+    """A file in the archive.
+
+    Attributes:
+        name: Its path in the archive.
+        offset: Where its bytes begin in the archive.
+        compressed: How many bytes are stored.
+        size: How many bytes they have when decompressed.
+        crc: CRC-32 of the decompressed bytes.
+        deflated: Whether they are compressed.
+    """
 
     name: str
     offset: int
-    packed: int
+    compressed: int
     size: int
     crc: int
     deflated: bool
 
 
 class Archive:
-    """The records of an open zip file, by name."""
+    """An open zip file. Several threads may read records at the same time.
+
+    Attributes:
+        file: The file.
+        records: The records by name.
+        comment: The comment of the archive.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        infos, begin, self.comment = _directory(file)
+        infos, start, self.comment = _read_directory(file)
         self.records: dict[str, Record] = {}
-        reached = 0
+        end = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
-            if info.header_offset < reached:
-                raise refuse("zip.overlap", f"{info.filename} begins at {info.header_offset}, inside the one before it")
-            record = _record(file, info)
-            reached = record.offset + record.packed
+            if info.header_offset < end:
+                raise refuse("zip.overlap", f"{info.filename} begins at {info.header_offset}, inside the previous one")
+            record = _read_record(file, info)
+            end = record.offset + record.compressed
             if record.name in self.records:
                 raise refuse("zip.twice", record.name)
             self.records[record.name] = record
         size, declared = file.seek(0, 2), sum(record.size for record in self.records.values())
         if declared > max(BOMB[0] * size, BOMB[1]):
-            raise refuse("file.bomb", f"its records are declared with {declared:,} bytes, and {size:,} are there")
-        if reached > begin:
-            raise refuse("zip.overlap", f"the last record ends at {reached}, inside the directory at {begin}")
+            raise refuse("file.bomb", f"its records are declared with {declared:,} bytes, and it has {size:,}")
+        if end > start:
+            raise refuse("zip.overlap", f"the last record ends at {end}, inside the directory at {start}")
 
     def read(self, name: str) -> NDArray[np.uint8]:
-        """The whole content of a record, checked. Several threads may read at once."""
+        """Reads a record. Raises WeightsError if its size or CRC is wrong."""
         record = self.records[name]
         if record.deflated:
-            return np.frombuffer(bytearray().join(self.pieces(name)), np.uint8)
-        content = values_at(self.file, record.offset, np.dtype(np.uint8), record.size)
-        _expect_recorded(record, content.size, zlib.crc32(content.data))
+            return np.frombuffer(bytearray().join(self.chunks(name)), np.uint8)
+        content = read_values(self.file, record.offset, np.dtype(np.uint8), record.size)
+        _check_record(record, content.size, zlib.crc32(content.data))
         return content
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """The content of a record, piece by piece, checked at its end."""
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Reads a record in chunks. Raises WeightsError at the end if its size or CRC is wrong."""
         record = self.records[name]
         size = crc = 0
-        for piece in self._unpacked(record):
-            size += len(piece)
-            crc = zlib.crc32(piece, crc)
+        for chunk in self._decompressed(record):
+            size += len(chunk)
+            crc = zlib.crc32(chunk, crc)
             if size > record.size:
                 break
-            yield piece
-        _expect_recorded(record, size, crc)
+            yield chunk
+        _check_record(record, size, crc)
 
-    def _unpacked(self, record: Record) -> Iterator[bytes]:
+    def _decompressed(self, record: Record) -> Iterator[bytes]:
         if not record.deflated:
-            yield from self._packed(record)
+            yield from self._stored(record)
             return
-        unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+        decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            for packed in self._packed(record):
-                while packed and not unpacking.eof:
-                    yield unpacking.decompress(packed, CHUNK)
-                    packed = unpacking.unconsumed_tail
-            while not unpacking.eof and (piece := unpacking.decompress(b"", CHUNK)):
-                yield piece
+            for data in self._stored(record):
+                while data and not decompressor.eof:
+                    yield decompressor.decompress(data, CHUNK)
+                    data = decompressor.unconsumed_tail
+            while not decompressor.eof and (chunk := decompressor.decompress(b"", CHUNK)):
+                yield chunk
         except zlib.error as error:
-            raise refuse("zip.crc", f"{record.name} cannot be unpacked: {error}") from error
+            raise refuse("zip.crc", f"{record.name} cannot be decompressed: {error}") from error
 
-    def _packed(self, record: Record) -> Iterator[bytes]:
-        """What lies in the file, piece by piece; less, where that ends before."""
-        reached, end = record.offset, record.offset + record.packed
-        while reached < end and (piece := os.pread(self.file.fileno(), min(end - reached, CHUNK), reached)):
-            reached += len(piece)
-            yield piece
+    def _stored(self, record: Record) -> Iterator[bytes]:
+        """The bytes in the file, in chunks; fewer if the file ends before."""
+        offset, end = record.offset, record.offset + record.compressed
+        while offset < end and (chunk := os.pread(self.file.fileno(), min(end - offset, CHUNK), offset)):
+            offset += len(chunk)
+            yield chunk
 
     def read_document(self, name: str) -> bytes:
-        """The content of a record that is no larger than a document may be."""
+        """Reads a record that may not be larger than HEADER. Raises WeightsError."""
         if self.records[name].size > HEADER:
             raise refuse("file.bomb", f"{name} is declared with {self.records[name].size:,} bytes")
         return self.read(name).tobytes()
 
-    def begin(self, name: str, count: int) -> bytes:
-        """At most so many bytes from the beginning of a record, unchecked."""
+    def read_start(self, name: str, count: int) -> bytes:
+        """At most the first `count` bytes of a record, without a check of its CRC."""
         record = self.records[name]
         if record.deflated:
-            return next(self._unpacked(record), b"")[:count]
-        return os.pread(self.file.fileno(), min(record.packed, count), record.offset)
+            return next(self._decompressed(record), b"")[:count]
+        return os.pread(self.file.fileno(), min(record.compressed, count), record.offset)
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
+    """Opens an archive and checks its directory. Raises WeightsError."""
     with path.open("rb") as file:
         yield Archive(file)
 
 
-def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int, bytes]:
-    """What the directory lists, where it begins, and the archive's comment."""
+def _read_directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int, bytes]:
+    """The entries of the directory, its offset, and the archive's comment."""
     size = file.seek(0, 2)
     file.seek(max(0, size - END.size - 0xFFFF))
     tail = file.read()
@@ -142,19 +160,19 @@ def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int, bytes]:
     comment = tail[end + END.size :]
     *_, length = END.unpack_from(tail, end)
     if length != len(comment):
-        raise refuse("zip.damaged", f"{len(comment)} bytes follow its directory, which announces {length}")
+        raise refuse("zip.damaged", f"{len(comment)} bytes follow its directory, which declares {length}")
     try:
-        with zipfile.ZipFile(_Sparing(file)) as archive:
-            infos, begin = archive.infolist(), archive.start_dir
+        with zipfile.ZipFile(_BoundedFile(file)) as archive:
+            infos, start = archive.infolist(), archive.start_dir
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
         raise refuse("zip.damaged", str(error)) from error
     if infos and min(info.header_offset for info in infos) != 0:
-        raise refuse("zip.damaged", "other bytes stand before its first record")
-    return infos, begin, comment
+        raise refuse("zip.damaged", "other bytes precede its first record")
+    return infos, start, comment
 
 
-class _Sparing:
-    """A file for zipfile, which reads a directory of whatever length is declared at once."""
+class _BoundedFile:
+    """A file that limits how much zipfile reads, which reads a directory of any declared length as one block."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -167,7 +185,7 @@ class _Sparing:
         return self.file.read(count)
 
 
-def _record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
+def _read_record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
     name = info.orig_filename
     if not name or len(name) > NAME or not name.isprintable() or _leads_out(name):
         raise refuse("zip.name", name)
@@ -178,20 +196,22 @@ def _record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
     file.seek(info.header_offset)
     header = file.read(LOCAL_HEADER.size)
     if len(header) != LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-        raise refuse("zip.header", f"no record begins at {info.header_offset}, where {name} should")
+        raise refuse("zip.header", f"{name} does not begin at {info.header_offset}, where the directory places it")
     *_, name_length, extra_length = LOCAL_HEADER.unpack(header)
     if file.read(name_length) != name.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace"):
-        raise refuse("zip.header", f"the record at {info.header_offset} is not called {name}")
+        raise refuse("zip.header", f"the record at {info.header_offset} has another name than {name}")
     deflated = info.compress_type == zipfile.ZIP_DEFLATED
     if not deflated and info.compress_size != info.file_size:
-        raise refuse("zip.header", f"{name} is not packed, and yet {info.compress_size} bytes are {info.file_size}")
+        raise refuse(
+            "zip.header", f"{name} is not compressed, and has {info.compress_size} bytes instead of {info.file_size}"
+        )
     offset = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
     return Record(name, offset, info.compress_size, info.file_size, info.CRC, deflated)
 
 
-def _expect_recorded(record: Record, size: int, crc: int) -> None:
+def _check_record(record: Record, size: int, crc: int) -> None:
     if size != record.size:
-        raise refuse("zip.header", f"{record.name} is declared with {record.size:,} bytes, and holds another number")
+        raise refuse("zip.header", f"{record.name} is declared with {record.size:,} bytes, and has another size")
     if record.crc not in (NO_CRC, crc):
         raise refuse("zip.crc", f"{record.name}, {record.size:,} bytes at {record.offset}")
 

@@ -14,7 +14,7 @@ from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, open_file
-from se_weights.files.limits import FACTS
+from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes
@@ -196,7 +196,7 @@ def _parse_metadata(stored: FileContents, key: str, parse: Callable[[str], Any])
     """The parsed metadata under a key, or None if there are none. Raises MalformedFile if they are invalid."""
     try:
         text = stored.metadata.get(key)
-        if text and len(text) > FACTS:
+        if text and len(text) > CONFIG:
             raise ValueError(f"{len(text):,} characters are too many")
         return parse(text) if text else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ArchitectureError) as error:

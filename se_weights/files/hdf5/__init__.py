@@ -1,1 +1,1 @@
-"""HDF5, read by the HDF5 library in a process with limits."""
+"""HDF5 files, read by the HDF5 library in a process with limits."""

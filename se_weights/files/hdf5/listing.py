@@ -1,12 +1,8 @@
-"""What an HDF5 file holds, by the HDF5 library in a process of its own (listing_program.py).
+"""The tensors of an HDF5 file, as listing_program.py lists them.
 
-The program says where in the file the values lie; they are read from there.
+The HDF5 library only says at which offsets the values are stored; they are read from there without it.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,70 +15,71 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from se_weights.files import sandbox
+from se_weights.files.contents import FileContents, Tensor, read_values
 from se_weights.files.json_document import parse_metadata
-from se_weights.files.stored import FileContents, Tensor, values_at
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"
-SECONDS = 9
-PROGRAM = Path(__file__).with_name("listing_program.py")
+"""The attribute of the root that holds our metadata."""
 
-Lister = Callable[[Path, Path], dict[str, Any]]
-"""Lists a file, and unpacks into another what is packed in it."""
+PROGRAM = Path(__file__).with_name("listing_program.py")
+LIMITS = sandbox.Limits(seconds=9, cpu_seconds=8, memory=400 * 2**20)
+
+ListFile = Callable[[Path, Path], dict[str, Any]]
+"""Lists a file, and decompresses what is compressed in it into a second file."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a file holds: the tensors by path, and the lists of names that Keras 2 keeps by group."""
+    """What an HDF5 file holds.
 
-    stored: FileContents
+    Attributes:
+        contents: The tensors by path, and our metadata.
+        names: The lists of names that Keras 2 stores, by group and attribute.
+    """
+
+    contents: FileContents
     names: dict[str, dict[str, list[str]]]
 
 
-def list_isolated(path: Path, unpacked: Path) -> dict[str, Any]:
-    """The listing of a stranger's file, made in a process of its own."""
-    command = [sys.executable, "-I", str(PROGRAM), str(path), str(unpacked), METADATA]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HDF5", "PYTHON"))}
-    try:
-        answer = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=environment)
-    except subprocess.TimeoutExpired as error:
-        raise refuse("hdf5.limits", f"it took more than {SECONDS} s") from error
-    if answer.returncode:
-        said = answer.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise refuse("hdf5.limits", f"status {answer.returncode}{', ' if said else ''}{''.join(said)}")
-    listing = json.loads(answer.stdout)
-    if "reason" in listing:
-        raise refuse(listing["reason"], listing["detail"])
-    return listing
+def list_sandboxed(path: Path, decompressed: Path) -> dict[str, Any]:
+    """Lists an untrusted file, in a separate process with limits. Raises WeightsError."""
+    return sandbox.run_sandboxed(PROGRAM, _request(path, decompressed), LIMITS, "hdf5.limits")
 
 
-def list_in_process(path: Path, unpacked: Path) -> dict[str, Any]:
-    """The listing of a file that this process wrote."""
-    from se_weights.files.hdf5.listing_program import (  # imports h5py, which most conversions never need
-        Refused,
-        list_file,
-    )
+def list_in_process(path: Path, decompressed: Path) -> dict[str, Any]:
+    """Lists a file that this process wrote. Raises WeightsError."""
+    from se_weights.files.hdf5.listing_program import run  # imports h5py, which most conversions never need
 
-    with unpacked.open("wb") as file:
-        try:
-            return list_file(str(path), file, METADATA)
-        except Refused as error:
-            raise refuse(error.reason, str(error)) from error
+    return run(_request(path, decompressed), refuse)
+
+
+def _request(path: Path, decompressed: Path) -> dict[str, Any]:
+    return {"path": str(path), "decompressed": str(decompressed), "metadata": METADATA}
 
 
 @contextmanager
-def open_listing(path: Path, lister: Lister) -> Iterator[Listing]:
-    """The listing of a file, whose tensors can be loaded until it is closed."""
+def open_listing(path: Path, list_file: ListFile) -> Iterator[Listing]:
+    """Opens a file, whose tensors can be loaded until it is closed.
+
+    Args:
+        path: The HDF5 file.
+        list_file: `list_sandboxed`, or `list_in_process` for a file that this process wrote.
+
+    Raises:
+        WeightsError: The file is refused.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        unpacked = Path(folder, "unpacked")
-        listing = lister(path, unpacked)
-        files = {place: stack.enter_context(file.open("rb")) for place, file in ((False, path), (True, unpacked))}
+        decompressed = Path(folder, "decompressed")
+        listing = list_file(path, decompressed)
+        files = {flag: stack.enter_context(file.open("rb")) for flag, file in ((False, path), (True, decompressed))}
         tensors = {name: _tensor(name, entry, files) for name, entry in listing["tensors"].items()}
         yield Listing(FileContents(tensors, parse_metadata(listing["metadata"])), listing["names"])
 
 
 def _tensor(name: str, entry: Mapping[str, Any], files: Mapping[bool, BinaryIO]) -> Tensor:
-    dtype, shape, file = np.dtype(entry["dtype"]), tuple(entry["shape"]), files[entry["unpacked"]]
+    dtype, shape, file = np.dtype(entry["dtype"]), tuple(entry["shape"]), files[entry["decompressed"]]
     if entry["bfloat16"]:
         dtype = _bfloat16(name, dtype)
     tensor = Tensor(dtype, shape, lambda: _load(file, entry["offset"], tensor).reshape(shape))
@@ -90,14 +87,14 @@ def _tensor(name: str, entry: Mapping[str, Any], files: Mapping[bool, BinaryIO])
 
 
 def _bfloat16(name: str, dtype: np.dtype) -> np.dtype:
-    """HDF5 has no bfloat16: Keras stores its two bytes and says so in an attribute."""
+    """HDF5 has no bfloat16: Keras stores its two bytes, and an attribute that names the type."""
     if dtype.itemsize != np.dtype(ml_dtypes.bfloat16).itemsize:
-        raise refuse("hdf5.type", f"{name} is said to be bfloat16, and its values have {dtype.itemsize} bytes")
+        raise refuse("hdf5.type", f"{name} is marked as bfloat16, and its values have {dtype.itemsize} bytes")
     return np.dtype(ml_dtypes.bfloat16)
 
 
 def _load(file: BinaryIO, offset: int, tensor: Tensor) -> NDArray:
-    values = values_at(file, offset, tensor.dtype, prod(tensor.shape))
+    values = read_values(file, offset, tensor.dtype, prod(tensor.shape))
     if values.nbytes != tensor.nbytes:
         raise refuse("hdf5.damaged", f"it ends before {offset + tensor.nbytes}, where values end")
     return values

@@ -1,63 +1,39 @@
-"""Writes tensors as the datasets of an HDF5 file."""
+"""Writes tensors as the datasets of an HDF5 file.
+
+The HDF5 library writes the file's structure and allocates space for the values, which are then written there without
+it. h5py's `create_dataset`, which writes the values too, takes 0.21 s instead of 0.14 s for SE-ResNet-152 (268 MB to a
+file in memory, the best of 5 runs), and a conversion from safetensors 1.0 s instead of 0.8 s.
+"""
 
 import json
-import os
-from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 
+from se_weights.files.contents import FileContents, Tensor, array_bytes
 from se_weights.files.hdf5.listing import METADATA
-from se_weights.files.stored import FileContents, Tensor, bytes_of
-
-ENTRY, HEADERS = 4096, 2**20
-"""Bytes that a dataset and its groups need beside its values, and a file beside its datasets: more than either does."""
 
 
-def write(path: Path, stored: FileContents) -> None:
-    """The HDF5 library writes what stands around the values, and says where they belong; they are put there after it.
+def write(path: Path, contents: FileContents) -> None:
+    """Writes a file, with the metadata as an attribute of the root.
 
-    The room is taken before: where a disk is full, h5py itself would leave open handles that complain for ever.
+    Raises:
+        OSError: The disk is full, or the file cannot be written.
     """
     import h5py  # takes a quarter of a second
 
-    room = sum(tensor.nbytes + ENTRY for tensor in stored.tensors.values()) + HEADERS
-    with path.open("w+b") as content:
-        os.posix_fallocate(content.fileno(), 0, room)
-        with h5py.File(_Prepared(content), "w") as file:
-            file.attrs[METADATA] = json.dumps(dict(stored.metadata))
-            offsets = {name: _place(file.id, name, tensor) for name, tensor in stored.tensors.items()}
-        for name, tensor in stored.tensors.items():
-            content.seek(offsets[name])
-            content.write(bytes_of(tensor.load()))
+    with path.open("w+b") as output:
+        with h5py.File(output, "w") as file:
+            file.attrs[METADATA] = json.dumps(dict(contents.metadata))
+            offsets = {name: _allocate(file.id, name, tensor) for name, tensor in contents.tensors.items()}
+        for name, tensor in contents.tensors.items():
+            output.seek(offsets[name])
+            output.write(array_bytes(tensor.load()))
 
 
-class _Prepared:
-    """A file that has its room on the disk already, and looks as long as what has been written to it."""
-
-    def __init__(self, file: BufferedRandom) -> None:
-        self.file = file
-        self.length = 0
-        self.read, self.tell = file.read, file.tell
-        self.readinto = file.readinto
-        self.flush = file.flush
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self.file.seek(self.length + offset if whence == os.SEEK_END else offset)
-
-    def write(self, content: bytes) -> int:
-        written = self.file.write(content)
-        self.length = max(self.length, self.file.tell())
-        return written
-
-    def truncate(self, length: int) -> int:
-        self.length = length
-        return self.file.truncate(length)
-
-
-def _place(file: Any, name: str, tensor: Tensor) -> int:
-    """Where the values of a new dataset belong."""
+def _allocate(file: Any, name: str, tensor: Tensor) -> int:
+    """Creates a dataset. The offset at which its values belong."""
     from h5py import Dataset, h5d, h5p, h5s, h5t
 
     groups = h5p.create(h5p.LINK_CREATE)

@@ -1,1 +1,1 @@
-"""The files of Keras: `.weights.h5`, `.keras`, and `.h5` of Keras 2."""
+"""Files that Keras saves: `.weights.h5`, `.keras`, and `.h5` of Keras 2."""

@@ -1,13 +1,11 @@
-"""`.keras`, the zip that holds a Keras model's configuration beside its weights.
+"""`.keras` files, zip archives of a Keras model's config and weights.
 
-Read without Keras: the configuration is taken for its facts and never deserialised. Written by Keras itself, in a
-process of its own, since only Keras knows how it describes a model.
+Read without Keras: only the architecture is taken from the config, which is never deserialized. Written by Keras, in a
+separate process, since only Keras can write the config of a model.
 """
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -15,49 +13,52 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from se_weights.errors import MissingExtra, WriteFailed
+from se_weights.errors import MissingExtra
 from se_weights.files import zip_archive as zipped
+from se_weights.files.contents import FileContents
+from se_weights.files.framework_process import run_writer
 from se_weights.files.hdf5 import listing as hdf5
 from se_weights.files.json_document import DuplicateKey, parse_metadata, parse_object
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import FileContents
 from se_weights.refusals import refuse
 
 WEIGHTS, SHARDED = "model.weights.h5", "model.weights.json"
-CONFIG, ABOUT = "config.json", "metadata.json"
+CONFIG, KERAS_METADATA = "config.json", "metadata.json"
 METADATA = "se_resnet.json"
 
 DATE = {"date_saved": "1980-01-01@00:00:00"}
-"""For equal weights to make equal files; zip archives cannot hold an earlier one."""
+"""Replaces the date, so that equal weights make equal files. Zip archives cannot hold an earlier one."""
 
 
 @contextmanager
-def open_contents(path: Path, lister: hdf5.Lister = hdf5.list_isolated) -> Iterator[FileContents]:
+def open_contents(path: Path, list_file: hdf5.ListFile = hdf5.list_sandboxed) -> Iterator[FileContents]:
+    """Opens a file, whose tensors can be loaded until it is closed. Raises WeightsError."""
     with zipped.open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
         if WEIGHTS not in archive.records:
             reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"
-            raise refuse(reason, f"it holds no {WEIGHTS}")
+            raise refuse(reason, f"it does not contain {WEIGHTS}")
         metadata = _metadata(archive)
         weights = Path(folder, WEIGHTS)
         with weights.open("wb") as file:
-            for piece in archive.pieces(WEIGHTS):
-                file.write(piece)
-        with hdf5.open_listing(weights, lister) as listing:
-            yield FileContents(listing.stored.tensors, metadata)
+            for chunk in archive.chunks(WEIGHTS):
+                file.write(chunk)
+        with hdf5.open_listing(weights, list_file) as listing:
+            yield FileContents(listing.contents.tensors, metadata)
 
 
 @contextmanager
 def reopen_contents(path: Path) -> Iterator[FileContents]:
-    with open_contents(path, hdf5.list_in_process) as stored:
-        yield stored
+    """Opens a file that this process wrote."""
+    with open_contents(path, hdf5.list_in_process) as contents:
+        yield contents
 
 
 def _metadata(archive: zipped.Archive) -> dict[str, str]:
-    """What we wrote; or the architecture that the configuration of a model of se_tf tells."""
+    """Our metadata, or the architecture in the config of a model of se_tf."""
     if METADATA in archive.records:
         return parse_metadata(archive.read_document(METADATA))
     if CONFIG not in archive.records:
-        raise refuse("keras.archive", f"it holds no {CONFIG}")
+        raise refuse("keras.archive", f"it does not contain {CONFIG}")
     try:
         config = parse_object(archive.read_document(CONFIG), "keras.archive")
     except DuplicateKey as error:
@@ -67,23 +68,28 @@ def _metadata(archive: zipped.Archive) -> dict[str, str]:
     return {"architecture": json.dumps(architecture)} if architecture else {}
 
 
-def write(path: Path, stored: FileContents) -> None:
+def write(path: Path, contents: FileContents) -> None:
+    """Writes a file that `keras.saving.load_model` reads.
+
+    Raises:
+        MissingExtra: Keras is not installed.
+        WriteFailed: Keras failed.
+    """
     if not (find_spec("keras") and find_spec("tensorflow")):
         raise MissingExtra("writing .keras needs Keras: pip install 'se-resnet[tf]', or write .weights.h5 instead")
     with tempfile.TemporaryDirectory() as folder:
-        source, made = Path(folder, "weights.safetensors"), Path(folder, "model.keras")
-        safetensors.write(source, stored)
-        command = [sys.executable, "-m", "se_tf.archive", str(source), str(made)]
-        worker = subprocess.run(command, capture_output=True, text=True, check=False)
-        if worker.returncode:
-            reason = worker.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            raise WriteFailed(f"Keras could not write the file: {reason[0]}")
-        with zipfile.ZipFile(made) as theirs, path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name in theirs.namelist():
-                with theirs.open(name) as record, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy:
-                    copy.write(_undated(record.read())) if name == ABOUT else shutil.copyfileobj(record, copy)
-            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(dict(stored.metadata)))
+        source, model = Path(folder, "weights.safetensors"), Path(folder, "model.keras")
+        safetensors.write(source, contents)
+        run_writer("Keras", "-m", "se_tf.archive", str(source), str(model))
+        with zipfile.ZipFile(model) as keras_archive, path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for name in keras_archive.namelist():
+                with (
+                    keras_archive.open(name) as record,
+                    archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy,
+                ):
+                    copy.write(_undated(record.read())) if name == KERAS_METADATA else shutil.copyfileobj(record, copy)
+            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(dict(contents.metadata)))
 
 
-def _undated(about: bytes) -> bytes:
-    return json.dumps({**json.loads(about), **DATE}).encode()
+def _undated(metadata: bytes) -> bytes:
+    return json.dumps({**json.loads(metadata), **DATE}).encode()

@@ -1,9 +1,9 @@
-"""`.h5`, the weights of Keras 2 (and the whole models that hold them), through h5py. Read only.
+"""`.h5`, the weights files of Keras 2, and the complete models that contain them. Read only.
 
-Each layer is a group with the names of its weights as an attribute. Keras names a layer that its code does not name
-after its class and a counter, which began wherever the session stood: `conv2d_17`. Only the order of those numbers
-means something, so they are counted anew from 0 here (`conv2d/0/kernel`), class by class. Weights of named layers keep
-their path, without the model's own name where all share it, and without the `:0` of TensorFlow.
+Each layer is a group with an attribute that lists the names of its weights. Keras names a layer that its code does not
+name after its class and a counter that runs through the whole session: `conv2d_17`. Only the order of these numbers
+matters, so layers are numbered again from 0, class by class: `conv2d/0/kernel`. Weights of named layers keep their
+path, without the name of the model if all share it, and without the `:0` of TensorFlow.
 """
 
 import re
@@ -11,25 +11,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from se_weights.files.hdf5.listing import Listing, list_isolated, open_listing
-from se_weights.files.stored import FileContents, Tensor
+from se_weights.files.contents import FileContents, Tensor
+from se_weights.files.hdf5.listing import Listing, list_sandboxed, open_listing
 from se_weights.refusals import refuse
 
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
 """The names that Keras gives to the layers of the classes that hold weights in a ResNet."""
 
 MODEL = "model_weights"
-"""The group that a whole model keeps its weights in; a file of weights alone has them at its root."""
+"""The group of the weights in a complete model; in a weights file they are at the root."""
 
 
 @contextmanager
 def open_contents(path: Path) -> Iterator[FileContents]:
-    with open_listing(path, list_isolated) as listing:
+    """Opens a file, whose tensors can be loaded until it is closed. Raises WeightsError."""
+    with open_listing(path, list_sandboxed) as listing:
         root = MODEL if MODEL in listing.names else ""
         layers = _names(listing, root, "layer_names")
         if len(set(layers)) != len(layers):
-            twice = next(layer for layer in layers if layers.count(layer) > 1)
-            raise refuse("hdf5.layers", f"it names the layer {twice} twice")
+            duplicate = next(layer for layer in layers if layers.count(layer) > 1)
+            raise refuse("hdf5.layers", f"it lists the layer {duplicate} twice")
         yield FileContents(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
 
 
@@ -38,14 +39,14 @@ def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:
     weights = {}
     for name in _names(listing, group, "weight_names"):
         path = f"{group}/{name}"
-        if path not in listing.stored.tensors:
-            raise refuse("hdf5.layers", f"it names {path}, which it does not hold")
-        weights[name.removesuffix(":0")] = listing.stored.tensors[path]
+        if path not in listing.contents.tensors:
+            raise refuse("hdf5.layers", f"it lists {path}, which it does not contain")
+        weights[name.removesuffix(":0")] = listing.contents.tensors[path]
     return weights
 
 
 def _renamed(layers: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    automatic = {name: found for name in layers if layers[name] and (found := AUTOMATIC.fullmatch(name))}
+    automatic = {name: match for name in layers if layers[name] and (match := AUTOMATIC.fullmatch(name))}
     ordered = sorted(automatic, key=lambda name: int(automatic[name][2] or 0))
     counts: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}
@@ -65,8 +66,8 @@ def _without_shared_root(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {path.partition("/")[2]: tensor for path, tensor in tensors.items()}
 
 
-def _names(listing: Listing, group: str, word: str) -> list[str]:
-    found = listing.names.get(group, {}).get(word)
-    if found is None:
-        raise refuse("hdf5.layers", f"{group or 'it'} has no {word}")
-    return found
+def _names(listing: Listing, group: str, attribute: str) -> list[str]:
+    names = listing.names.get(group, {}).get(attribute)
+    if names is None:
+        raise refuse("hdf5.layers", f"{group or 'it'} has no {attribute}")
+    return names

@@ -1,1 +1,1 @@
-"""The msgpack files of flax.serialization."""
+"""msgpack files that flax.serialization writes."""

@@ -1,1 +1,1 @@
-"""The checkpoint folders of Orbax."""
+"""Checkpoint folders that Orbax saves."""

@@ -1,14 +1,12 @@
 """Orbax folders, `.orbax`, as Flax users save them.
 
-Every array is a zarr array, in a folder of its own or in an OCDBT database. What it is declared to be stands in JSON,
-and is read without JAX; only out of a database, which is binary, another process fetches the JSON. That process
-(se_flax/orbax.py) also reads the values, all at once when the first are asked for, and writes folders.
+Every array is a zarr array, in a folder of its own or in an OCDBT database. Its type and shape are declared in JSON,
+which is read here; only from a database, which is binary, TensorStore reads it (reading_program.py). TensorStore also
+reads the values, all of them at the first load. Orbax itself writes folders (se_flax/orbax.py).
 """
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,17 +19,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.errors import MissingExtra, WriteFailed
+from se_weights.errors import MissingExtra
+from se_weights.files.contents import FileContents, Tensor
+from se_weights.files.framework_process import run_writer
 from se_weights.files.orbax import zarr
-from se_weights.files.orbax.folder import descend, expect_plain, own_metadata, text
-from se_weights.files.orbax.tree import LEVEL, Tree, read_tree
+from se_weights.files.orbax.folder import check_entries, find_tree, read_own_metadata, read_text
+from se_weights.files.orbax.tree import VALUE_LEVEL, Tree, read_tree
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import FileContents, Tensor
+from se_weights.files.sandbox import Limits, run_sandboxed
 from se_weights.refusals import refuse
 
-PROGRAM = Path(__file__).parents[3] / "se_flax" / "orbax.py"
-NEEDS = {"describe": ("tensorstore",), "read": ("tensorstore",), "write": ("orbax", "jax")}
-SECONDS = {"describe": 9, "read": 60, "write": 600}
+READER = Path(__file__).with_name("reading_program.py")
+WRITER = Path(__file__).parents[3] / "se_flax" / "orbax.py"
+
+READ_SECONDS = {"documents": 9, "arrays": 60}
+WRITE_SECONDS = 600
+
+CPU_SECONDS, MEMORY = 30, 400 * 2**20
+"""The limits of reading, to which four times the bytes of the arrays are added where they are read."""
 
 COLLECTIONS = {"params", "batch_stats"}
 """The first levels of Linen's trees; those of NNX have a last level `value`."""
@@ -42,58 +47,74 @@ RANDOM = np.dtype(np.uint32)
 
 @contextmanager
 def open_contents(path: Path) -> Iterator[FileContents]:
-    """What is no part of a network is left, and named in the metadata."""
-    expect_plain(path)
-    folders = descend(path)
+    """Opens a folder. The metadata name the branches that are left out because they are no part of a network.
+
+    Raises:
+        WeightsError: The folder is refused.
+        MissingExtra: TensorStore is needed and not installed; this can also be raised when a tensor is loaded.
+    """
+    check_entries(path)
+    folders = find_tree(path)
     tree = read_tree(folders[-1])
     declared = _declared(tree)
     left = sorted(tree.left | {name for name, (dtype, _) in declared.items() if dtype == RANDOM})
-    first = Lock()
+    lock = Lock()
     with ExitStack() as stack:
 
         @cache
-        def values() -> Mapping[str, Tensor]:
+        def read_all() -> Mapping[str, Tensor]:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory()), "values.safetensors")
-            size = sum(tensor.nbytes for tensor in tensors.values())
-            _ask("read", {**_request(tree, tensors), "bytes": size}, target)
+            _read(tree, tensors, target, 4 * sum(tensor.nbytes for tensor in tensors.values()))
             return stack.enter_context(safetensors.open_contents(target)).tensors
 
         def load(name: str) -> NDArray:
-            with first:  # of several threads fetches them for all
-                found, meant = values()[name], tensors[name]
-            if (found.dtype, found.shape) != (meant.dtype, meant.shape):
-                raise refuse("orbax.metadata", f"{name} is declared otherwise than it is: {found.dtype}{found.shape}")
-            return found.load()
+            with lock:  # the first of several threads reads for all
+                actual, expected = read_all()[name], tensors[name]
+            if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
+                raise refuse(
+                    "orbax.metadata", f"{name} has {actual.dtype}{actual.shape}, which is not what is declared"
+                )
+            return actual.load()
 
         tensors = {
             name: Tensor(dtype, shape, partial(load, name))
             for name, (dtype, shape) in declared.items()
             if dtype != RANDOM
         }
-        yield FileContents(tensors, own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
+        yield FileContents(tensors, read_own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
 
 
-def write(path: Path, stored: FileContents) -> None:
-    """So that `ocp.StandardCheckpointer().restore(path, abstract_state)` gives an NNX state, or Linen's variables.
+def write(path: Path, contents: FileContents) -> None:
+    """Writes a folder that `ocp.StandardCheckpointer().restore(path)` reads as an NNX state, or as Linen's variables.
 
-    Raises MissingExtra and WriteFailed.
+    Raises:
+        MissingExtra: Orbax is not installed.
+        WriteFailed: Orbax failed.
     """
-    linen = {name.partition("/")[0] for name in stored.tensors} <= COLLECTIONS
-    tensors = {name if linen else f"{name}/{LEVEL}": tensor for name, tensor in stored.tensors.items()}
+    _check_installed("orbax", "jax")
+    linen = {name.partition("/")[0] for name in contents.tensors} <= COLLECTIONS
+    tensors = {name if linen else f"{name}/{VALUE_LEVEL}": tensor for name, tensor in contents.tensors.items()}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "weights.safetensors")
         safetensors.write(source, FileContents(tensors))
-        _ask("write", dict(stored.metadata), source, path.absolute())
+        run_writer(
+            "Orbax",
+            *("-P", str(WRITER), str(source), str(path.absolute())),
+            text=json.dumps(dict(contents.metadata)),
+            environment={**os.environ, "JAX_PLATFORMS": "cpu"},
+            seconds=WRITE_SECONDS,
+        )
 
 
 def _declared(tree: Tree) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """The type and shape of each array of the tree."""
     if tree.in_database:
-        documents = _ask("describe", _request(tree, tree.entries))["documents"]
+        documents = _read(tree, tree.entries)["documents"]
     else:
         documents = {name: _document(tree, entry.key) for name, entry in tree.entries.items()}
     return {
-        name: zarr.declared(name, documents[name], tree.layout, entry.piece) for name, entry in tree.entries.items()
+        name: zarr.parse_document(name, documents[name], tree.layout, entry.write_shape)
+        for name, entry in tree.entries.items()
     }
 
 
@@ -101,41 +122,24 @@ def _document(tree: Tree, key: str) -> str:
     path = tree.folder / key / tree.layout.document
     if not path.is_file():
         raise refuse("orbax.missing", f"{key}/{tree.layout.document}")
-    return text(path)
+    return read_text(path)
 
 
-def _request(tree: Tree, names: Mapping[str, Any]) -> dict[str, Any]:
-    """What se_flax/orbax.py is told: where TensorStore finds the arrays of these names."""
-    place = {"driver": "file", "path": f"{tree.folder.absolute()}/"}
-    return {
-        "kvstore": {"driver": "ocdbt", "base": place} if tree.in_database else place,
+def _read(tree: Tree, names: Mapping[str, Any], target: Path | None = None, memory: int = 0) -> dict[str, Any]:
+    """Reads the arrays of these names into the target, or their documents; with so many bytes more than MEMORY."""
+    _check_installed("tensorstore")
+    folder = {"driver": "file", "path": f"{tree.folder.absolute()}/"}
+    request = {
+        "kvstore": {"driver": "ocdbt", "base": folder} if tree.in_database else folder,
         "driver": tree.layout.driver,
         "document": tree.layout.document,
         "arrays": {name: tree.entries[name].key for name in names},
+        "target": str(target) if target else None,
     }
+    seconds = READ_SECONDS["arrays" if target else "documents"]
+    return run_sandboxed(READER, request, Limits(seconds, CPU_SECONDS, MEMORY + memory), "orbax.metadata")
 
 
-def _ask(task: str, request: Mapping[str, Any], *paths: Path) -> dict[str, Any]:
-    """The answer of se_flax/orbax.py. Raises what it refuses, MissingExtra, and WriteFailed."""
-    if not all(find_spec(package) for package in NEEDS[task]):
+def _check_installed(*packages: str) -> None:
+    if not all(map(find_spec, packages)):
         raise MissingExtra("Orbax folders need Orbax: pip install 'se-resnet[flax]'")
-    command = [sys.executable, "-P", str(PROGRAM), task, *map(str, paths)]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            check=False,
-            timeout=SECONDS[task],
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        )
-        failure = done.stderr.decode(errors="replace").strip().splitlines()[-1:] if done.returncode else None
-    except subprocess.TimeoutExpired:
-        failure = [f"it took more than {SECONDS[task]} s"]
-    if failure is not None:
-        told = "".join(failure) or f"status {done.returncode}"
-        raise WriteFailed(f"Orbax failed: {told}") if task == "write" else refuse("orbax.metadata", told)
-    answer = json.loads(done.stdout)
-    if "reason" in answer:
-        raise refuse(answer["reason"], answer["detail"])
-    return answer

@@ -1,7 +1,7 @@
-"""The tree of arrays that an Orbax folder declares in its `_METADATA`.
+"""Reads the tree of arrays that an Orbax folder declares in its `_METADATA`.
 
-Names are the tree's paths, as in Flax's msgpack. The level `value`, which an NNX state has under every array, is taken
-off. What training keeps beside the weights is left: the state of an optimiser, and the count of steps.
+Names are the paths in the tree, as in Flax's msgpack, without the level `value` that an NNX state has under every
+array. The state of the optimizer and the count of steps are left out.
 """
 
 import json
@@ -12,37 +12,52 @@ from typing import Any
 
 from se_weights.files.folders import is_file_name
 from se_weights.files.orbax import zarr
-from se_weights.files.orbax.folder import DATABASE, TREE, document
+from se_weights.files.orbax.folder import DATABASE, TREE, read_document
 from se_weights.refusals import refuse
 
-LEVEL = "value"
-BESIDE = ("step", "opt_state", "optimizer")
-"""First levels of a TrainState, of an nnx.Optimizer and of what scripts save beside a model."""
+VALUE_LEVEL = "value"
+TRAINING_STATE = ("step", "opt_state", "optimizer")
+"""First levels of a TrainState, of an nnx.Optimizer and of what training scripts save next to a model."""
 
-NO_ARRAY = "string"
+STRING = "string"
+"""The `value_type` of entries that are not arrays."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array as `_METADATA` has it: its path, and the shape of what each device wrote of it, where that is told."""
+    """An array that `_METADATA` declares.
+
+    Attributes:
+        levels: Its path in the tree.
+        write_shape: The shape of the part that each device wrote, if it is declared.
+    """
 
     levels: tuple[str, ...]
-    piece: tuple[int, ...] | None
+    write_shape: tuple[int, ...] | None
 
     @property
     def name(self) -> str:
-        inner = len(self.levels) > 1 and self.levels[-1] == LEVEL
-        return "/".join(self.levels[:-1] if inner else self.levels)
+        """The name of the tensor."""
+        has_value_level = len(self.levels) > 1 and self.levels[-1] == VALUE_LEVEL
+        return "/".join(self.levels[:-1] if has_value_level else self.levels)
 
     @property
     def key(self) -> str:
-        """What Orbax calls the array."""
+        """Orbax's name of the array."""
         return ".".join(self.levels)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The arrays by name, how they lie in the folder, and what was left because it is no part of a network."""
+    """The arrays of a folder.
+
+    Attributes:
+        folder: The folder.
+        entries: The arrays by name.
+        layout: The version of zarr in which they are stored.
+        in_database: Whether they are stored in an OCDBT database.
+        left: First levels that were left out, since they are not part of a network.
+    """
 
     folder: Path
     entries: Mapping[str, Entry]
@@ -52,36 +67,38 @@ class Tree:
 
 
 def read_tree(folder: Path) -> Tree:
-    told = document(folder / TREE)
-    described = told.get("tree_metadata")
+    """Reads the tree of a folder. Raises WeightsError."""
+    metadata = read_document(folder / TREE)
+    described = metadata.get("tree_metadata")
     if not isinstance(described, dict) or not described:
-        raise refuse("orbax.metadata", f"{TREE} lists no arrays")
+        raise refuse("orbax.metadata", f"{TREE} does not list arrays")
     all_entries = [entry for description in described.values() if (entry := _entry(description))]
-    entries = {entry.name: entry for entry in all_entries if entry.levels[0] not in BESIDE}
-    left = {entry.levels[0] for entry in all_entries} & set(BESIDE)
+    entries = {entry.name: entry for entry in all_entries if entry.levels[0] not in TRAINING_STATE}
+    left = {entry.levels[0] for entry in all_entries} & set(TRAINING_STATE)
     if len({entry.name for entry in all_entries}) != len(all_entries):
         raise refuse("orbax.metadata", f"{TREE} lists an array twice")
     has_database = (folder / DATABASE).is_file()
-    if told.get("use_ocdbt") and not has_database:
+    if metadata.get("use_ocdbt") and not has_database:
         raise refuse("orbax.metadata", f"{DATABASE} is missing")
-    in_database = has_database if told.get("use_ocdbt") is None else bool(told["use_ocdbt"])
-    return Tree(folder, entries, zarr.ZARR3 if told.get("use_zarr3") else zarr.ZARR2, in_database, frozenset(left))
+    in_database = has_database if metadata.get("use_ocdbt") is None else bool(metadata["use_ocdbt"])
+    layout = zarr.ZARR3 if metadata.get("use_zarr3") else zarr.ZARR2
+    return Tree(folder, entries, layout, in_database, frozenset(left))
 
 
 def _entry(description: Any) -> Entry | None:
-    """An entry, or None for what is no array: an empty branch, or a text."""
+    """An entry, or None for an empty branch or a string."""
     try:
         value = description["value_metadata"]
-        if value["skip_deserialize"] or value["value_type"] == NO_ARRAY:
+        if value["skip_deserialize"] or value["value_type"] == STRING:
             return None
         levels = tuple(level["key"] for level in description["key_metadata"])
-        piece = value.get("write_shape")
-        entry = Entry(levels, None if piece is None else tuple(piece))
-        if all(map(_is_plain, levels)) and is_file_name(entry.key) and all(map(zarr.is_size, piece or ())):
+        shape = value.get("write_shape")
+        entry = Entry(levels, None if shape is None else tuple(shape))
+        if all(map(_is_plain, levels)) and is_file_name(entry.key) and all(map(zarr.is_size, shape or ())):
             return entry
     except (KeyError, TypeError, AttributeError):
         pass
-    raise refuse("orbax.metadata", f"{TREE} describes no array by {json.dumps(description)}")
+    raise refuse("orbax.metadata", f"an entry of {TREE} does not describe an array: {json.dumps(description)}")
 
 
 def _is_plain(level: Any) -> bool:

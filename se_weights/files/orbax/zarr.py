@@ -1,4 +1,4 @@
-"""The documents of zarr arrays, of versions 2 and 3, as Orbax has them: what an array is declared to be."""
+"""Parses the JSON documents that declare the types and shapes of zarr arrays, of versions 2 and 3, in Orbax folders."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,12 @@ from se_weights.refusals import refuse
 
 @dataclass(frozen=True)
 class Layout:
-    """What TensorStore calls a version of zarr, and the document that describes an array of it."""
+    """A version of zarr.
+
+    Attributes:
+        driver: The name of its driver in TensorStore.
+        document: The name of the document that declares an array.
+    """
 
     driver: str
     document: str
@@ -24,11 +29,26 @@ SPELLINGS = {
     ZARR2: {dtype.str if dtype.isbuiltin == 1 else dtype.name: dtype for dtype in TYPES.values()},
     ZARR3: {dtype.name: dtype for dtype in TYPES.values()},
 }
-"""How a document spells a type: `<f4` or `float32`, and `bfloat16` in both."""
+"""The types by their names in a document: `<f4` or `float32`; `bfloat16` in both."""
 
 
-def declared(name: str, text: str, layout: Layout, piece: tuple[int, ...] | None) -> tuple[np.dtype, tuple[int, ...]]:
-    """The type and shape in an array's document; `piece` is the shape that each device wrote, where that is told."""
+def parse_document(
+    name: str, text: str, layout: Layout, write_shape: tuple[int, ...] | None
+) -> tuple[np.dtype, tuple[int, ...]]:
+    """Parses the document of an array.
+
+    Args:
+        name: The array's name, for messages.
+        text: The document.
+        layout: The version of zarr.
+        write_shape: The shape of the part that each device wrote, if it is known.
+
+    Returns:
+        The type and the shape of the array.
+
+    Raises:
+        WeightsError: The document is refused.
+    """
     try:
         document = parse_object(text, "orbax.metadata")
     except DuplicateKey as error:
@@ -44,21 +64,23 @@ def declared(name: str, text: str, layout: Layout, piece: tuple[int, ...] | None
         } if layout == ZARR3:
             pass
         case _:
-            raise refuse("orbax.metadata", f"{name}: {layout.document} does not tell type, shape and chunks")
-    if not all(is_size(side) for side in (*shape, *chunks)) or len(shape) != len(chunks):
-        raise refuse("orbax.metadata", f"{name}: {shape} in chunks of {chunks} is no shape")
-    if any(chunk > side for side, chunk in zip(shape, chunks, strict=True)):
+            raise refuse("orbax.metadata", f"{name}: {layout.document} does not declare a type, a shape and chunks")
+    if not all(is_size(size) for size in (*shape, *chunks)) or len(shape) != len(chunks):
+        raise refuse("orbax.metadata", f"{name}: {shape} in chunks of {chunks} is not a valid shape")
+    if any(chunk > size for size, chunk in zip(shape, chunks, strict=True)):
         raise refuse("orbax.metadata", f"{name}: the chunks {chunks} are larger than the array, {shape}")
-    if piece is not None and not _divides(piece, shape):
-        raise refuse("orbax.metadata", f"{name}: {layout.document} says {shape}, and _METADATA pieces of {list(piece)}")
+    if write_shape is not None and not _divides(write_shape, shape):
+        detail = f"{layout.document} declares {shape}, and _METADATA the write_shape {list(write_shape)}"
+        raise refuse("orbax.metadata", f"{name}: {detail}")
     if not isinstance(kind, str) or kind not in SPELLINGS[layout]:
         raise refuse("tensor.type", f"{name} is of type {kind}")
     return SPELLINGS[layout][kind], tuple(shape)
 
 
 def is_size(value: Any) -> bool:
+    """Whether a JSON value is a positive integer that TensorStore can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
-def _divides(piece: tuple[int, ...], shape: list[int]) -> bool:
-    return len(piece) == len(shape) and all(side % part == 0 for side, part in zip(shape, piece, strict=True))
+def _divides(part: tuple[int, ...], shape: list[int]) -> bool:
+    return len(part) == len(shape) and all(size % step == 0 for size, step in zip(shape, part, strict=True))

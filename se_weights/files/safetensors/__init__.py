@@ -1,1 +1,1 @@
-"""safetensors: one file, shards with an index, and Hugging Face folders."""
+"""safetensors files, shards with an index, and Hugging Face folders."""

@@ -1,6 +1,6 @@
-"""Folders as Hugging Face publishes them: weights in safetensors, in several shards or one, beside `config.json`.
+"""Folders as Hugging Face publishes them: weights in one or several safetensors files, with a `config.json`.
 
-What is written here torch's own DCP reads too (`torch.distributed.checkpoint.HuggingFaceStorageReader`).
+torch's DCP can read them, too (`torch.distributed.checkpoint.HuggingFaceStorageReader`).
 """
 
 import json
@@ -9,62 +9,75 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from se_weights.files.safetensors import sharded as shards
+from se_weights.files.contents import FileContents, Tensor
+from se_weights.files.safetensors import sharded
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.stored import FileContents, Tensor
 
-ONE, SHARD, INDEX = "model.safetensors", "model-{number:05d}-of-{count:05d}.safetensors", "model.safetensors.index.json"
+SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARD = "model-{number:05d}-of-{count:05d}.safetensors"
 CONFIG = "config.json"
 
 SHARD_BYTES = 5 * 10**9
-"""Hugging Face's own: what a shard holds at most, unless one tensor is larger."""
+"""Hugging Face's default for the largest size of a shard; a single larger tensor has a shard of its own."""
+
+PRETRAINED_KEYS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "crop": "crop_pct"}
+"""Keys of our preprocessing metadata, and of timm's `pretrained_cfg`."""
 
 
 @contextmanager
 def open_contents(path: Path) -> Iterator[FileContents]:
-    """A folder that `write` made."""
-    one = path / ONE
-    with safetensors.open_contents(one) if one.is_file() else shards.open_contents(path / INDEX) as stored:
-        yield stored
+    """Opens a folder that `write` has written. Raises WeightsError."""
+    single = path / SINGLE_FILE
+    opened = safetensors.open_contents(single) if single.is_file() else sharded.open_contents(path / INDEX)
+    with opened as contents:
+        yield contents
 
 
-def write(path: Path, stored: FileContents, shard_bytes: int = SHARD_BYTES) -> None:
+def write(path: Path, contents: FileContents, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes a folder.
+
+    Args:
+        path: The folder, which must not exist.
+        contents: The tensors and metadata.
+        shard_bytes: The largest size of a shard.
+    """
     path.mkdir()
-    parts = _parts(stored, shard_bytes)
-    if len(parts) == 1:
-        safetensors.write(path / ONE, stored)
+    shards = _split(contents, shard_bytes)
+    if len(shards) == 1:
+        safetensors.write(path / SINGLE_FILE, contents)
     else:
-        names = [SHARD.format(number=number, count=len(parts)) for number in range(1, len(parts) + 1)]
-        for name, part in zip(names, parts, strict=True):
-            safetensors.write(path / name, FileContents(part, stored.metadata))
-        places = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
-        total = sum(tensor.nbytes for tensor in stored.tensors.values())
-        (path / INDEX).write_bytes(shards.index_document(places, total))
-    (path / CONFIG).write_text(json.dumps(_config(stored), indent=2) + "\n")
+        names = [SHARD.format(number=number, count=len(shards)) for number in range(1, len(shards) + 1)]
+        for name, tensors in zip(names, shards, strict=True):
+            safetensors.write(path / name, FileContents(tensors, contents.metadata))
+        index = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
+        total = sum(tensor.nbytes for tensor in contents.tensors.values())
+        (path / INDEX).write_bytes(sharded.encode_index(index, total))
+    (path / CONFIG).write_text(json.dumps(_config(contents), indent=2) + "\n")
 
 
-def _parts(stored: FileContents, most: int) -> list[dict[str, Tensor]]:
-    """The tensors in their order, cut where a shard would grow too large."""
-    parts: list[dict[str, Tensor]] = [{}]
+def _split(contents: FileContents, shard_bytes: int) -> list[dict[str, Tensor]]:
+    """The tensors in their order, in shards of at most `shard_bytes`."""
+    shards: list[dict[str, Tensor]] = [{}]
     size = 0
-    for name, tensor in stored.tensors.items():
-        if parts[-1] and size + tensor.nbytes > most:
-            parts.append({})
+    for name, tensor in contents.tensors.items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
             size = 0
-        parts[-1][name] = tensor
+        shards[-1][name] = tensor
         size += tensor.nbytes
-    return parts
+    return shards
 
 
-def _config(stored: FileContents) -> dict[str, Any]:
-    """What a reader of the folder must know, under the names that timm gives it (1.0.31, models/_hub.py)."""
-    facts = json.loads(stored.metadata.get("architecture", "{}"))
-    known = json.loads(stored.metadata.get("preprocessing", "{}"))
-    shown = {"mean": "mean", "std": "std", "interpolation": "interpolation", "crop": "crop_pct"}
-    pretrained = {theirs: known[ours] for ours, theirs in shown.items() if known.get("maximum") == 1.0}
+def _config(contents: FileContents) -> dict[str, Any]:
+    """`config.json` with the keys of timm (1.0.31, models/_hub.py), and our own config."""
+    config = json.loads(contents.metadata.get("architecture", "{}"))
+    preprocessing = json.loads(contents.metadata.get("preprocessing", "{}"))
+    pretrained = {}
+    if preprocessing.get("maximum") == 1.0:
+        pretrained = {timm: preprocessing[ours] for ours, timm in PRETRAINED_KEYS.items()}
     return {
-        "architecture": stored.metadata.get("model"),
-        "num_classes": facts.get("num_classes"),
-        "pretrained_cfg": {"num_classes": facts.get("num_classes"), **pretrained},
-        "se_resnet": facts,
+        "architecture": contents.metadata.get("model"),
+        "num_classes": config.get("num_classes"),
+        "pretrained_cfg": {"num_classes": config.get("num_classes"), **pretrained},
+        "se_resnet": config,
     }

@@ -1,9 +1,11 @@
-"""A look at a pickle before it is loaded: only the instructions that data needs, in order, and not too deep.
+"""Checks the opcodes of a pickle before it is loaded: only those that data needs, in a valid order, and not too deep.
 
-CPython's unpickler is written in C and trusts a pickle's numbers: an index into its memo is memory that it takes, a
-length is memory too, and the hash of a tuple within a million tuples overflows its stack. What is referred to many
-times is small in the pickle, and may be endless where it is hashed, copied or shown: objects are counted as often as
-they are referred to.
+CPython's unpickler is written in C and trusts the numbers in a pickle: an index into its memo is memory that it
+allocates, a length too, and hashing a tuple nested in a million tuples overflows its stack. What is referred to many
+times is small in the pickle, and may be endless when it is hashed, copied or printed: objects are counted as often as
+they are referred to. Loading in a separate process with limits would not replace the scan: the hostile cases 57a, 57h,
+57i, 57j, 58a, 58d and 59a would be accepted or refused for another reason, and it takes 0.050 s for the state dict of
+SE-ResNet-152 where the scan takes 0.043 s (the best of 5 runs).
 """
 
 import pickletools
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from se_weights.errors import WeightsError
-from se_weights.files.limits import DEPTH, NAME, NODES
+from se_weights.files.limits import DEPTH, NAME, OBJECTS
 from se_weights.refusals import refuse
 
 DATA = {
@@ -24,37 +26,49 @@ DATA = {
     *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
     *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "BINPERSID"),
 }
-"""What `pickle` writes for containers, numbers, texts, bytes and the objects of a checkpoint. Not: registered
-extensions, buffers beside the pickle, persistent names in text, classes of Python 1, references to what is above."""
+"""The opcodes that `pickle` writes for containers, numbers, strings, bytes and the objects of a checkpoint. Not those
+for registered extensions, out-of-band buffers, persistent ids in text, classes of Python 1, or DUP."""
 
-DEEPER = {"LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET"}
+NESTING = {"LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET"}
 FILL = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
 CALL = {"REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX"}
 PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
 GET = {"GET", "BINGET", "LONG_BINGET"}
 
 LINE = 64
+"""Every so many characters of a string count as one object."""
+
 LONGEST_INTEGER = 80
-"""Bits: torch's own magic number."""
+"""Bits of the largest integer: torch's magic number has 77."""
 
 
-def globals_of(file: BinaryIO) -> list[str]:
-    """The names that one pickle asks for; the file is left behind its end. Refuses what is not data."""
+def scan_pickle(file: BinaryIO) -> list[str]:
+    """Checks one pickle.
+
+    Args:
+        file: A file, positioned at the pickle; afterwards at its end.
+
+    Returns:
+        The names of the classes and functions that the opcode GLOBAL refers to, as "module name".
+
+    Raises:
+        WeightsError: The pickle is not data, or too large or too deep.
+    """
     begin = file.tell()
     stack = _Stack()
     names = []
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):
             name = opcode.name
-            stack.where = name, (position or begin) - begin
-            if count > NODES:
-                raise stack.refuse("pickle.size", f"comes after {NODES:,} others")
+            stack.current = name, (position or begin) - begin
+            if count > OBJECTS:
+                raise stack.error("pickle.size", f"follows {OBJECTS:,} others")
             if name not in DATA:
-                raise stack.refuse("pickle.opcode")
+                raise stack.error("pickle.opcode")
             if type(argument) is int and argument.bit_length() > LONGEST_INTEGER:
-                raise stack.refuse("pickle.damaged", f"has a number of {argument.bit_length():,} bits")
+                raise stack.error("pickle.damaged", f"has a number of {argument.bit_length():,} bits")
             if name in PUT and int(argument or 0) > count:
-                raise stack.refuse("pickle.damaged", f"remembers number {argument:,} of fewer")
+                raise stack.error("pickle.damaged", f"stores number {argument:,} in the memo, which has fewer")
             if name == "GLOBAL":
                 names.append(str(argument))
             stack.step(opcode, argument)
@@ -65,7 +79,13 @@ def globals_of(file: BinaryIO) -> list[str]:
 
 @dataclass(slots=True)
 class _Object:
-    """How deep an object is nested, and how many it holds, as far as they are known; a text holds its lines."""
+    """What is known of an object.
+
+    Attributes:
+        depth: How many levels are nested in it.
+        size: How many objects it refers to, itself included; for a string, its lines.
+        long: Whether it is a string that may not be referred to again.
+    """
 
     depth: int = 0
     size: int = 1
@@ -73,67 +93,70 @@ class _Object:
 
 
 LEAF = _Object()
-"""A number, a name or a short text, of which most of a pickle consists."""
+"""A number, a name or a short string, of which most of a pickle consists."""
 
 
 class _Stack:
-    """What the unpickler has on its stack, where None is a mark, and in its memo."""
+    """The stack of the unpickler, where None is a mark, and its memo."""
 
     def __init__(self) -> None:
         self.objects: list[_Object | None] = []
         self.memo: dict[int, _Object] = {}
-        self.given = 0
-        """Objects that calls were given, each of which may copy them."""
-        self.where = "", 0
-        """The instruction, and the byte that it stands at."""
+        self.arguments = 0
+        """Objects in the arguments of calls, each of which may copy them."""
+        self.current = "", 0
+        """The opcode, and its offset."""
 
-    def refuse(self, reason: str, detail: str = "") -> WeightsError:
-        return refuse(reason, f"{self.where[0]} at offset {self.where[1]} {detail}".strip())
+    def error(self, reason: str, detail: str = "") -> WeightsError:
+        return refuse(reason, f"{self.current[0]} at offset {self.current[1]} {detail}".strip())
 
     def step(self, opcode: Any, argument: Any) -> None:
+        """Applies an opcode."""
         name = opcode.name
         if name == "MEMOIZE":
             self.memo[len(self.memo)] = self._top()
         elif name in PUT:
             self.memo[argument] = self._top()
         elif name in GET:
-            self._recall(argument)
+            self._get(argument)
         elif not opcode.stack_before and _is_small(argument):
             self.objects.append(LEAF)
         else:
-            taken = self._take(opcode.stack_before)
-            made = self._made(name, argument, taken)
-            if made.depth > DEPTH:
-                raise self.refuse("pickle.depth", f"is {made.depth} levels deep")
-            if max(made.size, self.given) > NODES:
-                raise self.refuse("pickle.size", f"refers to more than {NODES:,} objects")
-            self.objects += [None if kind is pickletools.markobject else made for kind in opcode.stack_after]
+            taken = self._pop(opcode.stack_before)
+            result = self._result(name, argument, taken)
+            if result.depth > DEPTH:
+                raise self.error("pickle.depth", f"is {result.depth} levels deep")
+            if max(result.size, self.arguments) > OBJECTS:
+                raise self.error("pickle.size", f"refers to more than {OBJECTS:,} objects")
+            self.objects += [None if kind is pickletools.markobject else result for kind in opcode.stack_after]
 
-    def _made(self, name: str, argument: Any, taken: list[_Object]) -> _Object:
-        """What an instruction leaves of what it takes, the last of which comes first."""
+    def _result(self, name: str, argument: Any, taken: list[_Object]) -> _Object:
+        """The object that an opcode makes of those that it takes from the stack, the topmost first."""
         if isinstance(argument, str | bytes):
             return _Object(size=1 + min(len(argument), NAME) // LINE, long=len(argument) > NAME)
-        made = taken.pop() if name in FILL else _Object()
-        size, deeper = sum(item.size for item in taken), int(name in DEEPER or name in FILL)
-        made.depth = max(made.depth, deeper + max((item.depth for item in taken), default=0))
-        made.size += size
-        self.given += size if name in CALL else 0
-        return made
+        result = taken.pop() if name in FILL else _Object()
+        if result is LEAF:  # which all small values share
+            result = _Object()
+        size, levels = sum(item.size for item in taken), int(name in NESTING or name in FILL)
+        result.depth = max(result.depth, levels + max((item.depth for item in taken), default=0))
+        result.size += size
+        self.arguments += size if name in CALL else 0
+        return result
 
-    def _recall(self, number: int) -> None:
+    def _get(self, number: int) -> None:
         if number not in self.memo:
-            raise self.refuse("pickle.damaged", f"recalls number {number:,}, which it never remembered")
+            raise self.error("pickle.damaged", f"reads number {number:,} from the memo, which was never stored")
         if self.memo[number].long:
-            raise self.refuse("pickle.size", f"refers again to a text of more than {NAME:,} letters")
+            raise self.error("pickle.size", f"refers again to a string of more than {NAME:,} characters")
         self.objects.append(self.memo[number])
 
     def _top(self) -> _Object:
         if not self.objects or self.objects[-1] is None:
-            raise self.refuse("pickle.damaged", "finds nothing to remember")
+            raise self.error("pickle.damaged", "has nothing on the stack to store")
         return self.objects[-1]
 
-    def _take(self, kinds: list[Any]) -> list[_Object]:
-        """What an instruction takes from the stack, the last first."""
+    def _pop(self, kinds: list[Any]) -> list[_Object]:
+        """The objects that an opcode takes from the stack, the topmost first."""
         taken: list[_Object] = []
         for kind in reversed(kinds):
             if kind is pickletools.stackslice:
@@ -141,7 +164,7 @@ class _Stack:
                     taken.append(item)
                     self.objects.pop()
             elif not self.objects or (self.objects[-1] is None) != (kind is pickletools.markobject):
-                raise self.refuse("pickle.damaged", "finds too little on the stack")
+                raise self.error("pickle.damaged", "has too few objects on the stack")
             else:
                 taken += [item] if (item := self.objects.pop()) is not None else []
         return taken

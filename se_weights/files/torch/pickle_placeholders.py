@@ -1,4 +1,4 @@
-"""What stands in for torch's and numpy's objects while a pickle is loaded. They hold what is data, and run nothing."""
+"""Placeholders for the objects of torch and numpy in a pickle. They hold data, and run nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.files.limits import RANK, SIDE
-from se_weights.files.stored import Tensor
+from se_weights.files.contents import Tensor
+from se_weights.files.limits import AXIS, RANK
 from se_weights.refusals import refuse
 
 STORAGES: dict[str, Any] = {
@@ -30,81 +30,97 @@ STORAGES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class StorageType:
-    """A class of torch's that a pickle names where a storage follows."""
+    """A placeholder for torch's storage classes, such as `torch.FloatStorage`.
+
+    Attributes:
+        dtype: The type of the values.
+    """
 
     dtype: np.dtype
 
 
 class Storage:
-    """The values that one or several tensors lie in. Those that several may share are read once."""
+    """The values of one or several tensors.
+
+    Args:
+        dtype: Their type.
+        count: How many there are.
+        read: Reads all of them.
+    """
 
     def __init__(self, dtype: np.dtype, count: int, read: Callable[[], NDArray]) -> None:
         self.dtype = dtype
         self.count = count
         self.read = read
-        self.kept: NDArray | None = None
+        self.cached: NDArray | None = None
 
-    def values(self, wanted: int) -> NDArray:
-        if self.kept is None and wanted < self.count:
-            self.kept = self.read()
-        return self.read() if self.kept is None else self.kept
+    def values(self, needed: int) -> NDArray:
+        """All values, for a tensor that needs so many of them. They are cached if other tensors may need others."""
+        if self.cached is None and needed < self.count:
+            self.cached = self.read()
+        return self.read() if self.cached is None else self.cached
 
 
 def rebuild_tensor(
     storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
 ) -> Tensor:
+    """Replaces `torch._utils._rebuild_tensor_v2`; offset and stride are in values."""
     if not isinstance(storage, Storage):
         raise refuse("torch.tensor", f"one of shape {short(shape)} has no storage")
-    whole = all(_is_size(number) for number in (offset, *shape, *stride))
-    if not whole or len(shape) != len(stride) or len(shape) > RANK:
+    valid = all(_is_size(number) for number in (offset, *shape, *stride))
+    if not valid or len(shape) != len(stride) or len(shape) > RANK:
         raise refuse("torch.tensor", f"offset {short(offset)}, shape {short(shape)}, stride {short(stride)}")
     count = prod(shape)
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if count > storage.count or (count and last >= storage.count):
-        raise refuse("torch.tensor", f"offset {offset}, shape {shape}, stride {stride} in {storage.count} values")
+        raise refuse(
+            "torch.tensor", f"offset {offset}, shape {shape}, stride {stride} in a storage of {storage.count} values"
+        )
     steps = [step * storage.dtype.itemsize for step in stride]
 
     def load() -> NDArray:
         values = storage.values(count)
-        begin = values[offset:]
-        if values is not storage.kept and begin.flags.writeable and steps == _plain_steps(shape, storage.dtype):
-            return begin[:count].reshape(shape)
-        return np.lib.stride_tricks.as_strided(begin, shape, steps, writeable=False)
+        start = values[offset:]
+        if values is not storage.cached and start.flags.writeable and steps == _contiguous_steps(shape, storage.dtype):
+            return start[:count].reshape(shape)
+        return np.lib.stride_tricks.as_strided(start, shape, steps, writeable=False)
 
     return Tensor(storage.dtype, tuple(shape), load)
 
 
-def _plain_steps(shape: tuple[int, ...], dtype: np.dtype) -> list[int]:
-    """The steps, in bytes, of an array in C order."""
+def _contiguous_steps(shape: tuple[int, ...], dtype: np.dtype) -> list[int]:
+    """The strides, in bytes, of an array in C order."""
     return [prod(shape[axis + 1 :]) * dtype.itemsize for axis in range(len(shape))]
 
 
 def _is_size(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < SIDE
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < AXIS
 
 
-def sides_of(sides: Any) -> tuple[int, ...]:
-    if not isinstance(sides, tuple | list) or len(sides) > RANK or not all(map(_is_size, sides)):
-        raise refuse("tensor.shape", short(sides))
-    return tuple(sides)
+def torch_size(sizes: Any) -> tuple[int, ...]:
+    """Replaces `torch.Size`."""
+    if not isinstance(sizes, tuple | list) or len(sizes) > RANK or not all(map(_is_size, sizes)):
+        raise refuse("tensor.shape", short(sizes))
+    return tuple(sizes)
 
 
 def rebuild_parameter(tensor: Tensor, *rest: Any) -> Tensor:
+    """Replaces `torch._utils._rebuild_parameter`."""
     return tensor
 
 
-def rebuild_of_type(rebuild: Callable[..., Tensor], kind: Any, arguments: tuple[Any, ...], state: Any) -> Tensor:
-    """A tensor with attributes of its own, which are let go."""
+def rebuild_from_type(rebuild: Callable[..., Tensor], kind: Any, arguments: tuple[Any, ...], state: Any) -> Tensor:
+    """Replaces `torch._tensor._rebuild_from_type_v2`. The attributes of the tensor are ignored."""
     return rebuild(*arguments)
 
 
-def text_as_bytes(text: str, encoding: str) -> bytes:
-    """What Python 3 writes into a protocol 2 pickle for bytes."""
+def encode_latin1(text: str, encoding: str) -> bytes:
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes into a pickle of protocol 2."""
     return text.encode("latin-1")
 
 
 class AllowedFunction:
-    """A function that a pickle may call, and not change: BUILD would set attributes of the function itself."""
+    """A function that a pickle may call, but not change: the opcode BUILD would set attributes of the function."""
 
     __slots__ = ("function",)
 
@@ -115,40 +131,45 @@ class AllowedFunction:
         return self.function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise refuse("pickle.damaged", "it would change a function")
+        raise refuse("pickle.damaged", "it sets attributes of a function")
 
 
 class DtypePlaceholder:
-    """Stands in for numpy.dtype, of which numbers alone are taken."""
+    """A placeholder for `numpy.dtype`, for types of numbers."""
 
     def __init__(self, name: Any = "", *rest: Any) -> None:
-        self.name = _word(name)
+        self.name = _short_text(name)
         self.order = "="
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = _word(state[1])
+        self.order = _short_text(state[1])
 
     @property
     def dtype(self) -> np.dtype:
+        """The type. Raises WeightsError if it is not one of numbers."""
         if self.name not in NUMPY_NAMES:
             raise refuse("tensor.type", f"an array is of type {self.name}")
         dtype = np.dtype(self.name)
         return dtype.newbyteorder(">") if self.order == ">" else dtype
 
 
-def _word(value: Any) -> str:
-    """A short text, which Python 2 wrote as bytes."""
+def _short_text(value: Any) -> str:
+    """A string, which Python 2 wrote as bytes."""
     return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else short(value)
 
 
 NUMPY_NAMES = {
     f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", "u": "1248", "b": "1"}.items() for size in sizes
 }
-"""As numpy's pickles write the types of numbers."""
+"""The names of types of numbers in pickles of numpy."""
 
 
 class ArrayPlaceholder:
-    """Stands in for an array on its way out of a pickle; its bytes are looked at and nothing is run."""
+    """A placeholder for `numpy.ndarray`, whose values are in the pickle itself.
+
+    Attributes:
+        tensor: The tensor, once the pickle has set it.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         self.tensor: Tensor | None = None
@@ -158,20 +179,20 @@ class ArrayPlaceholder:
         content = content.encode("latin-1") if isinstance(content, str) else content
         flat = np.frombuffer(content, dtype.dtype)
         if not all(map(_is_size, shape)) or prod(shape) != flat.size:
-            raise refuse("tensor.size", f"{flat.size} values are not an array of shape {short(shape)}")
-        sides = tuple(shape)
-        self.tensor = Tensor(flat.dtype, sides, lambda: flat.reshape(sides, order="F" if fortran else "C"))
+            raise refuse("tensor.size", f"{flat.size} values do not have the shape {short(shape)}")
+        sizes = tuple(shape)
+        self.tensor = Tensor(flat.dtype, sizes, lambda: flat.reshape(sizes, order="F" if fortran else "C"))
 
 
 def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *rest: Any) -> ArrayPlaceholder:
-    """How numpy pickles an array by protocol 5."""
+    """Replaces `numpy._core.numeric._frombuffer`, with which numpy pickles an array by protocol 5."""
     array = ArrayPlaceholder()
     array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
     return array
 
 
 class InertPlaceholder:
-    """Stands in for what training scripts keep beside the weights: options, scores, devices. Holds and runs nothing."""
+    """A placeholder for what training scripts save next to the weights: options, metrics, devices. Holds nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         pass

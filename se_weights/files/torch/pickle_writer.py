@@ -1,6 +1,6 @@
-"""The pickle inside a `.pth`: a state_dict whose tensors stand as references to storages, written without torch.
+"""Writes the pickle in a `.pth` file, a state dict whose tensors refer to storages, without torch.
 
-Only the opcodes that torch.save itself uses for an OrderedDict of contiguous tensors are written (protocol 2).
+Only the opcodes are written that torch.save itself uses for an OrderedDict of contiguous tensors (protocol 2).
 """
 
 import struct
@@ -23,10 +23,11 @@ from pickle import (
 )
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
-"""The storage type and the shape of each tensor by name; the n-th tensor fills the storage n."""
+"""The storage type and the shape of each tensor by name; the values of the n-th tensor are the storage n."""
 
 
 def pickle_state_dict(tensors: Tensors) -> bytes:
+    """The pickle of a state dict."""
     return PROTO + b"\x02" + _empty_dict() + MARK + b"".join(_items(tensors)) + SETITEMS + STOP
 
 

@@ -1,29 +1,38 @@
-"""What is looked for in the tree that a pickle gives: tensors, and the facts of a network."""
+"""Finds the tensors, and the config of the architecture, in the tree that a pickle contains."""
 
 import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from se_weights.files.limits import DEPTH, FACTS, NAME, NODES
-from se_weights.files.stored import Tensor
+from se_weights.files.contents import Tensor
+from se_weights.files.limits import CONFIG, DEPTH, NAME, OBJECTS
 from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder
 from se_weights.refusals import refuse
 
 
-def leaves(tree: Any) -> dict[str, Tensor]:
-    """Tensors by the keys that lead to them; numbers, texts and lists beside them are a training run's notes."""
+def tensors_in_tree(tree: Any) -> dict[str, Tensor]:
+    """The tensors by the keys that lead to them, joined by "/".
+
+    Numbers, strings and lists, which training scripts save next to the weights, are ignored.
+
+    Args:
+        tree: What was unpickled: dictionaries in dictionaries.
+
+    Raises:
+        WeightsError: It is not a tree of tensors, or too large; or two tensors have the same name.
+    """
     if not isinstance(tree, Mapping | Tensor | ArrayPlaceholder):
         raise refuse("pickle.content", f"it is a {type(tree).__name__}")
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for count, (path, tensor) in enumerate(_walk(tree, "", 0)):
-        if count > NODES:
-            raise refuse("pickle.size", f"it has more than {NODES:,} branches")
-        if tensor is not None and path in found:
-            raise refuse("tensor.name", f"{path} stands twice")
+        if count > OBJECTS:
+            raise refuse("pickle.size", f"it has more than {OBJECTS:,} branches")
+        if tensor is not None and path in tensors:
+            raise refuse("tensor.name", f"{path} occurs twice")
         if tensor is not None:
-            found[path] = tensor
-    return found
+            tensors[path] = tensor
+    return tensors
 
 
 def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:
@@ -38,24 +47,24 @@ def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | None
             yield from _walk(branch, f"{path}/{key}" if path else str(key), depth + 1)
 
 
-def state_metadata(tree: Any, depth: int = 0) -> dict[str, str]:
-    """What `se_torch` leaves in the metadata of its state_dicts, where torch keeps the versions of modules."""
+def architecture_metadata(tree: Any, depth: int = 0) -> dict[str, str]:
+    """The `architecture` that se_torch adds to the `_metadata` of its state dicts, where torch has module versions."""
     if not isinstance(tree, dict) or depth > 2:
         return {}
     modules = getattr(tree, "_metadata", None)
-    for facts in modules.values() if isinstance(modules, dict) else ():
-        if isinstance(facts, dict) and isinstance(facts.get("architecture"), dict):
-            return {"architecture": _written(facts["architecture"])}
-    found = (state_metadata(branch, depth + 1) for branch in dict.values(tree))
-    return next(filter(None, found), {})
+    for metadata in modules.values() if isinstance(modules, dict) else ():
+        if isinstance(metadata, dict) and isinstance(metadata.get("architecture"), dict):
+            return {"architecture": _encode(metadata["architecture"])}
+    inner = (architecture_metadata(branch, depth + 1) for branch in dict.values(tree))
+    return next(filter(None, inner), {})
 
 
-def _written(facts: dict[Any, Any]) -> str:
-    """As JSON, piece by piece: what contains a thing many times over is short only in a pickle."""
+def _encode(config: dict[Any, Any]) -> str:
+    """The JSON of a config, encoded step by step: objects that are referred to many times make it endless."""
     try:
-        pieces = list(islice(json.JSONEncoder().iterencode(facts), FACTS))
+        parts = list(islice(json.JSONEncoder().iterencode(config), CONFIG))
     except (TypeError, ValueError, RecursionError) as error:
-        raise refuse("metadata.json", f"an impossible architecture: {error}") from error
-    if len(pieces) == FACTS:
-        raise refuse("metadata.json", "an architecture has more facts than any has")
-    return "".join(pieces)
+        raise refuse("metadata.json", f"the config of its architecture is not valid: {error}") from error
+    if len(parts) == CONFIG:
+        raise refuse("metadata.json", "the config of its architecture is too large")
+    return "".join(parts)

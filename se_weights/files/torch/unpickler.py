@@ -1,4 +1,7 @@
-"""Unpickles tensors, arrays and plain containers. Any other name in the pickle stops it: nothing in a file can run."""
+"""Unpickles state dicts with an allow-list of names: placeholders replace the objects of torch and numpy.
+
+Any other name in the pickle stops it, so that nothing in a file can run.
+"""
 
 import pickle
 from collections import OrderedDict
@@ -9,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from se_weights.errors import WeightsError
-from se_weights.files.torch.pickle_opcodes import globals_of
+from se_weights.files.torch.pickle_opcodes import scan_pickle
 from se_weights.files.torch.pickle_placeholders import (
     STORAGES,
     AllowedFunction,
@@ -18,50 +21,61 @@ from se_weights.files.torch.pickle_placeholders import (
     InertPlaceholder,
     Storage,
     StorageType,
+    encode_latin1,
     from_buffer,
-    rebuild_of_type,
+    rebuild_from_type,
     rebuild_parameter,
     rebuild_tensor,
-    sides_of,
-    text_as_bytes,
+    torch_size,
 )
 from se_weights.refusals import refuse
 
-Storages = Callable[[StorageType, str, int], Storage]
-"""Called with a storage's type, key and number of values."""
+FindStorage = Callable[[StorageType, str, int], Storage]
+"""Returns the storage of a type, a key and a number of values."""
 
 
-def unpickle(file: BinaryIO, storages: Storages) -> Any:
-    """The tree in the next pickle of a file, which is left behind it."""
+def unpickle(file: BinaryIO, find_storage: FindStorage) -> Any:
+    """Unpickles an untrusted pickle, once its opcodes are checked.
+
+    Args:
+        file: A file, positioned at the pickle; afterwards at its end.
+        find_storage: Returns the storages to which the pickle refers.
+
+    Returns:
+        The tree.
+
+    Raises:
+        WeightsError: The pickle is refused.
+    """
     begin = file.tell()
-    if any(name.startswith("torch.nn.modules.") for name in globals_of(file)):
+    if any(name.startswith("torch.nn.modules.") for name in scan_pickle(file)):
         raise refuse("pickle.module", "it names classes of torch.nn.modules")
     end = file.tell()
     file.seek(begin)
-    tree = unpickle_our_own(file, storages)
+    tree = unpickle_trusted(file, find_storage)
     file.seek(end)
     return tree
 
 
-def unpickle_our_own(file: BinaryIO, storages: Storages) -> Any:
-    """The tree in a pickle that this process wrote, without a look at it before."""
+def unpickle_trusted(file: BinaryIO, find_storage: FindStorage) -> Any:
+    """Unpickles what this process wrote, without a check of the opcodes."""
     try:
-        return _Unpickler(file, storages).load()
+        return _Unpickler(file, find_storage).load()
     except WeightsError:
         raise
-    except Exception as error:  # whatever a call with hostile arguments may raise
+    except Exception as error:  # whatever a call with hostile arguments raises
         raise refuse("pickle.damaged", f"{type(error).__name__}: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the handful of names a state_dict or a dictionary of numpy arrays needs.
+    """An unpickler for the names that a state dict or a dictionary of numpy arrays needs.
 
-    Texts of Python 2 are bytes to Python 3; latin-1 keeps them as they are.
+    Strings of Python 2 are decoded as latin-1, which does not change their bytes.
     """
 
-    def __init__(self, file: BinaryIO, storages: Storages) -> None:
+    def __init__(self, file: BinaryIO, find_storage: FindStorage) -> None:
         super().__init__(file, encoding="latin-1")
-        self.storages = storages
+        self.find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
@@ -77,17 +91,17 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, identity: Any) -> Storage:
         match identity:
             case ("storage", StorageType() as kind, key, _, int(count)) if count >= 0:
-                return self.storages(kind, str(key), count)
+                return self.find_storage(kind, str(key), count)
             case ("storage", StorageType() as kind, key, _, int(count), None) if count >= 0:
-                return self.storages(kind, str(key), count)
-        raise refuse("torch.storage", f"{short(identity)} names none")
+                return self.find_storage(kind, str(key), count)
+        raise refuse("torch.storage", f"{short(identity)} is not a reference to a storage")
 
 
 DTYPES = {
     *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
     *("strided", "contiguous_format", "channels_last", "preserve_format"),
 }
-"""Notes of torch's own: a dtype, a layout."""
+"""Names of torch that are ignored: types, memory formats."""
 
 DENSE_ONLY = {
     ("torch._utils", name)
@@ -102,7 +116,7 @@ DENSE_ONLY = {
         "_rebuild_tensor_v3",
     )
 }
-"""How torch pickles tensors whose values are no plain storage, or of a type that holds no weights."""
+"""How torch pickles tensors whose values are not a dense storage, or of a type that weights do not have."""
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -110,11 +124,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): AllowedFunction(rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): AllowedFunction(rebuild_parameter),
     ("torch._utils", "_rebuild_parameter_with_state"): AllowedFunction(rebuild_parameter),
-    ("torch._tensor", "_rebuild_from_type_v2"): AllowedFunction(rebuild_of_type),
+    ("torch._tensor", "_rebuild_from_type_v2"): AllowedFunction(rebuild_from_type),
     ("numpy.core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
     ("numpy._core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
-    ("torch", "Size"): AllowedFunction(sides_of),
-    ("_codecs", "encode"): AllowedFunction(text_as_bytes),
+    ("torch", "Size"): AllowedFunction(torch_size),
+    ("_codecs", "encode"): AllowedFunction(encode_latin1),
     ("numpy", "dtype"): DtypePlaceholder,
     **dict.fromkeys(
         [
