@@ -36,7 +36,7 @@ from unittest import mock
 from fuzz.mutations import mutate_sample
 from fuzz.seeds import SEEDS, Sample, seeds
 from fuzz.trial import ACCEPTED, FOUND_FOLDER, MAX_BYTES, MAX_SECONDS, read_file
-from se_weights.files import sandbox
+from se_weights.files.processes import sandbox
 
 BATCH = 200
 """Number of files that one process reads."""
@@ -202,7 +202,7 @@ class ForkedSubprocess:
         self.peak = 0
 
     def start(self, program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
-        """Replaces `se_weights.files.sandbox.start`."""
+        """Replaces `se_weights.files.processes.sandbox.start`."""
         with tempfile.TemporaryFile(dir=_memory_folder()) as out, tempfile.TemporaryFile(dir=_memory_folder()) as err:
             before = _memory_status("VmRSS")
             process = os.fork()

@@ -26,8 +26,8 @@ from fuzz.seeds import SEEDS, Sample, seeds, single_file
 from fuzz.trial import ACCEPTED, read_file
 from parity_tests.hostile import pickles
 from parity_tests.support.isolated_process import start_forked
-from se_weights.files import sandbox
 from se_weights.files.limits import NAME
+from se_weights.files.processes import sandbox
 from se_weights.refusals import REFUSALS
 
 pytestmark = pytest.mark.filterwarnings(

@@ -19,7 +19,8 @@ import numpy as np
 
 import se_spec
 from se_weights import Checkpoint
-from se_weights.files import FORMATS, sandbox
+from se_weights.files import FORMATS
+from se_weights.files.processes import sandbox
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
@@ -75,7 +76,7 @@ def _send_result(connection: Connection, function: Callable[..., Any], arguments
 
 
 def start_forked(program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
-    """Replaces `se_weights.files.sandbox.start`: runs the program in a fork of the warm process."""
+    """Replaces `se_weights.files.processes.sandbox.start`: runs the program in a fork of the warm process."""
     try:
         return subprocess.CompletedProcess([], 0, run_isolated(_run_program, str(program), message), b"")
     except AssertionError as error:

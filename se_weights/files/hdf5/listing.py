@@ -15,9 +15,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from se_weights.files import sandbox
 from se_weights.files.contents import FileContents, Tensor, read_values
 from se_weights.files.json_document import parse_metadata
+from se_weights.files.processes import sandbox
 from se_weights.refusals import refuse
 
 METADATA = "se_resnet"

@@ -1,7 +1,8 @@
 """Lists the tensors of an HDF5 file: their types, shapes, and the offsets at which their values are stored.
 
-A program of se_weights/files/sandbox.py. Values that are compressed or chunked in the file are written, decompressed,
-to a second file. Refused is what weights never need: links by name, values in other files or datasets, plugin filters.
+A program of se_weights/files/processes/sandbox.py. Values that are compressed or chunked in the file are written,
+decompressed, to a second file. Refused is what weights never need: links by name, values in other files or datasets,
+plugin filters.
 """
 
 from collections.abc import Callable, Iterator, Mapping

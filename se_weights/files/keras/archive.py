@@ -16,9 +16,9 @@ from pathlib import Path
 from se_weights.errors import MissingExtra
 from se_weights.files import zip_archive as zipped
 from se_weights.files.contents import FileContents
-from se_weights.files.framework_process import run_writer
 from se_weights.files.hdf5 import listing as hdf5
 from se_weights.files.json_document import DuplicateKey, parse_metadata, parse_object
+from se_weights.files.processes.framework_process import run_writer
 from se_weights.files.safetensors import single_file as safetensors
 from se_weights.refusals import refuse
 

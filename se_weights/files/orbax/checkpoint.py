@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from se_weights.errors import MissingExtra
 from se_weights.files.contents import FileContents, Tensor
-from se_weights.files.framework_process import run_writer
 from se_weights.files.orbax import zarr
 from se_weights.files.orbax.folder import check_entries, find_tree, read_own_metadata, read_text
 from se_weights.files.orbax.tree import VALUE_LEVEL, Tree, read_tree
+from se_weights.files.processes.framework_process import run_writer
+from se_weights.files.processes.sandbox import Limits, run_sandboxed
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.sandbox import Limits, run_sandboxed
 from se_weights.refusals import refuse
 
 READER = Path(__file__).with_name("reading_program.py")

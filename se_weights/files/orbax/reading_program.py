@@ -1,7 +1,7 @@
 """Reads the arrays of an Orbax folder with TensorStore.
 
-A program of se_weights/files/sandbox.py. Orbax itself is not used: it would look for the devices over which the arrays
-were sharded, return zeros for missing parts where the folder allows that, and import JAX.
+A program of se_weights/files/processes/sandbox.py. Orbax itself is not used: it would look for the devices over which
+the arrays were sharded, return zeros for missing parts where the folder allows that, and import JAX.
 """
 
 from collections.abc import Callable, Mapping

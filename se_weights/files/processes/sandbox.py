@@ -70,7 +70,10 @@ def run_sandboxed(program: Path, request: Mapping[str, Any], limits: Limits, fai
     if process.returncode:
         last_line = process.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise refuse(failure, ", ".join([f"status {process.returncode}", *last_line]))
-    answer = json.loads(process.stdout)
+    try:
+        answer = json.loads(process.stdout)
+    except ValueError as error:
+        raise refuse(failure, "its answer is not JSON") from error
     if "reason" in answer:
         raise refuse(answer["reason"], answer["detail"])
     return answer
