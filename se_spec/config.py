@@ -148,7 +148,7 @@ def with_groups(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
 
 
 def _group_config(group: str, value: Any) -> Mapping[str, Any]:
-    """The fields of a group that a value sets: an object sets all, a mapping some, a word those it stands for."""
+    """The fields of a group that a value sets: an object sets all, a mapping its keys, a word those in _WORDS."""
     words = _WORDS.get(group, {})
     if isinstance(value, str) and value in words:
         return words[value]

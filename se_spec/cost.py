@@ -1,4 +1,4 @@
-"""What an architecture costs: learned parameters from its manifest, multiply-adds from the sizes of its maps."""
+"""The cost of an architecture: learned parameters from its manifest, multiply-adds from the sizes of its features."""
 
 from math import prod
 
@@ -11,15 +11,20 @@ Sides = tuple[int, int]
 
 
 def parameter_count(architecture: Architecture) -> int:
-    """Learned parameters, as the paper and timm count them; running statistics are not counted."""
+    """The number of learned parameters, as the paper and timm count them: without running statistics."""
     return sum(prod(parameter.shape) for parameter in manifest(architecture) if parameter.role.learned)
 
 
 def multiply_adds(architecture: Architecture, height: int | None = None, width: int | None = None) -> int:
-    """Multiply-adds of one image of height x width pixels; by default the size that the papers use.
+    """Multiply-adds of the network for one image.
 
     Counted: every convolution and fully connected layer, and for each SE block one addition per value squeezed and
     one multiplication per value scaled (paper, section 4). Norms, biases, ReLUs and pooling are not.
+
+    Args:
+        architecture: the network.
+        height: height of the image in pixels; by default the size that the papers use.
+        width: width of the image in pixels; by default its height.
     """
     height = height or architecture.image_size
     sides = height, width or height

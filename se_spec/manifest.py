@@ -1,7 +1,7 @@
 """The manifest: canonical name, role, axes and shape of every parameter of an architecture.
 
-The canonical names are the field's own (torchvision's ResNet plus `se.fc1` and `se.fc2`), so a file that holds
-them loads into PyTorch as it is. Everything that names, stores, converts or counts weights is a join on this list.
+The canonical names are the field's own (torchvision's ResNet plus `se.fc1` and `se.fc2`), so a file that uses them
+loads into PyTorch unchanged. Everything that names, stores, converts or counts weights is a join on this list.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from se_spec.layers import Convolution
 
 
 class Role(StrEnum):
-    """What a parameter does. A dialect has one word and one axis order a role."""
+    """What a parameter does. A dialect has one leaf name and one axis order for each role."""
 
     CONVOLUTION = "convolution"
     CONVOLUTION_BIAS = "convolution bias"
@@ -30,12 +30,12 @@ class Role(StrEnum):
 
     @property
     def learned(self) -> bool:
-        """Whether the optimiser moves it; the running statistics are measured instead."""
+        """Whether the optimiser updates it; the running statistics are measured instead."""
         return self not in (Role.MEAN, Role.VARIANCE)
 
 
 class Layer(StrEnum):
-    """The layer that owns a parameter. A dialect has one path a layer."""
+    """The layer that owns a parameter. A dialect has one path for each layer."""
 
     STEM_CONVOLUTION = "stem convolution"
     STEM_NORM = "stem norm"
@@ -48,7 +48,7 @@ class Layer(StrEnum):
 
 
 NORM_ROLES = (Role.GAMMA, Role.BETA, Role.MEAN, Role.VARIANCE)
-"""What a norm keeps, in the order in which every framework lists it."""
+"""The parameters of a norm, in the order in which every framework lists them."""
 
 CANONICAL_LAYERS: Mapping[Layer, str] = {
     Layer.STEM_CONVOLUTION: "conv{number}",
@@ -74,12 +74,21 @@ CANONICAL_WORDS = {
     Role.CLASSIFIER: ("weight", "OI"),
     Role.CLASSIFIER_BIAS: ("bias", "O"),
 }
-"""The last word of the canonical name, and the canonical axes, of each role."""
+"""The leaf name of the canonical name, and the canonical axes, of each role."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights or of running statistics. `number` tells the layers of one kind in a block apart."""
+    """One array of weights or of running statistics.
+
+    Attributes:
+        layer: the layer that owns it.
+        role: what it does in that layer.
+        shape: its canonical shape.
+        stage: number of its stage from 1; 0 outside the stages.
+        index: number of its block in the stage, from 0.
+        number: number of its layer among those of the same kind in a block, or in the stem, from 1.
+    """
 
     layer: Layer
     role: Role
@@ -89,8 +98,12 @@ class Parameter:
     number: int = 1
 
     def path(self, layers: Mapping[Layer, str | tuple[str, ...]]) -> str:
-        """The path of its layer in a table like CANONICAL_LAYERS, or in one with a path a number. `unit` is the index
-        of the block counted from 1."""
+        """The path of its layer in a name table.
+
+        Args:
+            layers: a pattern for each layer, as in CANONICAL_LAYERS, or one pattern for each number; `{unit}` is the
+                index of the block counted from 1.
+        """
         pattern = layers[self.layer]
         pattern = pattern if isinstance(pattern, str) else pattern[self.number - 1]
         return pattern.format(stage=self.stage, index=self.index, unit=self.index + 1, number=self.number)
@@ -107,12 +120,16 @@ class Parameter:
 
     @property
     def axes(self) -> str:
-        """One letter an axis: O and I are output and input channels, H and W the kernel's sides, C the channels."""
+        """One letter for each axis: O and I output and input channels, H and W the kernel's sides, C the channels."""
         return CANONICAL_WORDS[self.role][1]
 
 
 def manifest(architecture: Architecture) -> tuple[Parameter, ...]:
-    """Every parameter of the architecture, in the order the network applies them."""
+    """Every parameter of the architecture.
+
+    Returns:
+        The parameters in the order in which the network applies them.
+    """
     return tuple(_parameters(architecture))
 
 

@@ -1,3 +1,3 @@
-"""The version of the whole distribution, kept where everything can read it without importing more."""
+"""The version of the distribution, in a module that imports nothing."""
 
 __version__ = "0.1.0"
