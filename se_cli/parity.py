@@ -9,13 +9,13 @@ import click
 
 from se_cli.options import PATH, names, output_options, settling_option
 from se_cli.output import Output
-from se_cli.parity_tables import lines_of
+from se_cli.parity_tables import terminal_lines
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
-from se_parity.inputs.stress import stressed
-from se_parity.judge.golden import golden_facts
+from se_parity.inputs.stress import stress_cases
+from se_parity.judge.golden import golden_contents
 from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
 from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists
@@ -34,13 +34,17 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
 @click.option("--size", "sizes", default="64x49", show_default=True, metavar="LIST", help="HEIGHTxWIDTH of the images.")
 @click.option("--stress", is_flag=True, help="Also dead channels, saturated gates, huge, tiny, denormal, flat images.")
 @click.option("--train", is_flag=True, help="Also ten steps of SGD and of AdamW.")
-@click.option("--localise", is_flag=True, help="Also every part by itself: where a framework leaves the truth.")
-@click.option("--explain", is_flag=True, help="Also the known fault that gives the same; looks at every part too.")
-@click.option("--report", "page", type=PATH, metavar="HTML", help="Write a page to read.")
-@click.option("--golden", type=PATH, metavar="JSON", help="Write what every run gave.")
-@click.option("--against", type=PATH, metavar="JSON", help="Say what has moved since.")
-@click.option("--force", is_flag=True, help="Replace the page or the golden where there is one.")
-@click.option("--python", "pythons", multiple=True, metavar="FRAMEWORK[.MODE]=PATH", help="An interpreter of its own.")
+@click.option(
+    "--localise", is_flag=True, help="Also every layer: where a framework diverges from the float64 reference."
+)
+@click.option("--explain", is_flag=True, help="Also the known fault that explains a failure; implies --localise.")
+@click.option("--report", "page", type=PATH, metavar="HTML", help="Write a report as one HTML page; implies --explain.")
+@click.option("--golden", type=PATH, metavar="JSON", help="Write a golden file: the logits of every run.")
+@click.option("--against", type=PATH, metavar="JSON", help="Compare with a golden file.")
+@click.option("--force", is_flag=True, help="Overwrite the report or the golden file.")
+@click.option(
+    "--python", "pythons", multiple=True, metavar="FRAMEWORK[.MODE]=PATH", help="Run it in another interpreter."
+)
 @settling_option
 @output_options
 @click.pass_context
@@ -66,22 +70,22 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a network in every framework and mode, and judge its logits against a float64 oracle.
+    """Run a network in every framework and mode, and compare its logits with a float64 reference.
 
     NAME is an architecture, which gets trained-like weights; FILE is a weights file of any format. Status 1 if any
-    run is further from the truth than its limit. --localise, --explain and --train look at the first batch and size.
+    run differs from the reference by more than its limit. --localise, --explain and --train use the first case.
     """
     output = Output(as_json, quiet)
-    _expect_room((page, golden), force)
+    _expect_writable((page, golden), force)
     if page:
         _expect_report_extra()
     interpreters = _interpreters(pythons)
-    chosen = names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
-    chosen_modes = names(modes, MODE_NAMES, "--modes")
-    if not any(modes_of(framework, chosen_modes) for framework in chosen):
-        raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
-    expect_installed([framework for framework in chosen if framework not in interpreters])
-    chosen_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
+    selected = names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
+    selected_modes = names(modes, MODE_NAMES, "--modes")
+    if not any(modes_of(framework, selected_modes) for framework in selected):
+        raise click.BadParameter(f"{', '.join(selected)} has none of {', '.join(selected_modes)}", param_hint="--modes")
+    expect_installed([framework for framework in selected if framework not in interpreters])
+    selected_dtypes = names(dtypes, DTYPES, "--dtype") or DTYPES
     options = ExaminationOptions(
         localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against
     )
@@ -91,30 +95,30 @@ def command(
         for batch in _batches(batches)
     ]
     if stress:
-        cases += stressed(cases[0])
+        cases += stress_cases(cases[0])
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
-    with output.steps(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
-        examined = examine(
+    with output.steps(count_examined(len(cases), options, selected, selected_modes, selected_dtypes)) as on_step:
+        examination = examine(
             cases,
             options,
-            frameworks=chosen,
-            modes=chosen_modes,
-            dtypes=chosen_dtypes,
+            frameworks=selected,
+            modes=selected_modes,
+            dtypes=selected_dtypes,
             device=device,
             pythons=interpreters,
             on_step=on_step,
         )
     if golden:
         with atomic_write(golden, replace=True) as temporary:
-            temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
+            temporary.write_text(json.dumps(golden_contents(examination.report)) + "\n")
     if page:
-        from se_parity.report.page import write_page  # reads matplotlib, which no other report waits for
+        from se_parity.report.page import write_page  # imports matplotlib, which other reports do not need
 
         with atomic_write(page, replace=True) as temporary:
-            write_page(examined, temporary)
-    output.result(examined.to_dict(), *lines_of(examined))
-    if not examined.passed:
+            write_page(examination, temporary)
+    output.result(examination.to_dict(), *terminal_lines(examination))
+    if not examination.passed:
         context.exit(FAILED)
 
 
@@ -132,10 +136,10 @@ def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    found = [re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", part.strip()) for part in text.split(",")]
-    if not all(found):
+    matches = [re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", part.strip()) for part in text.split(",")]
+    if not all(matches):
         raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 224x224", param_hint="--size")
-    return [(int(sides[1]), int(sides[2])) for sides in found if sides]
+    return [(int(match[1]), int(match[2])) for match in matches if match]
 
 
 def _batches(text: str) -> list[int]:
@@ -145,8 +149,8 @@ def _batches(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _expect_room(targets: Sequence[Path | None], force: bool) -> None:
-    """Minutes of work must not end at a file that is there."""
+def _expect_writable(targets: Sequence[Path | None], force: bool) -> None:
+    """Fail before minutes of work, rather than after."""
     for target in targets:
         if target and target.exists() and not force:
             raise TargetExists(f"{target} exists: use --force to replace it")

@@ -1,4 +1,4 @@
-"""What `se-resnet parity` shows of an examination on a terminal."""
+"""How `se-resnet parity` prints an examination: tables and sentences."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,29 @@ from rich.table import Table
 
 from se_cli.output import table
 from se_parity import Examination, Report
-from se_parity.judge.golden import Comparison
-from se_parity.train.training import KEPT, KINDS, Training
+from se_parity.judge.golden import GoldenComparison
+from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS, Training
 
 
-def lines_of(examined: Examination) -> list[str | Table]:
-    report = examined.report
+def terminal_lines(examination: Examination) -> list[str | Table]:
+    report = examination.report
     lines: list[str | Table] = [
         f"{report.architecture.name}: "
         + "; ".join(f"{name}, logits over {span:.3g}" for name, span in report.ranges.items()),
-        _matrix(report),
+        _runs(report),
         *(f"not run: {skip.mode}: {skip.reason}" for skip in report.skips),
-        _processes(report),
-        f"TF32, had it stayed on: {examined.tf32.share:.1e} of the range",
+        _workers(report),
+        f"difference that TF32 would cause (simulated): {examination.tf32.share:.1e} of the range",
     ]
-    if examined.trainings:
-        lines.append(_trainings([training for training, _ in examined.trainings]))
-    if examined.comparison:
-        lines += _moved(examined.comparison)
+    if examination.trainings:
+        lines.append(_trainings([training for training, _ in examination.trainings]))
+    if examination.golden_comparison:
+        lines += _golden_changes(examination.golden_comparison)
     passed = sum(run.passed for run in report.runs)
-    lines += examined.sentences
+    lines += examination.sentences
     lines.append(
         f"{passed} of {len(report.runs)} runs within their limits: "
-        + ("parity holds" if examined.passed else "parity FAILS")
+        + ("parity holds" if examination.passed else "parity FAILS")
     )
     return lines
 
@@ -37,7 +37,7 @@ def _verdict(passed: bool) -> str:
     return "[green]pass[/]" if passed else "[red]FAIL[/]"
 
 
-def _matrix(report: Report) -> Table:
+def _runs(report: Report) -> Table:
     rows = [
         (
             str(run.mode),
@@ -55,11 +55,24 @@ def _matrix(report: Report) -> Table:
         )
         for run in report.runs
     ]
-    columns = "run", "dtype", "images", "off", "of range", "limit", "ULP", "99.9 %", "top-1", "sure", "seconds", ""
+    columns = (
+        "run",
+        "dtype",
+        "images",
+        "max diff",
+        "of range",
+        "limit",
+        "ULP",
+        "99.9 %",
+        "top-1",
+        "certain",
+        "seconds",
+        "",
+    )
     return table(*columns, rows=rows, right=columns[3:-1])
 
 
-def _processes(report: Report) -> Table:
+def _workers(report: Report) -> Table:
     rows = [
         (
             worker.name,
@@ -74,45 +87,45 @@ def _processes(report: Report) -> Table:
         )
         for worker in report.workers
     ]
-    columns = "process", "of", "product", "convolution", "denormals", "repeats", "seconds", "MiB", ""
+    columns = "process", "versions", "product", "convolution", "denormals", "repeats", "seconds", "MiB", ""
     return table(*columns, rows=rows, right=("product", "convolution", "seconds", "MiB"))
 
 
 def _trainings(trainings: Sequence[Training]) -> Table:
     rows = []
     for training in trainings:
-        for kind in KINDS:
-            found = [training.worst_of(kind, step) for step in KEPT]
-            worst = [one for one in found if one]
+        for kind in RESULT_KINDS:
+            by_step = [training.worst_of(kind, step) for step in RECORDED_STEPS]
+            compared = [worst for worst in by_step if worst]
             rows.append(
                 (
                     f"{training.framework} {training.recipe.optimiser}",
                     training.dtype,
                     kind,
-                    *(f"{one.share:.1e}" if one else "" for one in found),
-                    f"{worst[-1].limit:.1e}",
-                    _verdict(all(one.passed for one in worst)),
+                    *(f"{worst.share:.1e}" if worst else "" for worst in by_step),
+                    f"{compared[-1].limit:.1e}",
+                    _verdict(all(worst.passed for worst in compared)),
                 )
             )
-    columns = "training", "dtype", "of", *(f"step {step}" for step in KEPT), "limit", ""
+    columns = "training", "dtype", "result", *(f"step {step}" for step in RECORDED_STEPS), "limit", ""
     return table(*columns, rows=rows, right=columns[3:-1])
 
 
-def _moved(comparison: Comparison) -> list[str | Table]:
+def _golden_changes(comparison: GoldenComparison) -> list[str | Table]:
     rows = [
         (
-            moved.run,
-            "yes" if moved.same_bits else "no",
-            f"{moved.difference.share:.1e}",
-            f"{moved.limit:.1e}",
-            f"{moved.difference.ulp_largest:.0f}",
-            f"{moved.difference.top1:.0%}",
-            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in moved.environment.items()),
-            _verdict(moved.passed),
+            change.run,
+            "yes" if change.same_bits else "no",
+            f"{change.difference.share:.1e}",
+            f"{change.limit:.1e}",
+            f"{change.difference.ulp_largest:.0f}",
+            f"{change.difference.top1:.0%}",
+            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in change.environment.items()),
+            _verdict(change.passed),
         )
-        for moved in comparison.moved
+        for change in comparison.changes
     ]
     columns = "since the golden", "same bits", "of range", "limit", "ULP", "top-1", "environment", ""
     lines: list[str | Table] = [table(*columns, rows=rows, right=columns[2:6])]
-    lines += [f"in the golden and not run now: {run}" for run in comparison.only_golden]
+    lines += [f"in the golden file, but not run now: {run}" for run in comparison.only_golden]
     return lines

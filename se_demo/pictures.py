@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from se_demo.run import READERS, Demo
-from se_parity.report.drawing import COLOURS, drawn
-from se_parity.run.client import NAMES
+from se_parity.report.drawing import COLOURS, render_figures
+from se_parity.run.client import DISPLAY_NAMES
 
 
 def pictures(demo: Demo) -> dict[str, str]:
     """Every picture by the name that the page calls it by."""
-    return drawn({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
+    return render_figures({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
 
 
 def samples(demo: Demo) -> Figure:
@@ -47,7 +47,7 @@ def curve(demo: Demo) -> Figure:
 
 
 def differences(demo: Demo) -> Figure:
-    """How far each float32 logit is from the oracle's, one histogram a file."""
+    """How far each float32 logit is from the float64 reference's, one histogram a file."""
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     axes: Axes = figure.subplots()
     bins = np.geomspace(1e-10, 1e-5, 61).tolist()
@@ -61,12 +61,12 @@ def differences(demo: Demo) -> Figure:
             histtype="step",
             color=COLOURS[framework],
             linewidth=1.4,
-            label=NAMES[framework],
+            label=DISPLAY_NAMES[framework],
         )
     axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
     axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")
     axes.set(
-        xscale="log", xlabel="difference from the float64 oracle, as a share of the logits' range", ylabel="logits"
+        xscale="log", xlabel="difference from the float64 reference, as a share of the logits' range", ylabel="logits"
     )
     axes.legend(frameon=False, loc="upper left")
     return figure

@@ -7,7 +7,7 @@ import jinja2
 
 from se_demo.pictures import pictures
 from se_demo.run import Demo, facts
-from se_parity.run.client import NAMES
+from se_parity.run.client import DISPLAY_NAMES
 from se_spec import __version__
 
 
@@ -22,7 +22,7 @@ def write_report(demo: Demo, folder: Path) -> Path:
             demo=demo,
             pictures=pictures(demo),
             conversions={conversion.file: conversion for conversion in demo.conversions},
-            frameworks=NAMES,
+            frameworks=DISPLAY_NAMES,
             version=__version__,
         )
     )

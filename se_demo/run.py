@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import se_weights
 from se_demo.digits import Digits, load_digits
 from se_parity import Difference, Worker, compare
+from se_parity.reference.activations import logits_and_gates
 from se_parity.reference.oracle import Array
-from se_parity.reference.record import logits_and_gates
-from se_parity.run.client import NAMES
+from se_parity.run.client import DISPLAY_NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
 NEEDED = {
@@ -47,7 +47,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One file in its framework on the test scans; differences are from the oracle with the trained weights."""
+    """One file in its framework on the test scans; differences are from the float64 reference."""
 
     file: str
     framework: str
@@ -78,7 +78,7 @@ class Demo:
         )
 
 
-STEPS = 1 + (len(READERS) - 1) + 1 + len(NAMES)
+STEPS = 1 + (len(READERS) - 1) + 1 + len(DISPLAY_NAMES)
 """How many times `run` calls `on_step`."""
 
 
@@ -102,11 +102,11 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
         conversions.append(_convert(folder / CHECKPOINT, folder / file))
     _, test = load_digits()
     checkpoints = {file: se_weights.read(folder / file) for file in READERS}
-    on_step("the float64 oracle")
+    on_step("float64 reference")
     trained = checkpoints[CHECKPOINT]
     truth, gates = logits_and_gates(trained.architecture, trained.weights, test.images)
     evaluations, logits = [], {}
-    for framework, name in NAMES.items():
+    for framework, name in DISPLAY_NAMES.items():
         on_step(f"evaluating in {name}")
         with Worker(framework) as worker:
             for file in (file for file, reader in READERS.items() if reader == framework):

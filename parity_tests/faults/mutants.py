@@ -1,8 +1,8 @@
 """Faults to plant in a framework, one at a time: in its weights, in its model, in its images or in its arithmetic.
 
 `plant` changes a framework inside a worker of its own (parity_tests.faults.planted_worker); `weights` changes what
-only that framework is given. `fault` is the name that the instrument must give it, `place` the part that it must find;
-both are empty where the instrument can only say that something is wrong, and `why` says why.
+only that framework is given. `fault` is the name that the diagnosis must give it, `place` the layer that it must find;
+both are empty where the diagnosis can only say that something is wrong, and `why` says why.
 """
 
 from collections.abc import Callable, Mapping
@@ -213,10 +213,10 @@ def torch_rounding(bits: int) -> Callable[[], None]:
     def plant() -> None:
         import torch
 
-        from se_parity.diagnose.faults.operation_faults import kept_bits
+        from se_parity.diagnose.faults.operation_faults import round_mantissa
 
         def rounded(x: Any) -> Any:
-            return torch.tensor(kept_bits(bits, x.detach().numpy()), dtype=x.dtype)
+            return torch.tensor(round_mantissa(bits, x.detach().numpy()), dtype=x.dtype)
 
         conv, linear = torch.nn.functional.conv2d, torch.nn.functional.linear
         torch.nn.functional.conv2d = lambda x, w, *args: conv(rounded(x), rounded(w), *args)

@@ -1,4 +1,4 @@
-"""The instrument is itself tested: every planted fault is caught, and named; and where there is none, none is found.
+"""The parity check is itself tested: every planted fault is caught and named, and no fault is found without one.
 
 `python -m parity_tests.faults.mutants_table` runs them all and writes docs/mutants.md.
 """

@@ -11,7 +11,7 @@ from parity_tests.support.cases import named_network, needs, small_network
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
-from se_parity.reference.record import record
+from se_parity.reference.activations import record_activations
 
 pytestmark = needs("tf")
 
@@ -87,7 +87,7 @@ def test_summary_tells_every_block_with_its_shape(model):
 def test_features_at_any_block(model, network):
     import keras
 
-    seen = record(network.case).outputs
+    seen = record_activations(network.case).outputs
     features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
     truth = np.moveaxis(seen["layer2.1"], 1, -1)
     assert compare(truth, keras.ops.convert_to_numpy(features)).share <= network.limit

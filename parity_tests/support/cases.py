@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import se_spec
 from se_parity import Case, Oracle, sample_images, trained_like_weights
-from se_parity.judge.limits import limit_share
+from se_parity.judge.limits import logits_limit
 from se_parity.judge.matrix import PACKAGES
 from se_parity.reference.oracle import Array
 from se_spec import Architecture
@@ -99,7 +99,7 @@ def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT
     weights = trained_like_weights(architecture)
     images = sample_images(architecture, batch, height, width)
     truth = Oracle(architecture, weights).logits(images)
-    return Network(architecture, weights, images, truth, limit_share(architecture, weights, images, truth))
+    return Network(architecture, weights, images, truth, logits_limit(architecture, weights, images, truth))
 
 
 @cache
