@@ -9,7 +9,7 @@ from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_demo.run import STEPS, Demo, run
-from se_parity.run.client import NAMES
+from se_parity.run.client import DISPLAY_NAMES
 
 
 @click.command("demo")
@@ -46,7 +46,7 @@ def _summary(demo: Demo, page: Path) -> list[str | Table]:
         rows.append(
             (
                 evaluation.file,
-                NAMES[evaluation.framework],
+                DISPLAY_NAMES[evaluation.framework],
                 f"{evaluation.accuracy:.2%}",
                 str(evaluation.labels_that_differ),
                 f"{evaluation.float32.largest:.1e}",

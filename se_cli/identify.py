@@ -12,13 +12,13 @@ import se_weights
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.identify.hypotheses import FACTS as FIELDS
-from se_parity.identify.identify import TOLERANCE, Finding, Identification, identify
+from se_parity.identify.hypotheses import HYPOTHESIS_FIELDS
+from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
 
-SHOWN = 12
+MAX_ROWS = 12
 """How many hypotheses the table shows."""
 
 
@@ -70,13 +70,13 @@ def command(
     identified = identification.identified
     result = {
         "file": str(file),
-        "identified": _finding_dict(identified) if identified else None,
-        "reproducing": [_finding_dict(finding) for finding in identification.reproducing],
-        "untold": identification.untold,
+        "identified": _result_dict(identified) if identified else None,
+        "reproducing": [_result_dict(result) for result in identification.matches],
+        "untold": identification.undetermined,
         "next_error": identification.next_error,
         "limit": identification.limit,
         "from": "labels" if identification.from_labels else "logits",
-        "findings": [_finding_dict(finding) for finding in identification.findings],
+        "findings": [_result_dict(result) for result in identification.results],
     }
     lines = _summary(identification)
     if out and identified:
@@ -112,37 +112,37 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray |
     return images, logits, labels
 
 
-def _finding_dict(finding: Finding) -> dict[str, object]:
+def _result_dict(result: HypothesisResult) -> dict[str, object]:
     return {
-        **finding.hypothesis.to_dict(),
-        "error": finding.error,
-        "architecture": finding.hypothesis.architecture.to_dict(),
+        **result.hypothesis.to_dict(),
+        "error": result.error,
+        "architecture": result.hypothesis.architecture.to_dict(),
     }
 
 
 def _summary(identification: Identification) -> list[str | Table]:
-    shown = identification.findings[:SHOWN]
+    shown = identification.results[:MAX_ROWS]
     columns = list(shown[0].hypothesis.to_dict())
     rows = [
-        (f"{finding.error:.1e}", *(str(value) for value in finding.hypothesis.to_dict().values())) for finding in shown
+        (f"{result.error:.1e}", *(str(value) for value in result.hypothesis.to_dict().values())) for result in shown
     ]
     measure = "wrong labels" if identification.from_labels else "error"
     findings = table(measure, *columns, rows=rows, right=(measure,))
-    return [findings, f"{len(identification.findings)} hypotheses were run", _verdict(identification)]
+    return [findings, f"{len(identification.results)} hypotheses were run", _verdict(identification)]
 
 
 def _verdict(identification: Identification) -> str:
     outputs = "labels" if identification.from_labels else "logits"
-    nearest, identified = identification.findings[0], identification.identified
-    if not identification.reproducing:
+    nearest, identified = identification.results[0], identification.identified
+    if not identification.matches:
         settings = _format_settings(nearest.hypothesis.to_dict())
         return f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
-    undetermined = ", ".join(identification.untold)
+    undetermined = ", ".join(identification.undetermined)
     undetermined = f"; the {outputs} do not determine {undetermined}" if undetermined else ""
     if not identified:
         config = nearest.hypothesis.to_dict()
-        common = {field: config[field] for field in FIELDS if field not in identification.untold}
-        count = len(identification.reproducing)
+        common = {field: config[field] for field in HYPOTHESIS_FIELDS if field not in identification.undetermined}
+        count = len(identification.matches)
         return f"{count} hypotheses reproduce the {outputs}: {_format_settings(common)}{undetermined}"
     settings, next_error = _format_settings(identified.hypothesis.to_dict()), identification.next_error
     margin = f"; error {identified.error:.1e}, next best {next_error:.1e}" if next_error is not None else ""

@@ -14,8 +14,8 @@ from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
-from se_parity.inputs.stress import stressed
-from se_parity.judge.golden import golden_facts
+from se_parity.inputs.stress import stress_cases
+from se_parity.judge.golden import golden_contents
 from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
 from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists
@@ -111,7 +111,7 @@ def command(
         for batch in _batches(batches)
     ]
     if stress:
-        cases += stressed(cases[0])
+        cases += stress_cases(cases[0])
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
     with output.progress_bar(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
@@ -127,7 +127,7 @@ def command(
         )
     if golden:
         with atomic_write(golden, replace=True) as temporary:
-            temporary.write_text(json.dumps(golden_facts(examination.report)) + "\n")
+            temporary.write_text(json.dumps(golden_contents(examination.report)) + "\n")
     if page:
         from se_parity.report.page import write_page  # imports matplotlib, which is slow
 

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from se_cli.output import table
 from se_parity import Examination, Report
-from se_parity.judge.golden import Comparison
-from se_parity.train.training import KEPT, KINDS, Training
+from se_parity.judge.golden import GoldenComparison
+from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS, Training
 
 
 def summary(examination: Examination) -> list[str | Table]:
@@ -24,8 +24,8 @@ def summary(examination: Examination) -> list[str | Table]:
     ]
     if examination.trainings:
         lines.append(_trainings_table([training for training, _ in examination.trainings]))
-    if examination.comparison:
-        lines += _golden_lines(examination.comparison)
+    if examination.golden_comparison:
+        lines += _golden_lines(examination.golden_comparison)
     passed = sum(run.passed for run in report.runs)
     lines += examination.sentences
     lines.append(
@@ -86,8 +86,8 @@ def _workers_table(report: Report) -> Table:
 def _trainings_table(trainings: Sequence[Training]) -> Table:
     rows: list[tuple[str | Text, ...]] = []
     for training in trainings:
-        for kind in KINDS:
-            worst_by_step = [training.worst_of(kind, step) for step in KEPT]
+        for kind in RESULT_KINDS:
+            worst_by_step = [training.worst_of(kind, step) for step in RECORDED_STEPS]
             compared = [worst for worst in worst_by_step if worst]
             rows.append(
                 (
@@ -99,23 +99,23 @@ def _trainings_table(trainings: Sequence[Training]) -> Table:
                     _verdict(all(worst.passed for worst in compared)),
                 )
             )
-    columns = "training", "dtype", "quantity", *(f"step {step}" for step in KEPT), "limit", ""
+    columns = "training", "dtype", "quantity", *(f"step {step}" for step in RECORDED_STEPS), "limit", ""
     return table(*columns, rows=rows, right=columns[3:-1])
 
 
-def _golden_lines(comparison: Comparison) -> list[str | Table]:
+def _golden_lines(comparison: GoldenComparison) -> list[str | Table]:
     rows = [
         (
-            moved.run,
-            "yes" if moved.same_bits else "no",
-            f"{moved.difference.share:.1e}",
-            f"{moved.limit:.1e}",
-            f"{moved.difference.ulp_largest:.0f}",
-            f"{moved.difference.top1:.0%}",
-            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in moved.environment.items()),
-            _verdict(moved.passed),
+            change.run,
+            "yes" if change.same_bits else "no",
+            f"{change.difference.share:.1e}",
+            f"{change.limit:.1e}",
+            f"{change.difference.ulp_largest:.0f}",
+            f"{change.difference.top1:.0%}",
+            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in change.environment.items()),
+            _verdict(change.passed),
         )
-        for moved in comparison.moved
+        for change in comparison.changes
     ]
     columns = "since the golden", "same bits", "of range", "limit", "largest ULP", "top-1", "environment", ""
     lines: list[str | Table] = [table(*columns, rows=rows, right=columns[2:6])]

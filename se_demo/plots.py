@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from se_demo.run import FRAMEWORK_OF_FILE, Demo
-from se_parity.report.drawing import COLOURS, drawn
-from se_parity.run.client import NAMES
+from se_parity.report.drawing import COLOURS, render_figures
+from se_parity.run.client import DISPLAY_NAMES
 
 LOADED_FILES = "digits.pth", "digits.weights.h5", "digits.msgpack"
 """One file for each framework, in the order of the frameworks in the plots."""
@@ -15,7 +15,7 @@ LOADED_FILES = "digits.pth", "digits.weights.h5", "digits.msgpack"
 
 def draw_plots(demo: Demo) -> dict[str, str]:
     """Draw every plot as SVG, by its name in the template."""
-    return drawn({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
+    return render_figures({"samples": samples, "curve": curve, "differences": differences, "gates": gates}, demo)
 
 
 def samples(demo: Demo) -> Figure:
@@ -65,7 +65,7 @@ def differences(demo: Demo) -> Figure:
             histtype="step",
             color=COLOURS[framework],
             linewidth=1.4,
-            label=NAMES[framework],
+            label=DISPLAY_NAMES[framework],
         )
     axes.axvline(1e-5, color="#888888", linewidth=0.8, linestyle=":")
     axes.text(0.9e-5, axes.get_ylim()[1] * 0.9, "limit", ha="right", color="#666666")

@@ -7,7 +7,7 @@ import jinja2
 
 from se_demo.plots import draw_plots
 from se_demo.run import Demo
-from se_parity.run.client import NAMES
+from se_parity.run.client import DISPLAY_NAMES
 from se_spec import __version__
 
 
@@ -30,7 +30,7 @@ def write_report(demo: Demo, folder: Path) -> Path:
             demo=demo,
             plots=draw_plots(demo),
             conversions={conversion.file: conversion for conversion in demo.conversions},
-            frameworks=NAMES,
+            frameworks=DISPLAY_NAMES,
             version=__version__,
         )
     )

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import se_weights
 from se_demo.digits import Digits, load_digits
 from se_parity import Difference, Worker, compare
+from se_parity.reference.activations import logits_and_gates
 from se_parity.reference.oracle import Array
-from se_parity.reference.record import logits_and_gates
-from se_parity.run.client import NAMES
+from se_parity.run.client import DISPLAY_NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
 REQUIRED = {
@@ -121,7 +121,7 @@ class Demo:
         }
 
 
-STEPS = 1 + (len(FRAMEWORK_OF_FILE) - 1) + 1 + len(NAMES)
+STEPS = 1 + (len(FRAMEWORK_OF_FILE) - 1) + 1 + len(DISPLAY_NAMES)
 """How many times `run` calls `on_step`: training, each conversion, the reference, each framework."""
 
 
@@ -158,7 +158,7 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
     trained = checkpoints[CHECKPOINT]
     reference, gates = logits_and_gates(trained.architecture, trained.weights, test.images)
     evaluations, logits = [], {}
-    for framework, name in NAMES.items():
+    for framework, name in DISPLAY_NAMES.items():
         on_step(f"evaluating in {name}")
         with Worker(framework) as worker:
             for file in (file for file, loader in FRAMEWORK_OF_FILE.items() if loader == framework):

@@ -1,4 +1,4 @@
-"""One question to the frameworks: a network, its weights and its images. Data only."""
+"""The input of a parity check: a network, its weights and its images. Data only."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,14 @@ from se_weights.transforms.cast import DTYPES
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """`name` says what is special about it; `images` are (N, C, H, W)."""
+    """A network with the weights and the images that every framework runs.
+
+    Attributes:
+        name: identifies the case in reports and golden files, such as "3 x 64x49" or "dead channels".
+        architecture: the network.
+        weights: arrays by canonical name, with canonical axes.
+        images: (N, C, H, W), already preprocessed.
+    """
 
     name: str
     architecture: Architecture
@@ -22,18 +29,22 @@ class Case:
 
     @property
     def sha256(self) -> str:
-        """Of the weights and the images."""
+        """The hash of the weights and the images, as hexadecimal digits."""
         digest = hashlib.sha256()
         for name, array in (*sorted(self.weights.items()), ("images", self.images)):
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def stored_as(self, dtype: str) -> "Case":
-        """What is left of the weights and the images in that dtype: the truth is what follows from those."""
-        images = stored_as(dtype, {"images": self.images})["images"]
-        return Case(self.name, self.architecture, stored_as(dtype, self.weights), images)
+    def astype(self, dtype: str) -> "Case":
+        """Round the weights and the images to a dtype.
 
+        The reference for that dtype starts from the rounded values, so that storing them is not counted as an error.
 
-def stored_as(dtype: str, weights: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """What is left of the weights, or of images, once they are stored so; float32 loses nothing of float32."""
-    return {name: np.asarray(array).astype(DTYPES[dtype]) for name, array in weights.items()}
+        Args:
+            dtype: "float64", "float32" or "bfloat16".
+
+        Returns:
+            A case with the same name.
+        """
+        weights = {name: np.asarray(array).astype(DTYPES[dtype]) for name, array in self.weights.items()}
+        return Case(self.name, self.architecture, weights, np.asarray(self.images).astype(DTYPES[dtype]))

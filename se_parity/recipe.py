@@ -1,6 +1,6 @@
-"""How a network is trained: torch's optimisers in plain numpy, and what a training run is made of.
+"""How a network is trained: the settings of a training run, and PyTorch's optimisers in plain numpy.
 
-torch's forms are the reference, since published SE-ResNets were trained with them (torch/optim/sgd.py, adamw.py).
+PyTorch's formulas are the reference, since published SE-ResNets were trained with them (torch/optim/sgd.py, adamw.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,16 @@ State = dict[str, dict[str, Array]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """`optimiser` is one of OPTIMISERS; `learning_rates` has one for each step; the rest is torch's own."""
+    """An optimiser and its settings; the defaults are PyTorch's.
+
+    Attributes:
+        optimiser: a key of OPTIMISERS: "sgd" or "adamw".
+        learning_rates: one for each step.
+        momentum: of SGD.
+        weight_decay: added to the gradient by SGD, applied to the weight by AdamW.
+        betas: the decay rates of AdamW's moving averages.
+        epsilon: of AdamW.
+    """
 
     optimiser: str = "sgd"
     learning_rates: tuple[float, ...] = (0.002, 0.005, 0.005, 0.005, 0.002, 0.002, 0.002, 0.001, 0.001, 0.001)
@@ -34,26 +43,39 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        known: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """The recipe whose `to_dict` was stored as JSON."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
-        return cls(**known)
+        return cls(**fields)
 
 
-def results_of(
-    step: int, loss: float, gradients: Mapping[str, NDArray], weights: Mapping[str, NDArray], *, kept: bool
+def step_results(
+    step: int, loss: float, gradients: Mapping[str, NDArray], weights: Mapping[str, NDArray], *, tensors: bool
 ) -> dict[str, NDArray]:
-    """What a step, counted from 1, came to, by the names under which it is compared; unless kept, its loss alone."""
+    """Name the results of a training step for comparison.
+
+    Args:
+        step: counted from 1.
+        loss: of the step's batch.
+        gradients: by canonical name.
+        weights: after the step, by canonical name.
+        tensors: whether to include gradients and weights; if not, the loss alone.
+
+    Returns:
+        `STEP/loss`, `STEP/gradient/NAME` and `STEP/weight/NAME`.
+    """
     results = {f"{step}/loss": np.array(loss)}
-    if kept:
+    if tensors:
         results |= {f"{step}/gradient/{name}": array for name, array in gradients.items()}
         results |= {f"{step}/weight/{name}": array for name, array in weights.items()}
     return results
 
 
 Update = Callable[[Recipe, int, Array, Array, dict[str, Array]], Array]
-"""A recipe, the number of the step from 0, a weight, its gradient and its state, to the new weight."""
+"""Called with a recipe, the step counted from 0, a weight, its gradient and the optimiser's state for it, which it
+updates in place; returns the new weight."""
 
 
 def sgd(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
@@ -64,7 +86,7 @@ def sgd(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[s
 
 
 def adam_step(recipe: Recipe, step: int, gradient: Array, state: dict[str, Array]) -> Array:
-    """The bias-corrected mean of the gradient over the root of that of its square, epsilon outside the root."""
+    """The bias-corrected mean of the gradients over the root of that of their squares; epsilon is added to the root."""
     first, second = recipe.betas
     state["mean"] = first * state.get("mean", 0.0) + (1 - first) * gradient
     state["square"] = second * state.get("square", 0.0) + (1 - second) * gradient**2
@@ -73,7 +95,7 @@ def adam_step(recipe: Recipe, step: int, gradient: Array, state: dict[str, Array
 
 
 def adamw(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """Decay is apart from the gradient (arXiv 1711.05101)."""
+    """Adam with weight decay that does not enter the gradient (arXiv 1711.05101)."""
     decayed = weight * (1 - recipe.learning_rates[step] * recipe.weight_decay)
     return decayed - adam_step(recipe, step, gradient, state)
 

@@ -1,1 +1,1 @@
-"""The pytest plugin of se-resnet. Loading it imports neither a framework nor numpy: pytest does so in every session."""
+"""The pytest plugin of se-resnet. It imports neither a framework nor numpy, since pytest loads it in every session."""

@@ -1,9 +1,9 @@
-"""A pytest plugin: regression tests of a team's own checkpoints, in the team's own repository.
+"""A pytest plugin for regression tests of a team's own checkpoints, in the team's own repository.
 
     def test_our_model(parity):
         parity.check("ours.pth")
 
-Loading it imports neither a framework nor numpy; `check` starts the frameworks in processes of their own.
+Loading it imports neither a framework nor numpy; `check` runs each framework in a separate process.
 """
 
 import json
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 REPORTS = pytest.StashKey[list[dict[str, Any]]]()
 
 GOLDENS = "goldens"
-"""The folder beside a test file that keeps its goldens."""
+"""The folder of golden files, next to the test file."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "parity of PyTorch, Keras and Flax (se-resnet)")
     group.addoption(
-        "--parity-update", action="store_true", help="write the goldens anew instead of comparing with them"
+        "--parity-update", action="store_true", help="write the golden files instead of comparing with them"
     )
-    group.addoption("--parity-json", type=Path, metavar="PATH", help="write every report as JSON")
+    group.addoption("--parity-json", type=Path, metavar="PATH", help="write the reports of all checks to a JSON file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "parity(frameworks=, modes=, dtypes=, batch=, size=, device=, dialect=, explain=, train=): "
-        "what parity.check does in this test, where the call itself does not say",
+        "default options of parity.check in this test; see se_pytest.plugin.Parity.check",
     )
     config.stash[REPORTS] = []
 
@@ -49,87 +49,101 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def parity(request: pytest.FixtureRequest) -> "Parity":
-    """Checks checkpoints for parity, and against what they gave before."""
+    """Checks checkpoints for parity between frameworks, and against golden files of earlier runs."""
     marker = request.node.get_closest_marker("parity")
     return Parity(request, marker.kwargs if marker else {})
 
 
 @dataclass
 class Parity:
-    """What the fixture gives. `checked` counts the calls, so that each has a golden of its own."""
+    """The value of the `parity` fixture.
+
+    Attributes:
+        request: of the test.
+        options: the arguments of its `parity` marker.
+        calls: how often `check` was called, since each call has its own golden file.
+    """
 
     request: pytest.FixtureRequest
     options: dict[str, Any]
-    checked: int = field(default=0)
+    calls: int = field(default=0)
 
     def check(self, subject: str | Path, **options: Any) -> "Examination":
-        """Fail unless a weights file, or an architecture by name, gives the oracle's logits in every framework, and
-        what the golden kept of it where there is one.
+        """Fail the test unless every framework gives the reference's logits, and those of its golden file if any.
 
-        A relative path begins at the test file's folder. The options are those of the command, and stand before the
-        marker's: frameworks, modes, dtypes (lists), batch, size (a pair), device, dialect, pythons, train, explain.
+        With `--parity-update` the golden file is written instead.
+
+        Args:
+            subject: a weights file, relative to the test file's folder, or the name of an architecture.
+            **options: override those of the `parity` marker. `frameworks`, `modes` and `dtypes` are lists (by default
+                the installed frameworks, all modes and all dtypes); `batch` is the number of images and `size` their
+                (height, width); `device` is "cpu" or "gpu"; `dialect` is that of the file; `pythons` are interpreters
+                by framework; `train` also checks ten steps of SGD and AdamW; `explain` diagnoses a failure (the
+                default).
+
+        Returns:
+            The examination, which passed.
         """
         from se_parity.examination import RECIPES, ExaminationOptions, examine
         from se_parity.inputs.open_case import open_case
-        from se_parity.judge.golden import golden_facts
+        from se_parity.judge.golden import golden_contents
         from se_parity.judge.matrix import installed_frameworks
         from se_weights.writing.atomic_write import atomic_write
 
-        chosen = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
-        about = {key: chosen.pop(key) for key in ("batch", "size", "dialect") if key in chosen}
-        golden = self._golden()
+        options = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
+        case_options = {key: options.pop(key) for key in ("batch", "size", "dialect") if key in options}
+        golden = self._golden_path()
         update = self.request.config.getoption("--parity-update")
         examination_options = ExaminationOptions(
-            recipes=RECIPES if chosen.pop("train") else (),
-            against=golden if golden.exists() and not update else None,
+            recipes=RECIPES if options.pop("train") else (),
+            golden=golden if golden.exists() and not update else None,
         )
-        explained = chosen.pop("explain")
-        case = open_case(self._subject(subject), **about)
-        examined = examine([case], examination_options, **chosen)
-        if not examined.passed and explained:
-            explained_options = replace(examination_options, localise=True, explain=True)
-            examined = examine([case], explained_options, **chosen)
-        self._keep(examined, case.name)
-        if update and examined.passed:
+        explain = options.pop("explain")
+        case = open_case(self._resolve(subject), **case_options)
+        examination = examine([case], examination_options, **options)
+        if not examination.passed and explain:
+            examination = examine([case], replace(examination_options, localise=True, explain=True), **options)
+        self._report(examination)
+        if update and examination.passed:
             golden.parent.mkdir(exist_ok=True)
             with atomic_write(golden, replace=True) as temporary:
-                temporary.write_text(json.dumps(golden_facts(examined.report)) + "\n")
-        if not examined.passed:
-            pytest.fail("\n".join(_failures(examined)), pytrace=False)
-        return examined
+                temporary.write_text(json.dumps(golden_contents(examination.report)) + "\n")
+        if not examination.passed:
+            pytest.fail("\n".join(_failures(examination)), pytrace=False)
+        return examination
 
-    def _subject(self, subject: str | Path) -> str:
-        beside = self.request.path.parent / subject
-        return str(beside) if beside.exists() else str(subject)
+    def _resolve(self, subject: str | Path) -> str:
+        path = self.request.path.parent / subject
+        return str(path) if path.exists() else str(subject)
 
-    def _golden(self) -> Path:
-        self.checked += 1
-        name = re.sub(r"[^\w.-]+", "-", f"{self.request.path.stem}-{self.request.node.name}-{self.checked}")
+    def _golden_path(self) -> Path:
+        self.calls += 1
+        name = re.sub(r"[^\w.-]+", "-", f"{self.request.path.stem}-{self.request.node.name}-{self.calls}")
         return self.request.path.parent / GOLDENS / f"{name}.json"
 
-    def _keep(self, examined: "Examination", case: str) -> None:
-        """For JSON, and as properties of the test in JUnit's XML."""
-        self.request.config.stash[REPORTS].append({"test": self.request.node.nodeid, **examined.to_dict()})
-        for run in examined.report.runs:
-            self.request.node.user_properties.append(
-                (f"{run.mode}, {run.dtype}, {case}", f"{run.difference.share:.3e} of {run.limit:.3e}")
-            )
+    def _report(self, examination: "Examination") -> None:
+        """Add the results to the JSON report, and to the test's properties in JUnit XML."""
+        self.request.config.stash[REPORTS].append({"test": self.request.node.nodeid, **examination.to_dict()})
+        for run in examination.report.runs:
+            self.request.node.user_properties.append((run.name, f"{run.difference.share:.3e} of {run.limit:.3e}"))
 
 
-def _failures(examined: "Examination") -> Iterator[str]:
-    for run in examined.report.runs:
+def _failures(examination: "Examination") -> Iterator[str]:
+    for run in examination.report.runs:
         if not run.passed:
-            turned = f", {run.labels.flipped:.0%} of labels turned" if run.labels.flipped else ""
-            odd = "" if run.difference.same_nonfinite else ", NaN or infinity where the oracle has none or elsewhere"
+            flipped = f"; {run.labels.flipped:.0%} of the labels changed" if run.labels.flipped else ""
+            nonfinite = "" if run.difference.same_nonfinite else "; NaN or infinity in other places than the reference"
             yield (
-                f"{run.mode}, {run.dtype}, {run.case}: {run.difference.share:.1e} of the range from the truth; "
-                f"the limit is {run.limit:.1e}{turned}{odd}"
+                f"{run.name}: differs from the float64 reference by {run.difference.share:.1e} of the logits' range; "
+                f"limit {run.limit:.1e}{flipped}{nonfinite}"
             )
-    for moved in examined.comparison.moved if examined.comparison else ():
-        if not moved.passed:
-            changes = "; ".join(f"{key} {old} to {new}" for key, (old, new) in moved.environment.items())
-            share = f"{moved.difference.share:.1e} of the range from its golden"
-            yield f"{moved.run}: {share}, after {changes or 'no change of the environment'}"
-    for name in examined.comparison.only_golden if examined.comparison else ():
-        yield f"{name}: in the golden, and not run now"
-    yield from examined.sentences
+    for change in examination.golden_comparison.changes if examination.golden_comparison else ():
+        if not change.passed:
+            upgrades = "; ".join(f"{key} {old} to {new}" for key, (old, new) in change.environment.items())
+            yield (
+                f"{change.run}: differs by {change.difference.share:.1e} of the logits' range from its golden, "
+                f"after {upgrades or 'no change of versions'}; limit {change.limit:.1e}"
+            )
+    for name in examination.golden_comparison.only_golden if examination.golden_comparison else ():
+        yield f"{name}: in the golden file, but not run now"
+    yield from examination.sentences

@@ -228,10 +228,10 @@ def torch_rounded_products(bits: int) -> Callable[[], None]:
     def plant() -> None:
         import torch
 
-        from se_parity.diagnose.faults.operation_faults import kept_bits
+        from se_parity.diagnose.faults.operation_faults import round_mantissa
 
         def rounded(x: Any) -> Any:
-            return torch.tensor(kept_bits(bits, x.detach().numpy()), dtype=x.dtype)
+            return torch.tensor(round_mantissa(bits, x.detach().numpy()), dtype=x.dtype)
 
         conv, linear = torch.nn.functional.conv2d, torch.nn.functional.linear
         torch.nn.functional.conv2d = lambda x, w, *args: conv(rounded(x), rounded(w), *args)

@@ -11,11 +11,11 @@ from parity_tests.faults.mutants import MUTANTS
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
 from se_parity import Case, Worker, compare, sample_images, trained_like_weights
 from se_parity.diagnose.explain import explain
-from se_parity.diagnose.localise import judge
-from se_parity.judge.truth import Truth, truth
+from se_parity.diagnose.localise import localise_loaded
+from se_parity.judge.expected import ExpectedLogits, expected_logits
 from se_parity.recipe import Recipe
+from se_parity.train.check_training import ExpectedTraining, check_training, expected_training
 from se_parity.train.explain_training import explain_training
-from se_parity.train.training import TrainingTruth, check_training, training_truth
 
 WORKER_PROGRAM = "parity_tests.faults.planted_worker"
 
@@ -50,37 +50,38 @@ def case() -> Case:
     settings = {"depths": (1, 3, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 1, "se_bias": True}
     architecture = se_spec.architecture("se_resnet50", **settings)
     weights = trained_like_weights(architecture)
-    return Case("mutants", architecture, weights, sample_images(architecture, 2, 64, 49)).stored_as("float64")
+    return Case("mutants", architecture, weights, sample_images(architecture, 2, 64, 49)).astype("float64")
 
 
 @cache
-def answer() -> Truth:
-    return truth(case(), "float64")
+def expected() -> ExpectedLogits:
+    return expected_logits(case(), "float64")
 
 
 @cache
-def training_answer(optimiser: str, dtype: str, offset: float) -> TrainingTruth:
+def training_answer(optimiser: str, dtype: str, offset: float) -> ExpectedTraining:
     settings = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 4, "se_bias": True}
     architecture = se_spec.architecture("se_resnet50", **settings, stem="3x3", conv_bias=True)
     weights = trained_like_weights(architecture)
     weights["conv1.bias"] = weights["conv1.bias"] + np.float32(offset)
-    known = Case("training mutants", architecture, weights, sample_images(architecture, 4, 33, 26)).stored_as(dtype)
-    return training_truth(known, RECIPES[optimiser], dtype)
+    known = Case("training mutants", architecture, weights, sample_images(architecture, 4, 33, 26)).astype(dtype)
+    return expected_training(known, RECIPES[optimiser], dtype)
 
 
 def run_mutant(name: str) -> MutantResult:
     mutant, known = MUTANTS[name], case()
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         worker.load(known.architecture, mutant.weights(known.weights), "float64")
-        found = judge(worker, known, "float64")
-    off, limit = compare(answer().logits, found.logits).share, answer().limit
-    explanation = explain(known, found)[0]
+        localisation = localise_loaded(worker, known, "float64")
+    off, limit = compare(expected().logits, localisation.logits).share, expected().limit
+    layers = localisation.failing_layers
+    explanation = explain(known, localisation)[0]
     return MutantResult(
         caught=off > limit,
         measure=f"logits, {off:.1e} of {limit:.0e}",
-        place=found.faulty[0].path if found.faulty else "",
+        place=layers[0].path if layers else "",
         named=explanation.fault if explanation.reproduces else "",
-        nearness=explanation.nearness,
+        nearness=explanation.margin_text,
     )
 
 
@@ -89,14 +90,14 @@ def run_training_mutant(name: str) -> MutantResult:
     known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset)
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         training = check_training(worker, known, mutant.dtype)
-    first, explanations = training.first, explain_training(known, training)
+    first, explanations = training.first_failure, explain_training(known, training)
     nearest = explanations[0] if explanations and explanations[0].reproduces else None
     return MutantResult(
         caught=first is not None,
         measure=f"{first.kind} of step {first.step}, {first.share:.1e} of {first.limit:.0e}" if first else "nothing",
         place=first.name if first else "",
         named=nearest.fault if nearest else "",
-        nearness=nearest.nearness if nearest else "",
+        nearness=nearest.margin_text if nearest else "",
     )
 
 

@@ -11,7 +11,7 @@ from parity_tests.support.cases import named_network, skip_without, small_networ
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
-from se_parity.reference.record import record
+from se_parity.reference.activations import record_activations
 
 pytestmark = skip_without("tf")
 
@@ -86,7 +86,7 @@ def test_summary_lists_every_block_with_its_shape(model, network):
 def test_features_of_a_block_are_those_of_the_reference(model, network):
     import keras
 
-    seen = record(network.case).outputs
+    seen = record_activations(network.case).outputs
     features = keras.Model(model.inputs[0], model.get_layer("layer2_1").output)(images(network))
     expected = np.moveaxis(seen["layer2.1"], 1, -1)
     assert compare(expected, keras.ops.convert_to_numpy(features)).share <= network.limit

@@ -9,7 +9,7 @@ import pytest
 from parity_tests.support.cases import small_network
 from se_parity.diagnose.diagnosis import Diagnosis, diagnose
 from se_parity.diagnose.explain import explain
-from se_parity.diagnose.localise import judge
+from se_parity.diagnose.localise import localise_loaded
 
 FAULTS = {
     "beta and running mean swapped": (
@@ -30,17 +30,17 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_parameter_is_localised_and_named(worker, fault):
-    case = small_network(se_bias=True).case.stored_as("float64")
-    place, change = FAULTS[fault]
+    case = small_network(se_bias=True).case.astype("float64")
+    path, change = FAULTS[fault]
     worker.load(case.architecture, change(case.weights), "float64")
-    found = judge(worker, case, "float64")
-    assert [step.path for step in found.faulty] == [place]
-    assert found.first.path == place
-    nearest, second = explain(case, found)[:2]
+    localisation = localise_loaded(worker, case, "float64")
+    assert [layer.path for layer in localisation.failing_layers] == [path]
+    assert localisation.first_diverging.path == path
+    nearest, second = explain(case, localisation)[:2]
     assert (nearest.fault, nearest.reproduces, second.reproduces) == (fault, True, False)
-    (_, where, why) = Diagnosis([found], [nearest]).sentences
-    assert where.startswith(f"wrong by itself, given the true input: {place} ")
-    assert f"it is {fault!r}, in {place}:" in why
+    (_, where, why) = Diagnosis([localisation], [nearest]).sentences
+    assert where.startswith(f"failing layer, tested alone on the reference's input: {path} ")
+    assert f"explained by {fault!r}, in {path}:" in why
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
@@ -48,18 +48,18 @@ def test_every_layer_of_a_correct_network_is_within_its_limit(worker, block):
     case = small_network(block).case
     diagnosis = diagnose(worker, case)
     assert not diagnosis.failing, diagnosis.sentences
-    parts = {step.path for step in diagnosis.found[0].steps}
-    assert {name.rpartition(".")[0] for name in case.weights} <= parts
-    assert {block.name for block in case.architecture.blocks()} <= parts
-    assert set(diagnosis.found[0].gates) == {block.name for block in case.architecture.blocks()}
+    paths = {layer.path for layer in diagnosis.localisations[0].layers}
+    assert {name.rpartition(".")[0] for name in case.weights} <= paths
+    assert {block.name for block in case.architecture.blocks()} <= paths
+    assert set(diagnosis.localisations[0].gates) == {block.name for block in case.architecture.blocks()}
 
 
 def test_a_slightly_wrong_value_is_localised_and_given_no_name(worker):
-    case = small_network("basic").case.stored_as("float64")
+    case = small_network("basic").case.astype("float64")
     variance = case.weights["layer3.0.bn1.running_var"]
     worker.load(case.architecture, {**case.weights, "layer3.0.bn1.running_var": variance * 1.0001}, "float64")
-    found = judge(worker, case, "float64")
-    explanations = explain(case, found)
-    assert [step.path for step in found.faulty] == ["layer3.0.bn1"]
+    localisation = localise_loaded(worker, case, "float64")
+    explanations = explain(case, localisation)
+    assert [layer.path for layer in localisation.failing_layers] == ["layer3.0.bn1"]
     assert not explanations[0].reproduces
-    assert "no known fault gives the same" in Diagnosis([found], explanations).sentences[-1]
+    assert "no known fault matches" in Diagnosis([localisation], explanations).sentences[-1]

@@ -70,7 +70,7 @@ def test_a_network_is_identified_by_its_outputs(tmp_path, name, outputs):
     logits = Oracle(known, weights).logits(images())
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
     found = identify(se_weights.read_candidates(path), images(), **given)
-    right = [finding.hypothesis.architecture.function_key() == known.function_key() for finding in found.reproducing]
+    right = [match.hypothesis.architecture.function_key() == known.function_key() for match in found.matches]
     assert any(right)
     if outputs == "logits":
         assert found.identified
@@ -92,9 +92,9 @@ def test_the_order_of_channels_and_classes_is_identified(tmp_path, channels, cla
     if classes == "caffe":  # the file is in Caffe's order, and the outputs were reordered to the standard one
         logits = logits[:, np.argsort(caffe_to_standard())]
     given = {"logits": logits} if outputs == "logits" else {"labels": logits.argmax(axis=1)}
-    found = identify(se_weights.read_candidates(path), images(), **given).reproducing
+    found = identify(se_weights.read_candidates(path), images(), **given).matches
     expected = REVERSED if channels == "BGR" else AS_GIVEN, FILE_IN_CAFFES_ORDER if classes == "caffe" else AS_GIVEN
-    orders = {(finding.hypothesis.preparation.name, finding.hypothesis.classes) for finding in found}
+    orders = {(match.hypothesis.input_transform.name, match.hypothesis.class_order) for match in found}
     if outputs == "logits":
         assert orders == {expected}
         preprocessing = found[0].hypothesis.confirmed().preprocessing
@@ -110,7 +110,7 @@ def test_the_preprocessing_of_uint8_images_is_identified(tmp_path, name, preproc
     pixels = images("uint8")
     logits = Oracle(known, weights).logits(preprocessing.apply(pixels, 255))
     found = identify(se_weights.read_candidates(path), pixels, logits=logits).identified
-    assert found.hypothesis.preparation.name == f"{name}, given as RGB"
+    assert found.hypothesis.input_transform.name == f"{name}, given as RGB"
     assert found.hypothesis.confirmed().preprocessing == preprocessing
 
 
@@ -119,9 +119,9 @@ def test_outputs_of_another_network_are_not_reproduced(tmp_path):
     path, known, _ = case(tmp_path, "timm", {})
     logits = Oracle(known, trained_like_weights(known, seed=1)).logits(images())
     found = identify(se_weights.read_candidates(path), images(), logits=logits)
-    assert not found.reproducing
+    assert not found.matches
     assert found.identified is None
-    assert found.findings[0].error > 0.01
+    assert found.results[0].error > 0.01
 
 
 def test_the_command_names_the_match_and_writes_it_with_its_config(tmp_path):

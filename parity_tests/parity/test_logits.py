@@ -17,7 +17,7 @@ from parity_tests.support.cases import (
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import Oracle, Worker, check_parity, compare
 from se_parity.judge.matrix import installed_frameworks
-from se_parity.reference.record import record
+from se_parity.reference.activations import record_activations
 from se_parity.run.modes import modes_of
 
 
@@ -73,9 +73,9 @@ def test_square_matrices_are_not_transposed(worker):
 @pytest.mark.parametrize("case", ["se_resnet18", "se_resnet50"])
 def test_every_block_output_matches_the_reference(worker, case):
     known = named_network(case)
-    reference = record(known.case).outputs
+    reference = record_activations(known.case).outputs
     worker.load(known.architecture, known.weights, "float32")
-    features = worker.trace(known.images, [block.name for block in known.architecture.blocks()])
+    features = worker.layer_outputs(known.images, [block.name for block in known.architecture.blocks()])
     assert set(features) == {block.name for block in known.architecture.blocks()}
     for name, output in features.items():
         assert compare(reference[name], output).share <= known.limit, name

@@ -9,8 +9,8 @@ import pytest
 import se_spec
 from parity_tests.support.cases import each_framework, skip_without, small_network
 from se_parity import Oracle, compare
-from se_parity.diagnose.explain import planting
-from se_parity.diagnose.faults.operation_faults import FAULTS, kept_bits
+from se_parity.diagnose.explain import fault_observer
+from se_parity.diagnose.faults.operation_faults import FAULTS, round_mantissa
 from se_parity.examination import simulated_tf32
 from se_parity.run.numerics import Probe, probe
 
@@ -35,7 +35,7 @@ def test_the_probe_detects_operands_that_lost_bits(numerics, monkeypatch):
         numerics,
         "convolve",
         lambda images, kernel: right(
-            kept_bits(10, images).astype(np.float32), kept_bits(10, kernel).astype(np.float32)
+            round_mantissa(10, images).astype(np.float32), round_mantissa(10, kernel).astype(np.float32)
         ),
     )
     with numerics.exact("cpu"):
@@ -145,12 +145,12 @@ def test_simulated_tf32_is_far_beyond_the_float32_limit():
     assert simulated_tf32(network.case).share > 10 * network.limit
 
 
-def test_kept_bits_rounds_to_the_bits_of_the_format():
-    assert kept_bits(10, np.array([1.0001, 1 + 2**-10, -3.14159265])) == pytest.approx(
+def test_round_mantissa_keeps_the_bits_of_the_format():
+    assert round_mantissa(10, np.array([1.0001, 1 + 2**-10, -3.14159265])) == pytest.approx(
         [1, 1 + 2**-10, -3.140625], abs=0
     )
     values = np.random.default_rng(0).normal(size=1000)
-    assert np.array_equal(kept_bits(7, values), values.astype("bfloat16").astype(np.float64))
+    assert np.array_equal(round_mantissa(7, values), values.astype("bfloat16").astype(np.float64))
 
 
 def test_every_fault_changes_the_logits_of_some_network():
@@ -161,7 +161,7 @@ def test_every_fault_changes_the_logits_of_some_network():
     for fault in FAULTS:
         assert any(
             not np.array_equal(
-                Oracle(case.architecture, case.weights, observe=planting(case, fault)).logits(case.images),
+                Oracle(case.architecture, case.weights, observe=fault_observer(case, fault)).logits(case.images),
                 Oracle(case.architecture, case.weights).logits(case.images),
             )
             for case in (*cases, relu)
@@ -182,14 +182,14 @@ def _with_relu():
 
 
 def test_labels_that_no_error_within_the_limit_can_flip_are_certified():
-    from se_parity.judge.difference import labels
+    from se_parity.judge.difference import label_agreement
 
     reference = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 1.1]])
     turned = np.array([[0.0, 6.0, 5.0], [0.0, 1.2, 1.1]])
-    found = labels(reference, turned, limit=0.1)
-    assert (found.certified, found.flipped) == (0.5, 0.5)
-    assert labels(reference, reference, limit=0.1).flipped == 0
-    assert labels(reference[1:], turned[1:], limit=0.1).flipped == 0
+    agreement = label_agreement(reference, turned, limit=0.1)
+    assert (agreement.certified, agreement.flipped) == (0.5, 0.5)
+    assert label_agreement(reference, reference, limit=0.1).flipped == 0
+    assert label_agreement(reference[1:], turned[1:], limit=0.1).flipped == 0
 
 
 def test_bfloat16_is_compared_in_ulps_of_bfloat16():

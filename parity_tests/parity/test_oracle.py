@@ -7,8 +7,8 @@ import pytest
 
 from parity_tests.support.cases import small_network
 from se_parity import sample_images, trained_like_weights
+from se_parity.reference.activations import record_activations
 from se_parity.reference.oracle import convolve, max_pool
-from se_parity.reference.record import record
 from se_spec import MaxPool
 
 RNG = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def test_a_max_pool_of_a_negative_map_ignores_its_padding():
 
 def test_a_gate_scales_every_position_of_its_channel():
     network = small_network("basic", se_bias=True)
-    seen = record(network.case).outputs
+    seen = record_activations(network.case).outputs
     block = "layer2.0"
     weights = {
         name: network.weights[f"{block}.se.{name}"].astype(float)

@@ -19,8 +19,8 @@ import pytest
 pytestmark = pytest.mark.parity(frameworks=["torch"], modes=["eager"], dtypes=["float32"], batch=2, size=(33, 26))
 
 def test_ours(parity):
-    examined = parity.check("ours.pth")
-    assert len(examined.report.runs) == 1
+    examination = parity.check("ours.pth")
+    assert len(examination.report.runs) == 1
 """
 
 

@@ -8,7 +8,7 @@ from parity_tests.support.cases import each_framework, network, skip_without, sm
 from se_parity import Worker
 from se_parity.examination import RECIPES
 from se_parity.reference.backward import Backward
-from se_parity.train.training import KINDS, check_training, training_truth
+from se_parity.train.check_training import RESULT_KINDS, check_training, expected_training
 
 TRAINED = {
     "bottlenecks": ("se_resnet50", {"depths": (1, 2), "widths": (8, 12), "se_bias": True}),
@@ -29,18 +29,18 @@ def trained(name: str):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
 @pytest.mark.parametrize("name", TRAINED)
 def test_ten_training_steps_in_float64_match_the_reference(worker, name, recipe):
-    truth = training_truth(trained(name).stored_as("float64"), recipe, "float64")
-    training = check_training(worker, truth, "float64")
-    assert {one.kind for one in training.judged} == set(KINDS)
-    assert training.passed, training.first
+    expected = expected_training(trained(name).astype("float64"), recipe, "float64")
+    training = check_training(worker, expected, "float64")
+    assert {one.kind for one in training.comparisons} == set(RESULT_KINDS)
+    assert training.passed, training.first_failure
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimiser)
 def test_ten_training_steps_in_float32_are_within_their_limits(worker, recipe):
-    truth = training_truth(trained("bottlenecks").stored_as("float32"), recipe, "float32")
-    training = check_training(worker, truth, "float32")
-    assert training.passed, training.first
+    expected = expected_training(trained("bottlenecks").astype("float32"), recipe, "float32")
+    training = check_training(worker, expected, "float32")
+    assert training.passed, training.first_failure
 
 
 def test_reference_gradients_match_finite_differences_of_the_loss():
@@ -65,7 +65,7 @@ def test_a_network_without_classes_has_no_loss():
     headless = small_network("basic").case
     architecture = headless.architecture.replace(num_classes=0)
     with pytest.raises(ValueError, match="no labels"):
-        training_truth(
+        expected_training(
             type(headless)("headless", architecture, headless.weights, headless.images), RECIPES[0], "float64"
         )
 
@@ -83,8 +83,8 @@ def test_keras_optimizers_are_saved_with_their_own_settings(framework):
 
 
 def test_a_tensor_that_a_worker_does_not_return_fails_the_check():
-    case = trained("bottlenecks").stored_as("float64")
-    truth = training_truth(case, RECIPES[0], "float64")
+    case = trained("bottlenecks").astype("float64")
+    expected = expected_training(case, RECIPES[0], "float64")
 
     class Idle(Worker):
         def __init__(self) -> None:
@@ -94,11 +94,11 @@ def test_a_tensor_that_a_worker_does_not_return_fails_the_check():
             return None
 
         def train(self, *_):
-            return {name: array for name, array in truth.results.items() if "fc.bias" not in name}
+            return {name: array for name, array in expected.results.items() if "fc.bias" not in name}
 
         def logits(self, images, mode="eager"):
-            return truth.results[f"{truth.recipe.steps}/logits"]
+            return expected.results[f"{expected.recipe.steps}/logits"]
 
-    training = check_training(Idle(), truth, "float64")
+    training = check_training(Idle(), expected, "float64")
     assert not training.passed
-    assert {one.name for one in training.judged if not one.passed} == {"fc.bias"}
+    assert {one.name for one in training.comparisons if not one.passed} == {"fc.bias"}

@@ -9,7 +9,7 @@ import pytest
 from parity_tests.parity.test_logits import plain_modes
 from parity_tests.support.cases import skip_without, small_network
 from se_parity import Oracle, Worker, WorkerFailed, check_parity, compare
-from se_parity.judge.limits import limit_share
+from se_parity.judge.limits import logits_limit
 from se_parity.judge.matrix import installed_frameworks
 
 
@@ -60,7 +60,7 @@ def test_shapes_must_agree():
 def test_the_float32_limit_is_derived_from_the_network_and_is_small():
     network = small_network("basic")
     assert 1e-8 < network.limit < 5e-6
-    again = limit_share(network.architecture, network.weights, network.images, network.reference)
+    again = logits_limit(network.architecture, network.weights, network.images, network.reference)
     assert again == network.limit
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import se_spec
 from se_parity import Case, Oracle, sample_images, trained_like_weights
-from se_parity.judge.limits import limit_share
+from se_parity.judge.limits import logits_limit
 from se_parity.judge.matrix import PACKAGES
 from se_parity.reference.oracle import Array
 from se_spec import Architecture
@@ -107,7 +107,7 @@ def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT
     weights = trained_like_weights(architecture)
     images = sample_images(architecture, batch, height, width)
     reference = Oracle(architecture, weights).logits(images)
-    return Network(architecture, weights, images, reference, limit_share(architecture, weights, images, reference))
+    return Network(architecture, weights, images, reference, logits_limit(architecture, weights, images, reference))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What is wrong with a framework: where it leaves the truth, and which known fault gives the same."""
+"""Diagnose a framework: the layer at which it diverges from the reference, and the known fault that explains it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,75 +9,89 @@ from se_parity.diagnose.explain import Explanation, explain
 from se_parity.diagnose.localise import Localisation, localise
 from se_parity.run.client import Worker
 
-SHOWN = 3
-"""Explanations, and places of one, that are worth a person's eye."""
+MAX_SHOWN = 3
+"""The number of explanations, and of layers of one explanation, that are reported."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What was found in each dtype that was looked at; `explanations` are of the first that leaves the truth, nearest
-    first, and none where nothing does or none were asked for."""
+    """The diagnosis of one framework.
 
-    found: Sequence[Localisation]
+    Attributes:
+        localisations: one for each dtype.
+        explanations: of the first failing dtype, the nearest fault first; empty if all pass or if none was requested.
+    """
+
+    localisations: Sequence[Localisation]
     explanations: Sequence[Explanation]
 
     @property
     def framework(self) -> str:
-        return self.found[0].framework
+        return self.localisations[0].framework
 
     @property
     def failing(self) -> Localisation | None:
-        """What was found in the first dtype in which something leaves the truth: rounding hides the least in it."""
-        return next((found for found in self.found if not found.healthy), None)
+        """The localisation in the first dtype in which a layer fails."""
+        return next((localisation for localisation in self.localisations if not localisation.passed), None)
 
     def to_dict(self) -> dict[str, Any]:
-        nearest = [explanation.to_dict() for explanation in self.explanations[:SHOWN]]
-        looked = {"healthy": not self.failing, "found": [found.to_dict() for found in self.found]}
-        return {"framework": self.framework, **looked, "explanations": nearest, "says": self.sentences}
+        return {
+            "framework": self.framework,
+            "healthy": not self.failing,
+            "found": [localisation.to_dict() for localisation in self.localisations],
+            "explanations": [explanation.to_dict() for explanation in self.explanations[:MAX_SHOWN]],
+            "says": self.sentences,
+        }
 
     @property
     def sentences(self) -> list[str]:
-        """For a person: where, what, by how much."""
+        """Which layer fails, by how much, and which known fault explains it."""
         if not self.failing:
-            dtypes = " and ".join(found.dtype for found in self.found)
-            return [f"{self.framework}: every part is within its limit in {dtypes}, running and by itself"]
-        return [*_where(self.failing), *(_why(explanation) for explanation in self.explanations[:1])]
+            dtypes = " and ".join(localisation.dtype for localisation in self.localisations)
+            return [f"{self.framework}: every layer is within its limit in {dtypes}, in the running network and alone"]
+        return [*_describe_layers(self.failing), *map(_describe_explanation, self.explanations[:1])]
 
 
 def diagnose(
     worker: Worker, case: Case, dtypes: Sequence[str] = ("float64", "float32"), *, explained: bool = True
 ) -> Diagnosis:
-    """Look at every part in each dtype, and explain the first in which something leaves the truth."""
-    found = [localise(worker, case.stored_as(dtype), dtype) for dtype in dtypes]
-    diagnosis = Diagnosis(found, [])
-    if not explained or not diagnosis.failing:
-        return diagnosis
-    return Diagnosis(found, explain(case.stored_as(diagnosis.failing.dtype), diagnosis.failing))
+    """Compare every layer with the reference in each dtype, and explain the first dtype that fails.
+
+    Args:
+        worker: a running worker; the case is loaded into it.
+        case: a network, its weights and its images.
+        dtypes: the one in which rounding hides least comes first.
+        explained: whether to look for the known fault that explains a failure.
+    """
+    localisations = [localise(worker, case.astype(dtype), dtype) for dtype in dtypes]
+    failing = Diagnosis(localisations, []).failing
+    explanations = explain(case.astype(failing.dtype), failing) if explained and failing else []
+    return Diagnosis(localisations, explanations)
 
 
-def _where(failing: Localisation) -> list[str]:
-    first, faulty = failing.first, failing.faulty
-    told = []
+def _describe_layers(failing: Localisation) -> list[str]:
+    sentences = []
+    first, layers = failing.first_diverging, failing.failing_layers
     if first:
-        told.append(
-            f"{failing.framework} in {failing.dtype} leaves the truth at {first.path} ({first.operation}), by "
-            f"{first.running:.1e} of its range; the limit is {first.running_limit:.1e}"
+        sentences.append(
+            f"{failing.framework} in {failing.dtype} differs from the float64 reference at {first.path} "
+            f"({first.operation}) by {first.running:.1e} of its range; limit {first.running_limit:.1e}"
         )
-    if faulty:
-        others = f", and {len(faulty) - 1} more parts" if len(faulty) > 1 else ""
-        told.append(
-            f"wrong by itself, given the true input: {faulty[0].path} ({faulty[0].operation}), by {faulty[0].jump:.1e} "
-            f"times its limit{others}"
+    if layers:
+        more = f"; {len(layers) - 1} more layers fail" if len(layers) > 1 else ""
+        sentences.append(
+            f"failing layer, tested alone on the reference's input: {layers[0].path} ({layers[0].operation}), "
+            f"{layers[0].times_limit:.1e} times its limit{more}"
         )
     else:
-        told.append("no part is wrong by itself: what is between them is, or what they are given")
-    return told
+        sentences.append("every layer passes alone: the fault is in how layers are connected, or in the images")
+    return sentences
 
 
-def _why(explanation: Explanation) -> str:
-    places = ", ".join(explanation.places[:SHOWN])
-    others = f" and {len(explanation.places) - SHOWN} more" if len(explanation.places) > SHOWN else ""
+def _describe_explanation(explanation: Explanation) -> str:
+    layers = ", ".join(explanation.places[:MAX_SHOWN])
+    more = f" and {len(explanation.places) - MAX_SHOWN} more" if len(explanation.places) > MAX_SHOWN else ""
     return (
-        f"{explanation.says}, in {places}{others}: planted in the oracle it comes within "
-        f"{explanation.error:.1e} of the range, {explanation.nearness}"
+        f"{explanation.verdict}, in {layers}{more}: with this fault the reference's output is within "
+        f"{explanation.error:.1e} of the range, {explanation.margin_text}"
     )

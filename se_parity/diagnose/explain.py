@@ -1,8 +1,8 @@
-"""Which known fault a wrong framework has: each is planted in the oracle, and the one that gives the same wrong output
-is named.
+"""Find the known fault that explains a failing framework.
 
-A part that is wrong by itself is explained on its true input, where nothing else is in the way; a network whose parts
-are all right, on its logits.
+Each known fault is planted in the float64 reference; the fault whose output matches the framework's is the explanation.
+A layer that fails alone is explained on the reference's input, where no other fault interferes; a network whose layers
+all pass is explained by its logits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,23 +17,31 @@ from se_parity.case import Case
 from se_parity.diagnose.faults.block_faults import BLOCK_FAULTS
 from se_parity.diagnose.faults.network_faults import NETWORK_FAULTS
 from se_parity.diagnose.faults.operation_faults import FAULTS, Fault
-from se_parity.diagnose.localise import Localisation, Step
+from se_parity.diagnose.localise import LayerComparison, Localisation
 from se_parity.judge.difference import logit_range
 from se_parity.judge.limits import FLOAT64_SHARE
+from se_parity.reference.activations import Activations, record_activations
 from se_parity.reference.operation import Operation, operations
 from se_parity.reference.oracle import Array, Observer, Oracle
-from se_parity.reference.record import Record, record
 
-EVERYWHERE = "the whole network"
+WHOLE_NETWORK = "the whole network"
 
-NEAR = 100.0
-"""A fault that stays within so many limits of the output explains it: the planted fault amplifies rounding too."""
+FAULT_AMPLIFICATION = 100.0
+"""A fault may amplify rounding, so a match may differ by this multiple of the limit, if that is still far nearer than
+the reference without the fault."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A fault, the parts that it was planted in, its largest distance from what they gave as a share of the range, the
-    limit of that, and how many times further off the next fault is that does something else."""
+    """A known fault that was planted in the reference, compared with the framework.
+
+    Attributes:
+        fault: its name.
+        places: the canonical paths of the layers in which it was planted.
+        error: the largest difference between the faulty reference and the framework, as a share of the range.
+        limit: the largest `error` at which the fault explains the framework's output.
+        margin: how many times larger the error of the next fault with a different effect is.
+    """
 
     fault: str
     places: Sequence[str]
@@ -43,140 +51,142 @@ class Explanation:
 
     @property
     def reproduces(self) -> bool:
+        """Whether the fault explains the framework's output."""
         return self.error <= self.limit
 
     @property
-    def says(self) -> str:
-        """For a person: whether it is this fault."""
-        known = "it is" if self.reproduces else "no known fault gives the same; the nearest is"
-        return f"{known} {self.fault!r}"
+    def verdict(self) -> str:
+        """The name of the fault, and whether it explains the output."""
+        return f"explained by {self.fault!r}" if self.reproduces else f"no known fault matches; nearest: {self.fault!r}"
 
     @property
-    def nearness(self) -> str:
-        """For a person: how far it stands out."""
+    def margin_text(self) -> str:
         return f"{self.margin:.0e} times nearer than the next" if self.error else "exactly"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"reproduces": self.reproduces}
 
 
-def explain(case: Case, found: Localisation) -> list[Explanation]:
-    """The nearest known faults, nearest first. Those of one part that cannot be told apart all reproduce it.
+def explain(case: Case, localisation: Localisation) -> list[Explanation]:
+    """Plant every known fault in the reference and compare it with the framework.
 
-    `found` is what `localise` gave for the case.
+    Args:
+        case: the one that was localised.
+        localisation: of a failing framework.
+
+    Returns:
+        Explanations, best first. Several may reproduce the output where faults have the same effect on a layer.
     """
-    of_parts = _of_parts(case, found, record(case)) if found.faulty else []
-    if of_parts and of_parts[0].reproduces and len(of_parts[0].places) == len(found.faulty):
-        return of_parts
-    of_the_network = _of_the_network(case, found)
-    whole = [explanation for explanation in of_the_network if explanation.reproduces]
-    return whole + of_parts + [explanation for explanation in of_the_network if not explanation.reproduces]
+    failing = localisation.failing_layers
+    of_layers = _explain_layers(case, localisation, record_activations(case)) if failing else []
+    if of_layers and of_layers[0].reproduces and len(of_layers[0].places) == len(failing):
+        return of_layers
+    of_network = _explain_network(case, localisation)
+    matches = [explanation for explanation in of_network if explanation.reproduces]
+    return matches + of_layers + [explanation for explanation in of_network if not explanation.reproduces]
 
 
-def _of_parts(case: Case, found: Localisation, truth: Record) -> list[Explanation]:
-    """A fault explains as many parts as it reproduces; of those that explain most, the nearest comes first."""
+def fault_observer(case: Case, fault: Fault) -> Observer:
+    """Return an Observer that plants a fault in every operation that can have it."""
+    make_operation = operations(case)
+
+    def observe(path: str, output: Array, x: Array) -> Array:
+        faulty = fault.apply(make_operation(path, output, x))
+        return output if faulty is None else faulty
+
+    return observe
+
+
+def _explain_layers(case: Case, localisation: Localisation, reference: Activations) -> list[Explanation]:
+    """Explain the failing layers; the fault that explains most of them comes first, of several the nearest."""
     errors: dict[str, dict[str, float]] = {}
     limits = {}
-    for step in found.faulty:
-        limits[step.path] = _limit(step)
-        for name, output in _planted_in_part(case, step, truth):
-            error = _share(found.alone[step.path], output)
-            errors.setdefault(name, {})[step.path] = min(error, errors.get(name, {}).get(step.path, np.inf))
+    for layer in localisation.failing_layers:
+        limits[layer.path] = _layer_limit(layer)
+        for fault, output in _faulty_layer_outputs(case, layer.path, reference):
+            by_path = errors.setdefault(fault, {})
+            error = _output_error(localisation.alone[layer.path], output)
+            by_path[layer.path] = min(error, by_path.get(layer.path, np.inf))
     explanations = []
-    for name, by_path in errors.items():
+    for fault, by_path in errors.items():
         places = [path for path, error in by_path.items() if error <= limits[path]] or [
             min(by_path, key=lambda path: by_path[path])
         ]
         worst = max(places, key=lambda path: by_path[path] / limits[path])
         others = [
-            other[worst] for known, other in errors.items() if known != name and other.get(worst, 0) > limits[worst]
+            other[worst] for name, other in errors.items() if name != fault and other.get(worst, 0) > limits[worst]
         ]
-        margin = min(others, default=np.inf) / max(by_path[worst], np.finfo(float).tiny)
-        explanations.append(Explanation(name, places, by_path[worst], limits[worst], float(margin)))
-    return sorted(explanations, key=lambda one: (not one.reproduces, -len(one.places), one.error / one.limit))
+        explanations.append(Explanation(fault, places, by_path[worst], limits[worst], _margin(others, by_path[worst])))
+    return sorted(explanations, key=lambda each: (not each.reproduces, -len(each.places), each.error / each.limit))
 
 
-def _of_the_network(case: Case, found: Localisation) -> list[Explanation]:
-    truth = Oracle(case.architecture, case.weights).logits(case.images)
-    floor = FLOAT64_SHARE if found.dtype == "float64" else 0.0
-    rounding = max((step.running_limit for step in found.steps), default=floor)
-    limit = max(min(NEAR * rounding, _share(found.logits, truth) / 10), rounding, floor)
+def _explain_network(case: Case, localisation: Localisation) -> list[Explanation]:
+    """Explain the logits; the nearest fault comes first."""
+    expected = Oracle(case.architecture, case.weights).logits(case.images)
+    floor = FLOAT64_SHARE if localisation.dtype == "float64" else 0.0
+    rounding = max((layer.running_limit for layer in localisation.layers), default=floor)
+    unexplained = _output_error(localisation.logits, expected)
+    limit = max(min(FAULT_AMPLIFICATION * rounding, unexplained / 10), rounding, floor)
     errors = {}
-    for name, make in _whole_networks(case):
-        logits = make()
-        if logits.shape == truth.shape and not np.array_equal(logits, truth):
-            errors[name] = _share(found.logits, logits)
-    ordered = sorted(errors, key=lambda name: errors[name])
-    return [
-        Explanation(
-            name,
-            [EVERYWHERE],
-            errors[name],
-            limit,
-            float(
-                min((errors[other] for other in ordered if other != name and errors[other] > limit), default=np.inf)
-                / max(errors[name], np.finfo(float).tiny)
-            ),
-        )
-        for name in ordered
-    ]
+    for fault, run in _faulty_networks(case):
+        logits = run()
+        if logits.shape == expected.shape and not np.array_equal(logits, expected):
+            errors[fault] = _output_error(localisation.logits, logits)
+    explanations = []
+    for fault in sorted(errors, key=lambda fault: errors[fault]):
+        others = [error for name, error in errors.items() if name != fault and error > limit]
+        explanations.append(Explanation(fault, [WHOLE_NETWORK], errors[fault], limit, _margin(others, errors[fault])))
+    return explanations
 
 
-def _whole_networks(case: Case) -> Iterator[tuple[str, Callable[[], Array]]]:
-    """Every fault that is not of one part, and every one planted wherever it can be."""
-    for whole in NETWORK_FAULTS:
-        changed = whole.case(case)
-        if changed:
-            yield whole.name, partial(Oracle(changed.architecture, changed.weights).logits, changed.images)
-    for block in BLOCK_FAULTS:
-        yield block.name, partial(block.oracle(case.architecture, case.weights).logits, case.images)
+def _margin(others: Sequence[float], error: float) -> float:
+    return float(min(others, default=np.inf) / max(error, np.finfo(float).tiny))
+
+
+def _faulty_networks(case: Case) -> Iterator[tuple[str, Callable[[], Array]]]:
+    """Each known fault by name, with a function that runs the network with the fault wherever it can occur."""
+    for network_fault in NETWORK_FAULTS:
+        faulty = network_fault.case(case)
+        if faulty:
+            yield network_fault.name, partial(Oracle(faulty.architecture, faulty.weights).logits, faulty.images)
+    for block_fault in BLOCK_FAULTS:
+        yield block_fault.name, partial(block_fault.oracle(case.architecture, case.weights).logits, case.images)
     for fault in FAULTS:
-        planted = Oracle(case.architecture, case.weights, observe=planting(case, fault))
-        yield fault.name, partial(planted.logits, case.images)
+        oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
+        yield fault.name, partial(oracle.logits, case.images)
 
 
-def planting(case: Case, fault: Fault) -> Observer:
-    """An observer that plants a fault in every operation that can have it."""
-    make = operations(case)
-
-    def observe(path: str, output: Array, given: Array) -> Array:
-        planted = fault.planted(make(path, output, given))
-        return output if planted is None else planted
-
-    return observe
-
-
-def _planted_in_part(case: Case, step: Step, truth: Record) -> Iterator[tuple[str, Array]]:
-    """What the part would give with each fault that it can have, on its true input."""
-    make = operations(case)
-    given, output = truth.inputs[step.path], truth.outputs[step.path]
-    block = next((block for block in case.architecture.blocks() if block.name == step.path), None)
-    if not block and not step.path.endswith(".se"):
-        yield from _of_operation(make(step.path, output, given))
+def _faulty_layer_outputs(case: Case, path: str, reference: Activations) -> Iterator[tuple[str, Array]]:
+    """The output of a layer on the reference's input with each fault that it can have."""
+    x, output = reference.inputs[path], reference.outputs[path]
+    block = next((block for block in case.architecture.blocks() if block.name == path), None)
+    if not block and not path.endswith(".se"):
+        yield from _faulty_operation_outputs(operations(case)(path, output, x))
         return
     for fault in FAULTS:
-        oracle = Oracle(case.architecture, case.weights, observe=planting(case, fault))
-        yield fault.name, oracle.block(block, given) if block else oracle.squeeze_excitation(step.path, given)
+        oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
+        yield fault.name, oracle.block(block, x) if block else oracle.squeeze_excitation(path, x)
     if block:
-        for other in BLOCK_FAULTS:
-            yield other.name, other.oracle(case.architecture, case.weights).block(block, given)
+        for block_fault in BLOCK_FAULTS:
+            yield block_fault.name, block_fault.oracle(case.architecture, case.weights).block(block, x)
 
 
-def _of_operation(operation: Operation) -> Iterator[tuple[str, Array]]:
+def _faulty_operation_outputs(operation: Operation) -> Iterator[tuple[str, Array]]:
     for fault in FAULTS:
-        planted = fault.planted(operation)
-        if planted is not None:
-            yield fault.name, planted
+        faulty = fault.apply(operation)
+        if faulty is not None:
+            yield fault.name, faulty
 
 
-def _limit(step: Step) -> float:
-    """A fault must come a hundred times nearer than the truth is, where rounding lets it."""
-    return max(min(NEAR * step.alone_limit, step.alone / 10), step.alone_limit)
+def _layer_limit(layer: LayerComparison) -> float:
+    """The largest error of a match: ten times nearer than the reference without the fault, where rounding allows it."""
+    return max(min(FAULT_AMPLIFICATION * layer.alone_limit, layer.alone / 10), layer.alone_limit)
 
 
-def _share(output: NDArray, other: Array) -> float:
-    if output.shape != other.shape:
+def _output_error(output: NDArray, expected: Array) -> float:
+    """The largest difference as a share of the range; infinite where shapes differ or a value is not finite."""
+    if output.shape != expected.shape:
         return float("inf")
     with np.errstate(invalid="ignore"):
-        distance = np.abs(output.astype(np.float64) - other).max() / logit_range(other)
+        distance = np.abs(output.astype(np.float64) - expected).max() / logit_range(expected)
     return float(distance) if np.isfinite(distance) else float("inf")

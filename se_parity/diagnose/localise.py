@@ -1,7 +1,7 @@
-"""Where a framework leaves the truth: the first part of the network that does, and the part that is to blame.
+"""Find the layer at which a framework diverges from the float64 reference, and the layer that causes it.
 
-Every part is looked at twice: as the network runs, where it inherits what went wrong before it, and given the true
-input and nothing else, where only its own fault shows.
+Every layer is compared twice: as the network runs, where it inherits the errors of the layers before it, and alone, on
+the reference's input, where only its own error shows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from se_parity.case import Case
 from se_parity.judge.difference import logit_range
-from se_parity.judge.limits import ARITHMETIC, FLOAT64_SHARE, Rounding, movements
+from se_parity.judge.limits import FLOAT64_SHARE, UNIT_ROUNDOFF, SimulatedRounding, rounding_errors
+from se_parity.reference.activations import record_activations
 from se_parity.reference.oracle import Array, sigmoid
-from se_parity.reference.record import record
 from se_parity.run.client import Worker
 from se_spec import Architecture, Role, manifest
 
@@ -28,9 +28,17 @@ OPERATIONS = {
 
 
 @dataclass(frozen=True)
-class Step:
-    """A part of the network by canonical path. Errors are the largest differences from the truth as shares of the
-    range of the part's true output: `running` as the network runs, `alone` on the true input; limits likewise."""
+class LayerComparison:
+    """A layer's output compared with the reference. Errors and limits are shares of the range of the expected output.
+
+    Attributes:
+        path: the canonical path of the layer.
+        operation: what it computes, in words.
+        running: the largest error as the network runs.
+        running_limit: the limit of `running`.
+        alone: the largest error on the reference's input.
+        alone_limit: the limit of `alone`.
+    """
 
     path: str
     operation: str
@@ -40,92 +48,107 @@ class Step:
     alone_limit: float
 
     @property
-    def leaves(self) -> bool:
+    def diverges(self) -> bool:
+        """Whether the output is wrong as the network runs."""
         return not self.running <= self.running_limit
 
     @property
-    def faulty(self) -> bool:
+    def fails_alone(self) -> bool:
+        """Whether the output is wrong even on the reference's input."""
         return not self.alone <= self.alone_limit
 
     @property
-    def jump(self) -> float:
-        """How many times its limit the part's own error is."""
+    def times_limit(self) -> float:
+        """The error on the reference's input, as a multiple of its limit."""
         return self.alone / self.alone_limit if self.alone_limit else float("inf")
 
 
 @dataclass(frozen=True, eq=False)
 class Localisation:
-    """Every part in the order of the truth's own run; what the network gave, what
-    each part gave on its true input, and the gates (N, C) of every block that has some."""
+    """Every layer of a network in one framework and dtype, compared with the reference.
+
+    Attributes:
+        framework: "torch", "tf" or "flax".
+        dtype: of the model and the images.
+        layers: in the order in which the reference runs them.
+        logits: (N, num_classes), of the running network.
+        alone: the output of each layer on the reference's input, by canonical path.
+        gates: (N, C), of the running network, by the name of the block.
+    """
 
     framework: str
     dtype: str
-    steps: Sequence[Step]
+    layers: Sequence[LayerComparison]
     logits: NDArray
     alone: Mapping[str, NDArray]
     gates: Mapping[str, NDArray]
 
     @property
-    def healthy(self) -> bool:
-        return not any(step.leaves or step.faulty for step in self.steps)
+    def passed(self) -> bool:
+        return not any(layer.diverges or layer.fails_alone for layer in self.layers)
 
     @property
-    def first(self) -> Step | None:
-        """The first part at which the running network leaves the truth."""
-        return next((step for step in self.steps if step.leaves), None)
+    def first_diverging(self) -> LayerComparison | None:
+        """The first layer whose output is wrong as the network runs."""
+        return next((layer for layer in self.layers if layer.diverges), None)
 
     @property
-    def faulty(self) -> list[Step]:
-        """The parts that are wrong by themselves; one that holds a wrong part is not named beside it."""
-        wrong = [step for step in self.steps if step.faulty]
-        return [step for step in wrong if not any(other.path.startswith(f"{step.path}.") for other in wrong)]
+    def failing_layers(self) -> list[LayerComparison]:
+        """The layers that are wrong on the reference's input; of nested ones the innermost."""
+        failing = [layer for layer in self.layers if layer.fails_alone]
+        return [layer for layer in failing if not any(inner.path.startswith(f"{layer.path}.") for inner in failing)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "framework": self.framework,
             "dtype": self.dtype,
-            "first": self.first.path if self.first else None,
-            "faulty": [asdict(step) | {"jump": step.jump} for step in self.faulty],
-            "steps": [asdict(step) for step in self.steps],
+            "first": self.first_diverging.path if self.first_diverging else None,
+            "faulty": [asdict(layer) | {"jump": layer.times_limit} for layer in self.failing_layers],
+            "steps": [asdict(layer) for layer in self.layers],
         }
 
 
 def localise(worker: Worker, case: Case, dtype: str = "float64") -> Localisation:
-    """Compare every part of a network in a framework with the oracle's, on a case that is `stored_as` the dtype.
+    """Load a case into a worker and compare every layer with the reference.
 
-    Loads the case's weights into the worker. A part that the framework does not keep as a module of its own, such as
-    a ReLU, is judged with the block that holds it.
+    An operation that the framework does not implement as a layer with its own path, such as a ReLU, is compared as
+    part of the block that contains it.
+
+    Args:
+        worker: a running worker.
+        case: rounded to the dtype (`Case.astype`).
+        dtype: of the model.
     """
     worker.load(case.architecture, case.weights, dtype)
-    return judge(worker, case, dtype)
+    return localise_loaded(worker, case, dtype)
 
 
-def judge(worker: Worker, case: Case, dtype: str) -> Localisation:
-    """`localise` for what the worker has loaded already, which need not be the case's weights."""
-    truth = record(case)
+def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
+    """`localise` for the model that the worker has already loaded, whose weights may differ from the case's."""
+    reference = record_activations(case)
     operations = _operations(case.architecture)
-    paths = [path for path in truth.outputs if path in operations]
-    running = worker.trace(case.images, paths)
-    alone = worker.feed({path: truth.inputs[path].astype(dtype) for path in paths if path in running})
-    moved = movements(case.architecture, case.weights, case.images, truth.outputs, dtype)
-    rounding = Rounding(case.weights, case.architecture.bn_epsilon, ARITHMETIC[dtype], [0])
-    steps = []
+    running = worker.layer_outputs(case.images, [path for path in reference.outputs if path in operations])
+    paths = [path for path in reference.outputs if path in running]
+    alone = worker.run_layers({path: reference.inputs[path].astype(dtype) for path in paths})
+    propagated = rounding_errors(case.architecture, case.weights, case.images, reference.outputs, dtype)
+    rounding = SimulatedRounding(case.weights, case.architecture.bn_epsilon, UNIT_ROUNDOFF[dtype], [0])
+    floor = FLOAT64_SHARE if dtype == "float64" else 0.0
+    layers = []
     for path in paths:
-        if path not in running:
-            continue
-        true, given = truth.outputs[path], truth.inputs[path]
-        span, floor = logit_range(true), FLOAT64_SHARE if dtype == "float64" else 0.0
-        by_itself = moved[path]
+        expected, x = reference.outputs[path], reference.inputs[path]
+        span = logit_range(expected)
+        own = propagated[path]
         if f"{path}.weight" in case.weights:
-            by_itself = float(np.abs(rounding(path, true, given) - true).max()) * 2  # the input was rounded too
-        steps.append(
-            Step(
+            # Twice, since the input is rounded to the dtype as well.
+            own = float(np.abs(rounding(path, expected, x) - expected).max()) * 2
+        layers.append(
+            LayerComparison(
                 path=path,
                 operation=operations[path],
-                running=_share(running[path], true, span),
-                running_limit=max(moved[path] / span, floor),
-                alone=_share(alone[path], true, span),
-                alone_limit=max(by_itself / span, floor),
+                running=_layer_error(running[path], expected, span),
+                running_limit=max(propagated[path] / span, floor),
+                alone=_layer_error(alone[path], expected, span),
+                alone_limit=max(own / span, floor),
             )
         )
     gates = {
@@ -133,27 +156,28 @@ def judge(worker: Worker, case: Case, dtype: str) -> Localisation:
         for path, excited in running.items()
         if path.endswith(".se.fc2")
     }
-    return Localisation(worker.framework, dtype, steps, worker.logits(case.images), alone, gates)
+    return Localisation(worker.framework, dtype, layers, worker.logits(case.images), alone, gates)
 
 
 def _operations(architecture: Architecture) -> dict[str, str]:
-    """What each part that has a path of its own does."""
-    parts = {"maxpool": "max-pool"}
+    """What each layer with its own path computes, in words."""
+    operations = {"maxpool": "max-pool"}
     for block in architecture.blocks():
-        parts |= {
+        operations |= {
             block.name: "residual block",
             f"{block.name}.se": "squeeze-and-excitation",
             f"{block.name}.pool": "average pool of the shortcut",
         }
     for parameter in manifest(architecture):
         if parameter.role in OPERATIONS:
-            parts[parameter.module] = OPERATIONS[parameter.role]
-    return parts
+            operations[parameter.module] = OPERATIONS[parameter.role]
+    return operations
 
 
-def _share(output: Array, true: Array, span: float) -> float:
-    if output.shape != true.shape:
+def _layer_error(output: NDArray, expected: Array, span: float) -> float:
+    """The largest difference as a share of the range; infinite where shapes or the places of NaNs differ."""
+    if output.shape != expected.shape:
         return float("inf")
-    distance = np.abs(output.astype(np.float64) - true)
-    same = np.isnan(output.astype(np.float64)) == np.isnan(true)
+    distance = np.abs(output.astype(np.float64) - expected)
+    same = np.isnan(output.astype(np.float64)) == np.isnan(expected)
     return float(np.nanmax(distance, initial=0.0) / span) if same.all() else float("inf")

@@ -1,1 +1,1 @@
-"""Which hidden settings reproduce known logits."""
+"""Identifying the config that a file's tensors cannot show, from known outputs."""

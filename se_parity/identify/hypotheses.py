@@ -1,4 +1,4 @@
-"""What a file may be, as far as its tensors do not tell: every reading of them that could have given some outputs."""
+"""The hypotheses about a file: every config that fits its tensors but that names and shapes cannot distinguish."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,21 @@ from se_weights.preprocessing import CAFFE_CLASSES, KNOWN
 from se_weights.transforms.reorder import caffe_to_standard
 
 EPSILONS = (1e-5, 1e-3, 1e-4, 2e-5)
-"""Those of published files."""
+"""The batch norm epsilons of published files."""
 
 INDISTINGUISHABLE = 0.2
-"""Epsilons that differ by less than this share, such as 1e-5 and 9.999999747e-06 or 1.1e-5, do the same."""
+"""Epsilons that differ by less than this share, such as 1e-5 and 1.1e-5, give nearly the same outputs."""
 
-FACTS = ("stride_in", "stem.pool", "shortcut.averages", "squeeze.after_relu", "bn_epsilon", "images", "classes")
-"""What readings may differ in, by name."""
+HYPOTHESIS_FIELDS = (
+    "stride_in",
+    "stem.pool",
+    "shortcut.averages",
+    "squeeze.after_relu",
+    "bn_epsilon",
+    "images",
+    "classes",
+)
+"""The fields in which hypotheses may differ."""
 
 AS_GIVEN = "as given"
 REVERSED = "channels reversed"
@@ -30,9 +38,13 @@ OUTPUTS_IN_CAFFES_ORDER = "file in the standard order, outputs in Caffe's"
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """How images become what the network takes: as they are, or as a known preprocessing does it; `reversed` where
-    their channels stand in the other order."""
+class InputTransform:
+    """How the given images are turned into the input of the network.
+
+    Attributes:
+        reversed: whether their channels are reversed first.
+        known: the name of the known preprocessing that is applied (se_weights.preprocessing), or None.
+    """
 
     reversed: bool = False
     known: str | None = None
@@ -44,105 +56,118 @@ class Preparation:
         return REVERSED if self.reversed else AS_GIVEN
 
     def apply(self, images: NDArray) -> NDArray[np.float32]:
-        """Images (N, C, H, W), whole pixels from 0 to 255 where a preprocessing is known."""
+        """Transform images (N, C, H, W), which are pixels from 0 to 255 where `known` is set."""
         ordered = images[:, ::-1] if self.reversed else images
         return KNOWN[self.known].apply(ordered, 255.0) if self.known else ordered.astype(np.float32)
 
-    def of(self, expected: Preprocessing | None) -> Preprocessing | None:
-        """What the network expects of an image, where its dialect would have `expected` this."""
-        if self.known or not expected:
+    def preprocessing(self, default: Preprocessing | None) -> Preprocessing | None:
+        """The preprocessing that the network expects, where its dialect has a default one."""
+        if self.known or not default:
             return KNOWN[self.known] if self.known else None
-        other = {"RGB": "BGR", "BGR": "RGB"}[expected.channels]
-        reordered = replace(expected, channels=other, mean=expected.mean[::-1], std=expected.std[::-1])
-        return reordered if self.reversed else expected
+        other = {"RGB": "BGR", "BGR": "RGB"}[default.channels]
+        reordered = replace(default, channels=other, mean=default.mean[::-1], std=default.std[::-1])
+        return reordered if self.reversed else default
 
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """One reading of the file: its checkpoint, the facts of the network, how the images are to be prepared, and which
-    order the file's classes have where the outputs have the other one."""
+    """One config that the file may have.
+
+    Attributes:
+        checkpoint: the file as one dialect.
+        architecture: the network, which may differ from the checkpoint's in fields that tensors cannot show.
+        input_transform: how the images are turned into the input of the network.
+        class_order: AS_GIVEN, FILE_IN_CAFFES_ORDER or OUTPUTS_IN_CAFFES_ORDER.
+    """
 
     checkpoint: Checkpoint
     architecture: Architecture
-    preparation: Preparation
-    classes: str
+    input_transform: InputTransform
+    class_order: str
 
     def to_dict(self) -> dict[str, object]:
-        """The dialect, and the value of each of FACTS."""
-        known = self.architecture
+        """The dialect, and the value of each of HYPOTHESIS_FIELDS."""
         return {
             "dialect": self.dialect or "none",
-            "stride_in": known.stride_in,
-            "stem.pool": known.stem.pool,
-            "shortcut.averages": known.shortcut.averages,
-            "squeeze.after_relu": known.squeeze.after_relu,
-            "bn_epsilon": known.bn_epsilon,
-            "images": self.preparation.name,
-            "classes": self.classes,
+            "stride_in": self.architecture.stride_in,
+            "stem.pool": self.architecture.stem.pool,
+            "shortcut.averages": self.architecture.shortcut.averages,
+            "squeeze.after_relu": self.architecture.squeeze.after_relu,
+            "bn_epsilon": self.architecture.bn_epsilon,
+            "images": self.input_transform.name,
+            "classes": self.class_order,
         }
 
     @property
     def dialect(self) -> str | None:
-        """The dialect that has these facts; none where no code base is known to."""
-        return _published(self.checkpoint.dialect, self.architecture)
+        """The name of the dialect whose code base implements this architecture; None if no known one does."""
+        return _dialect_of(self.checkpoint.dialect, self.architecture)
 
-    def reordered(self, logits: NDArray) -> NDArray:
-        """The network's logits in the order of the outputs."""
-        order = {FILE_IN_CAFFES_ORDER: np.argsort(caffe_to_standard()), OUTPUTS_IN_CAFFES_ORDER: caffe_to_standard()}
-        return logits[:, order[self.classes]] if self.classes in order else logits
+    def reorder_classes(self, logits: NDArray) -> NDArray:
+        """Put the network's logits (N, num_classes) into the class order of the given outputs."""
+        orders = {FILE_IN_CAFFES_ORDER: np.argsort(caffe_to_standard()), OUTPUTS_IN_CAFFES_ORDER: caffe_to_standard()}
+        return logits[:, orders[self.class_order]] if self.class_order in orders else logits
 
     def confirmed(self) -> Checkpoint:
-        """The checkpoint with these facts; its metadata then carry them."""
-        expected = self.preparation.of(self.checkpoint.preprocessing)
-        if expected and self.classes == FILE_IN_CAFFES_ORDER:
-            expected = replace(expected, classes=CAFFE_CLASSES)
-        told = {"preprocessing": expected.text} if expected else {}
-        metadata = {**self.checkpoint.metadata, **told, "identified": json.dumps(self.to_dict())}
+        """The checkpoint with this architecture, preprocessing and class order, which its metadata record."""
+        preprocessing = self.input_transform.preprocessing(self.checkpoint.preprocessing)
+        if preprocessing and self.class_order == FILE_IN_CAFFES_ORDER:
+            preprocessing = replace(preprocessing, classes=CAFFE_CLASSES)
+        recorded = {"preprocessing": preprocessing.text} if preprocessing else {}
+        metadata = {**self.checkpoint.metadata, **recorded, "identified": json.dumps(self.to_dict())}
         return Checkpoint(self.architecture, self.checkpoint.weights, self.dialect or self.checkpoint.dialect, metadata)
 
 
 @lru_cache(4096)
-def _published(read_in: str, known: Architecture) -> str | None:
-    """The dialect of an architecture whose tensors are those of the one that the file was read in."""
-    own = DIALECTS[read_in]
-    shapes = own.shapes(known)
+def _dialect_of(read_as: str, architecture: Architecture) -> str | None:
+    """The dialect that implements an architecture with the tensors that the file has, in the dialect it was read as."""
+    own = DIALECTS[read_as]
+    shapes, key = own.shapes(architecture), architecture.function_key()
     for dialect in (own, *DIALECTS.values()):
-        completed = dialect.completed(known) if dialect.family == own.family else None
-        if completed and completed.function_key() == known.function_key() and dialect.shapes(known) == shapes:
+        completed = dialect.completed(architecture) if dialect.family == own.family else None
+        if completed and completed.function_key() == key and dialect.shapes(architecture) == shapes:
             return dialect.name
     return None
 
 
 def hypotheses(checkpoints: Sequence[Checkpoint], images: NDArray, classes: int) -> Iterator[Hypothesis]:
-    """Every structure that the tensors allow, the dialects' own first; equal ones once. Those of one network follow
-    each other, so that it is built once. `classes` is how many the outputs tell apart."""
+    """Yield every hypothesis with the epsilon that its dialect implies.
+
+    Hypotheses with the same network follow each other, so that it need not be loaded again.
+
+    Args:
+        checkpoints: one file as each dialect that matches it; their own architectures come first.
+        images: (N, C, H, W).
+        classes: the number of classes of the given outputs.
+    """
     own = [(checkpoint, checkpoint.architecture) for checkpoint in checkpoints]
-    sides = images.shape[2:]
-    others = [(checkpoint, known) for checkpoint, told in own for known in _structures(told, sides)]
+    size = images.shape[2:]
+    others = [(checkpoint, other) for checkpoint, architecture in own for other in _structures(architecture, size)]
     seen = set()
-    for checkpoint, known in own + others:
-        places = [tuple(DIALECTS[checkpoint.dialect].places(a).values()) for a in (known, checkpoint.architecture)]
-        if places[0] == places[1] and (places[0], known.function_key()) not in seen:
-            seen.add((places[0], known.function_key()))
-            for preparation, order in product(_preparations(images), _class_orders(known, classes)):
-                yield Hypothesis(checkpoint, known, preparation, order)
+    for checkpoint, architecture in own + others:
+        dialect = DIALECTS[checkpoint.dialect]
+        places, own_places = (tuple(dialect.places(each).values()) for each in (architecture, checkpoint.architecture))
+        if places == own_places and (places, architecture.function_key()) not in seen:
+            seen.add((places, architecture.function_key()))
+            for input_transform, order in product(_input_transforms(images), _class_orders(architecture, classes)):
+                yield Hypothesis(checkpoint, architecture, input_transform, order)
 
 
-def with_epsilons(known: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """The hypotheses with each other epsilon."""
+def with_epsilons(candidates: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Return the hypotheses with each of EPSILONS that differs from their own."""
     return [
         replace(hypothesis, architecture=hypothesis.architecture.replace(bn_epsilon=epsilon))
         for epsilon in EPSILONS
-        for hypothesis in known
+        for hypothesis in candidates
         if not hypothesis.architecture.folded
         and abs(epsilon / hypothesis.architecture.bn_epsilon - 1) > INDISTINGUISHABLE
     ]
 
 
-def _structures(own: Architecture, sides: Sequence[int]) -> Iterator[Architecture]:
-    """The network with each of the facts that no tensor tells, as far as it can have them."""
+def _structures(own: Architecture, size: Sequence[int]) -> Iterator[Architecture]:
+    """The architecture with every combination of settings that tensors cannot show, as far as it can have them."""
     for stride_in, pool, after_relu, averages in product(
-        ("conv2", "conv1"), _pools(own, sides), (False, True), (False, True)
+        ("conv2", "conv1"), _pools(own, size), (False, True), (False, True)
     ):
         groups = {"stem": {"pool": pool}, "squeeze": {"after_relu": after_relu}, "shortcut": {"averages": averages}}
         try:
@@ -151,26 +176,26 @@ def _structures(own: Architecture, sides: Sequence[int]) -> Iterator[Architectur
             continue
 
 
-def _pools(own: Architecture, sides: Sequence[int]) -> list[str]:
-    """The alignments of the stem's pool that differ at the size of these images: two of them do on even sides."""
+def _pools(own: Architecture, size: Sequence[int]) -> list[str]:
+    """The alignments of the stem's max-pool that have different padding for images of this height and width."""
     if not own.max_pool:
         return ["none"]
     for convolution in own.stem_convolutions:
-        sides = [convolution.side(side) for side in sides]
-    pools = {tuple(map(MaxPool(pool).padding, sides)): pool for pool in ("same", "ceil", "pad1")}
+        size = [convolution.side(side) for side in size]
+    pools = {tuple(map(MaxPool(pool).padding, size)): pool for pool in ("same", "ceil", "pad1")}
     return list(pools.values())
 
 
-def _preparations(images: NDArray) -> list[Preparation]:
-    """Known preprocessings are tried on whole pixels only; channels have an order where there are three."""
+def _input_transforms(images: NDArray) -> list[InputTransform]:
+    """Known preprocessings apply to pixels only, and the order of channels matters if there are three."""
     if images.shape[1] != 3:
-        return [Preparation()]
+        return [InputTransform()]
     pixels = np.issubdtype(images.dtype, np.integer) or (images.min() >= 0 and images.max() > 16)
-    known = (None, *KNOWN) if pixels else (None,)
-    return [Preparation(reverse, name) for name in known for reverse in (False, True)]
+    names = (None, *KNOWN) if pixels else (None,)
+    return [InputTransform(reverse, name) for name in names for reverse in (False, True)]
 
 
-def _class_orders(known: Architecture, classes: int) -> list[str]:
-    """Caffe's order is one of ILSVRC's 1000 classes."""
+def _class_orders(architecture: Architecture, classes: int) -> list[str]:
+    """Caffe's order exists for the 1000 classes of ILSVRC only."""
     others = [FILE_IN_CAFFES_ORDER, OUTPUTS_IN_CAFFES_ORDER]
-    return [AS_GIVEN, *(others if known.num_classes == classes == 1000 else [])]
+    return [AS_GIVEN, *(others if architecture.num_classes == classes == 1000 else [])]

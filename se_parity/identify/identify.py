@@ -1,7 +1,7 @@
-"""Which facts a file's tensors do not tell, found from a few outputs of the code that the file came from.
+"""Find the config that a file's tensors cannot show, from a few outputs of the code that the file comes from.
 
-Two networks of equal names and shapes may stride in different places, align their pool differently, or take their
-channels and classes in another order. Each such hypothesis is run, and the outputs say which one holds.
+Two networks with the same tensor names and shapes may stride in different layers, align their max-pool differently, or
+order channels and classes differently. Each such hypothesis is run, and the outputs decide among them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,27 +12,31 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from se_parity.identify.hypotheses import FACTS, Hypothesis, hypotheses, with_epsilons
+from se_parity.identify.hypotheses import HYPOTHESIS_FIELDS, Hypothesis, hypotheses, with_epsilons
 from se_parity.judge.difference import logit_range
 from se_parity.reference.oracle import Oracle
 from se_parity.run.client import Worker
 from se_weights import Checkpoint
 
 TOLERANCE = 1e-4
-"""Of the logits' range: what reproduces them. Two frameworks in float32 differ by up to 5e-6 (README), a network that
-was run in TF32 or float16 by more, and then the tolerance must be told."""
+"""The default tolerance, as a share of the logits' range. Two frameworks in float32 differ by up to 5e-6 (README);
+outputs of a network that ran in TF32 or float16 need a larger tolerance."""
 
 TIE = 5.0
-"""Hypotheses whose errors differ by less than this factor are not told apart: it is rounding that differs."""
+"""Hypotheses whose errors differ by less than this factor are not distinguished: the difference may be rounding."""
 
 ROUNDING = 1e-6
 """Errors below this share of the range are rounding, whatever their ratio."""
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
-    """A hypothesis and how far it is from the outputs: the largest difference as a share of the logits' range, or the
-    share of labels that differ."""
+class HypothesisResult:
+    """A hypothesis and how far its outputs are from the given ones.
+
+    Attributes:
+        hypothesis: what was run.
+        error: the largest difference as a share of the logits' range, or the share of labels that differ.
+    """
 
     hypothesis: Hypothesis
     error: float
@@ -40,37 +44,45 @@ class Finding:
 
 @dataclass(frozen=True)
 class Identification:
-    """Every finding, nearest first, and which of them reproduce the outputs equally well."""
+    """The result of `identify`.
 
-    findings: Sequence[Finding]
+    Attributes:
+        results: of every hypothesis, the smallest error first.
+        limit: the largest error of a match.
+        from_labels: whether labels were compared, rather than logits.
+    """
+
+    results: Sequence[HypothesisResult]
     limit: float
     from_labels: bool
 
     @property
-    def reproducing(self) -> list[Finding]:
-        """The findings that reproduce the outputs and cannot be told apart; none where nothing does."""
-        tie = max(self.findings[0].error * TIE, ROUNDING)
-        return [finding for finding in self.findings if finding.error <= min(self.limit, tie)]
+    def matches(self) -> list[HypothesisResult]:
+        """The hypotheses that reproduce the outputs equally well."""
+        tie = max(self.results[0].error * TIE, ROUNDING)
+        return [result for result in self.results if result.error <= min(self.limit, tie)]
 
     @property
-    def identified(self) -> Finding | None:
-        """The one reading that reproduces the outputs. Of several whose logits are the same, the one that a code base
-        really has. Labels are too coarse for that: what they do not tell, but for an epsilon, is not told."""
-        published = [finding for finding in self.reproducing if finding.hypothesis.dialect]
-        candidates = published or self.reproducing
-        told = not self.from_labels or set(self.untold) <= {"bn_epsilon"}
-        return candidates[0] if len(candidates) == 1 and told else None
+    def identified(self) -> HypothesisResult | None:
+        """The one hypothesis that reproduces the outputs, or None.
+
+        Among several matches, the only one that a known code base implements is chosen. That is safe if their logits
+        are the same, but not if only their labels are: then the matches may differ in their epsilon at most.
+        """
+        candidates = [match for match in self.matches if match.hypothesis.dialect] or self.matches
+        decided = not self.from_labels or set(self.undetermined) <= {"bn_epsilon"}
+        return candidates[0] if len(candidates) == 1 and decided else None
 
     @property
-    def untold(self) -> list[str]:
-        """The facts in which the readings that reproduce the outputs differ."""
-        facts = [finding.hypothesis.to_dict() for finding in self.reproducing]
-        return [fact for fact in FACTS if len({str(one[fact]) for one in facts}) > 1]
+    def undetermined(self) -> list[str]:
+        """The fields of HYPOTHESIS_FIELDS in which the matches differ."""
+        fields = [match.hypothesis.to_dict() for match in self.matches]
+        return [name for name in HYPOTHESIS_FIELDS if len({str(values[name]) for values in fields}) > 1]
 
     @property
     def next_error(self) -> float | None:
-        """How far off the nearest of the other readings is."""
-        others = self.findings[len(self.reproducing) :]
+        """The smallest error of a hypothesis that is not a match."""
+        others = self.results[len(self.matches) :]
         return others[0].error if others else None
 
 
@@ -85,76 +97,85 @@ def identify(
 ) -> Identification:
     """Run every hypothesis that fits the tensors, and order them by how well they reproduce the outputs.
 
-    `checkpoints` are all readings of one file (se_weights.read_every_way); `images` (N, C, H, W) as the original code
-    was fed, or as whole pixels from 0 to 255; `logits` (N, classes) or `labels` (N) are what it gave.
+    Args:
+        checkpoints: one file as each dialect that matches it (`se_weights.read_candidates`).
+        images: (N, C, H, W), as the original network received them, or as pixels from 0 to 255.
+        logits: (N, num_classes), of the original code.
+        labels: (N), of the original code; used where there are no logits.
+        tolerance: the largest difference of matching logits, as a share of their range.
+        on_step: called with a description before each run.
+
+    Raises:
+        ValueError: neither logits nor labels are given.
     """
     if logits is None and labels is None:
         raise ValueError("identify needs the logits or the labels of the images")
-    first, whole = (1 if logits is not None else len(images)), len(images)
+    first_count, full_count = (1 if logits is not None else len(images)), len(images)
     with ExitStack() as stack:
-        runs = _Runs(stack, images)
+        runner = _HypothesisRunner(stack, images)
 
-        def look(at: Sequence[Hypothesis], count: int, what: str) -> dict[Hypothesis, float]:
+        def run_all(candidates: Sequence[Hypothesis], count: int, description: str) -> dict[Hypothesis, float]:
             errors = {}
-            for number, hypothesis in enumerate(at, start=1):
-                on_step(f"{what} {number} of {len(at)}")
-                ours = hypothesis.reordered(runs.logits(hypothesis, count))
-                errors[hypothesis] = _error(ours, logits, labels)
+            for number, hypothesis in enumerate(candidates, start=1):
+                on_step(f"{description} {number} of {len(candidates)}")
+                outputs = hypothesis.reorder_classes(runner.logits(hypothesis, count))
+                errors[hypothesis] = _hypothesis_error(outputs, logits, labels)
             return errors
 
         classes = checkpoints[0].architecture.num_classes if logits is None else logits.shape[1]
         structures = list(hypotheses(checkpoints, images, classes))
-        errors = look(structures, first, "hypothesis")
-        errors |= look(with_epsilons(_nearest(errors, 3)), first, "epsilon")
+        errors = run_all(structures, first_count, "hypothesis")
+        errors |= run_all(with_epsilons(_nearest(errors, 3)), first_count, "epsilon")
         if min(errors.values()) > tolerance:
-            errors |= look(with_epsilons(structures), first, "hypothesis and epsilon")
-        if first < whole:
+            errors |= run_all(with_epsilons(structures), first_count, "hypothesis and epsilon")
+        if first_count < full_count:
             reach = max(tolerance, min(errors.values()) * TIE)
             near = [hypothesis for hypothesis, error in errors.items() if error <= reach]
-            errors |= look(list(dict.fromkeys([*near, *_nearest(errors, 5)])), whole, "all images")
-    findings = [Finding(hypothesis, errors[hypothesis]) for hypothesis in _nearest(errors, len(errors))]
-    return Identification(findings, tolerance if logits is not None else 0.0, logits is None)
+            errors |= run_all(list(dict.fromkeys([*near, *_nearest(errors, 5)])), full_count, "all images")
+    results = [HypothesisResult(hypothesis, errors[hypothesis]) for hypothesis in _nearest(errors, len(errors))]
+    return Identification(results, tolerance if logits is not None else 0.0, logits is None)
 
 
-class _Runs:
-    """Runs hypotheses; what one shares with the one before it, its network and its logits, is not made twice.
+class _HypothesisRunner:
+    """Runs hypotheses, and reuses the network or the logits of the previous one where they are the same.
 
-    torch in a process of its own where it is installed, since it is quick; else the oracle.
+    It runs them in a torch worker where torch is installed, since that is faster, and else in the float64 reference.
     """
 
     def __init__(self, stack: ExitStack, images: NDArray) -> None:
         self.worker = stack.enter_context(Worker("torch")) if find_spec("torch") else None
         self.images = images
-        self.network: tuple[object, ...] = ()
-        self.last: tuple[object, ...] = ()
+        self.loaded_network: tuple[object, ...] = ()
+        self.last_run: tuple[object, ...] = ()
         self.outputs = np.empty(0)
 
     def logits(self, hypothesis: Hypothesis, count: int) -> NDArray:
-        """The network's logits of the first images."""
+        """The network's logits for the first `count` images."""
         network = id(hypothesis.checkpoint), hypothesis.architecture
-        if self.last != (network, hypothesis.preparation, count):
-            images = hypothesis.preparation.apply(self.images[:count])
+        run = network, hypothesis.input_transform, count
+        if self.last_run != run:
+            images = hypothesis.input_transform.apply(self.images[:count])
             self.outputs = self._run(hypothesis, network, images)
-            self.last = network, hypothesis.preparation, count
+            self.last_run = run
         return self.outputs
 
     def _run(self, hypothesis: Hypothesis, network: tuple[object, ...], images: NDArray) -> NDArray:
         weights = hypothesis.checkpoint.weights
         if not self.worker:
             return Oracle(hypothesis.architecture, weights).logits(images)
-        if self.network != network:
+        if self.loaded_network != network:
             self.worker.load(hypothesis.architecture, weights, "float32")
-            self.network = network
+            self.loaded_network = network
         return self.worker.logits(images)
 
 
-def _error(ours: NDArray, logits: NDArray | None, labels: NDArray | None) -> float:
-    """How far ours are from the first of the outputs."""
+def _hypothesis_error(outputs: NDArray, logits: NDArray | None, labels: NDArray | None) -> float:
+    """How far the outputs are from the given logits or labels, of which there may be more."""
     if logits is None:
         assert labels is not None
-        return float(np.mean(ours.argmax(axis=1) != labels[: len(ours)]))
-    theirs = logits[: len(ours)]
-    distance = np.abs(ours - theirs).max() / logit_range(theirs)
+        return float(np.mean(outputs.argmax(axis=1) != labels[: len(outputs)]))
+    expected = logits[: len(outputs)]
+    distance = np.abs(outputs - expected).max() / logit_range(expected)
     return float(distance) if np.isfinite(distance) else float("inf")
 
 

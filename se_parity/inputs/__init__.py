@@ -1,1 +1,1 @@
-"""What is run: trained-like weights, sample images, stress cases, and cases from a name or a file."""
+"""Inputs of parity checks: trained-like weights, sample images, stress cases, and cases from a name or a file."""

@@ -1,4 +1,4 @@
-"""A case from a weights file, or from the name of an architecture."""
+"""Make a case from a weights file, or from the name of an architecture."""
 
 from pathlib import Path
 
@@ -11,10 +11,22 @@ from se_parity.inputs.trained_like import sample_images, trained_like_weights
 def open_case(
     subject: str, *, dialect: str | None = None, batch: int = 3, size: tuple[int, int] = (64, 49), seed: int = 0
 ) -> Case:
-    """The weights of a file, or of an architecture by name, for which trained-like ones are made; and sample images.
+    """Make a case from a weights file or an architecture's name, with sample images.
 
-    A subject is a file where there is one, or where the text can only mean one. Raises what se_weights.read and
-    se_spec.architecture raise.
+    Args:
+        subject: a path if that file exists or if the text contains "." or "/"; else the name of an architecture, which
+            gets trained-like weights.
+        dialect: the dialect of the file, where several match its tensor names.
+        batch: the number of images.
+        size: (height, width) of the images in pixels.
+        seed: of the sample images.
+
+    Returns:
+        A case named "BATCH x HEIGHTxWIDTH".
+
+    Raises:
+        se_weights.WeightsError: the file cannot be read.
+        se_spec.ArchitectureError: there is no architecture of that name.
     """
     if Path(subject).exists() or "." in subject or "/" in subject:
         checkpoint, _ = se_weights.read_disambiguated(subject, dialect=dialect)

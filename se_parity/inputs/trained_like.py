@@ -1,9 +1,9 @@
-"""Weights that can show a fault: like those of a trained network, made without training.
+"""Random weights that resemble trained ones, and sample images: inputs on which conversion faults change the logits.
 
-Fresh weights hide most conversion faults: their statistics are zeros and ones, which any mix-up leaves in place. A
-naive draw of random statistics hides them too, in chaos: they do not fit the signals, and a deep network then turns
-float32 rounding into a tenth of its logits' range. So gains are drawn as training leaves them, small on the last norm
-of each branch, and the statistics are measured on a batch and then disturbed.
+Freshly initialised weights hide most faults: their statistics are zeros and ones, which can be swapped without effect.
+Random statistics hide them as well: they do not match the activations, and a deep network then amplifies float32
+rounding to a tenth of its logits' range. So gains have the size that training leaves, with small ones in the last norm
+of each residual branch, and the statistics are measured on a batch and then perturbed.
 """
 
 import numpy as np
@@ -13,45 +13,68 @@ from se_parity.reference.oracle import Array, Oracle
 from se_spec import Architecture, Parameter, Role, manifest
 from se_weights import Checkpoint, fold_batchnorm
 
-VARIANCE_DISTURBANCE = 2.0
-"""Running variances are up to this factor from the measured ones, either way."""
+VARIANCE_PERTURBATION = 2.0
+"""Running variances are the measured ones multiplied or divided by up to this factor."""
 
-MEAN_DISTURBANCE = 0.05
-"""Running means are off by this share of the measured standard deviation."""
+MEAN_PERTURBATION = 0.05
+"""The standard deviation of the error of running means, as a share of the measured standard deviation."""
 
 
 def trained_like_weights(
     architecture: Architecture, seed: int = 0, *, batch: int = 4, height: int = 64, width: int = 80
 ) -> dict[str, NDArray[np.float32]]:
-    """Canonical float32 weights; the same seed gives the same weights on every machine. Those of a folded network are
-    folded: drawn by themselves they would not keep the signals in bounds."""
+    """Draw weights that resemble those of a trained network.
+
+    Weights of a folded architecture are drawn with batch norms and then folded, which keeps activations in range.
+
+    Args:
+        architecture: the network.
+        seed: the same seed gives the same weights on every machine.
+        batch: the number of sample images on which running statistics are measured.
+        height: of those images in pixels.
+        width: of those images in pixels.
+
+    Returns:
+        float32 arrays by canonical name, with canonical axes.
+    """
     if architecture.folded:
-        normed = architecture.replace(folded=False)
-        whole = trained_like_weights(normed, seed, batch=batch, height=height, width=width)
-        return {**fold_batchnorm(Checkpoint(normed, whole)).weights}
+        unfolded = architecture.replace(folded=False)
+        weights = trained_like_weights(unfolded, seed, batch=batch, height=height, width=width)
+        return {**fold_batchnorm(Checkpoint(unfolded, weights)).weights}
     rng = np.random.default_rng(seed)
     last_norms = {f"{block.name}.bn{len(block.convolutions)}" for block in architecture.blocks()}
-    weights = {
+    drawn = {
         parameter.name: _draw(parameter, parameter.module in last_norms, rng) for parameter in manifest(architecture)
     }
 
-    def measured(path: str, x: Array) -> tuple[Array, Array]:
+    def measure(path: str, x: Array) -> tuple[Array, Array]:
         mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
-        shift = MEAN_DISTURBANCE * np.sqrt(variance) * rng.normal(size=mean.shape)
-        factor = VARIANCE_DISTURBANCE ** rng.uniform(-1, 1, size=mean.shape)
-        weights[f"{path}.running_mean"] = mean + shift
-        weights[f"{path}.running_var"] = variance * factor
+        shift = MEAN_PERTURBATION * np.sqrt(variance) * rng.normal(size=mean.shape)
+        factor = VARIANCE_PERTURBATION ** rng.uniform(-1, 1, size=mean.shape)
+        drawn[f"{path}.running_mean"] = mean + shift
+        drawn[f"{path}.running_var"] = variance * factor
         return mean, variance
 
     images = sample_images(architecture, batch, height, width, seed)
-    Oracle(architecture, weights, statistics=measured).logits(images)
-    return {name: array.astype(np.float32) for name, array in weights.items()}
+    Oracle(architecture, drawn, statistics=measure).logits(images)
+    return {name: array.astype(np.float32) for name, array in drawn.items()}
 
 
 def sample_images(
     architecture: Architecture, batch: int, height: int, width: int, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Images (N, C, H, W) that no flip, swap or shift leaves as they are: noise on slopes that differ by axis."""
+    """Draw images that every flip, transpose or swap of channels changes: noise on another slope along each axis.
+
+    Args:
+        architecture: sets the number of channels C.
+        batch: the number of images N.
+        height: in pixels.
+        width: in pixels.
+        seed: the same seed and sizes give the same images.
+
+    Returns:
+        (N, C, H, W), of about zero mean and unit variance.
+    """
     rng = np.random.default_rng([seed, batch, height, width])
     shape = batch, architecture.in_channels, height, width
     slopes = np.linspace(-1, 1, height)[:, None] - 0.5 * np.linspace(-1, 1, width) ** 2

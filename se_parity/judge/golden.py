@@ -1,4 +1,4 @@
-"""A golden: what every run gave, kept as JSON, so that an upgrade of a framework shows what it moved."""
+"""Golden files: the logits of every run, stored as JSON, to find out what an upgrade of a framework changes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from se_parity.judge.difference import Difference, compare
 from se_parity.judge.matrix import Report, Run
@@ -17,8 +16,16 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Moved:
-    """One run beside the golden's of the same framework, mode, dtype and case."""
+class RunChange:
+    """A run compared with the run of the same framework, mode, dtype and case in a golden file.
+
+    Attributes:
+        run: the name of the run.
+        same_bits: whether every logit is the same.
+        difference: between the golden logits and the new ones.
+        limit: of `difference.share`.
+        environment: the entries that differ, as (golden, now) by name.
+    """
 
     run: str
     same_bits: bool
@@ -35,24 +42,34 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Every run that both have, and those that only one of them has."""
+class GoldenComparison:
+    """A report compared with a golden file.
 
-    moved: Sequence[Moved]
+    Attributes:
+        changes: the runs that both contain.
+        only_golden: the names of runs that only the golden file contains; one is enough to fail.
+        only_now: the names of runs that only the report contains.
+    """
+
+    changes: Sequence[RunChange]
     only_golden: Sequence[str]
     only_now: Sequence[str]
 
     @property
     def passed(self) -> bool:
-        return bool(self.moved) and not self.only_golden and all(one.passed for one in self.moved)
+        return bool(self.changes) and not self.only_golden and all(change.passed for change in self.changes)
 
     def to_dict(self) -> dict[str, Any]:
-        runs = {"only_golden": list(self.only_golden), "only_now": list(self.only_now)}
-        return {"passed": self.passed, "moved": [one.to_dict() for one in self.moved], **runs}
+        return {
+            "passed": self.passed,
+            "moved": [change.to_dict() for change in self.changes],
+            "only_golden": list(self.only_golden),
+            "only_now": list(self.only_now),
+        }
 
 
-def golden_facts(report: Report) -> dict[str, Any]:
-    """What is kept: shapes and hashes of what was run, the environments, and every logit, exactly."""
+def golden_contents(report: Report) -> dict[str, Any]:
+    """What a golden file stores of a report: shapes and hashes of the cases, the environments, and every logit."""
     return {
         "schema": SCHEMA,
         "architecture": report.architecture.to_dict(),
@@ -61,48 +78,55 @@ def golden_facts(report: Report) -> dict[str, Any]:
         },
         "environments": {worker.name: dict(worker.environment) for worker in report.workers},
         "runs": [
-            {"run": name(run), "worker": report.worker_of(run).name, "logits": _kept(run.logits)} for run in report.runs
+            {
+                "run": run.name,
+                "worker": report.worker_of(run).name,
+                "logits": run.logits.astype(np.float64).tolist(),
+            }
+            for run in report.runs
         ],
     }
 
 
 def read_golden(path: Path) -> dict[str, Any]:
-    """What `golden_facts` gave when the file was written. Raises MalformedFile for a file that is no golden."""
+    """Read the `golden_contents` of a file.
+
+    Raises:
+        MalformedFile: the file is not a golden file.
+    """
     try:
-        kept = json.loads(path.read_text())
-        if kept["schema"] != SCHEMA or not all(key in kept for key in ("cases", "environments", "runs")):
+        golden = json.loads(path.read_text())
+        if golden["schema"] != SCHEMA or not all(key in golden for key in ("cases", "environments", "runs")):
             raise ValueError(f"its schema is not {SCHEMA}")
     except (ValueError, KeyError, TypeError) as error:
-        raise MalformedFile(f"{path} is not a golden of se-resnet parity: {error}") from error
-    return kept
+        raise MalformedFile(f"{path} is not a golden file of se-resnet parity: {error}") from error
+    return golden
 
 
-def against(kept: Mapping[str, Any], report: Report) -> Comparison:
-    """Compare a report with what a golden kept. Raises MalformedFile for a golden of another subject."""
-    for case, facts in kept["cases"].items():
-        if case in report.sha256 and facts["sha256"] != report.sha256[case]:
-            raise MalformedFile(f"the golden was made from other weights or images than these, in {case}")
-    before = {run["run"]: run for run in kept["runs"]}
-    now = {name(run): run for run in report.runs}
-    both = [run for run in before if run in now]
-    moved = [_moved(run, before[run], now[run], kept, report) for run in both]
-    return Comparison(moved, [run for run in before if run not in now], [run for run in now if run not in before])
+def compare_with_golden(golden: Mapping[str, Any], report: Report) -> GoldenComparison:
+    """Compare a report with the contents of a golden file.
+
+    Raises:
+        MalformedFile: the golden file was made from other weights or images.
+    """
+    for name, case in golden["cases"].items():
+        if name in report.sha256 and case["sha256"] != report.sha256[name]:
+            raise MalformedFile(f"the golden file was made from other weights or images than these, in {name}")
+    before = {run["run"]: run for run in golden["runs"]}
+    now = {run.name: run for run in report.runs}
+    return GoldenComparison(
+        [_change(name, before[name], now[name], golden, report) for name in before if name in now],
+        [name for name in before if name not in now],
+        [name for name in now if name not in before],
+    )
 
 
-def name(run: Run) -> str:
-    return f"{run.mode}, {run.dtype}, {run.case}"
-
-
-def _moved(run: str, before: Mapping[str, Any], now: Run, kept: Mapping[str, Any], report: Report) -> Moved:
+def _change(name: str, before: Mapping[str, Any], now: Run, golden: Mapping[str, Any], report: Report) -> RunChange:
     logits = np.array(before["logits"], np.float64)
     if logits.shape != now.logits.shape:
-        raise MalformedFile(f"the golden has logits of shape {logits.shape} for {run}: {now.logits.shape} came now")
-    old, new = kept["environments"].get(before["worker"], {}), report.worker_of(now).environment
+        raise MalformedFile(f"{name}: the golden file has logits of shape {logits.shape}, this run {now.logits.shape}")
+    old, new = golden["environments"].get(before["worker"], {}), report.worker_of(now).environment
     changed = {key: (old.get(key, ""), new.get(key, "")) for key in {*old, *new} if old.get(key) != new.get(key)}
     same = np.array_equal(logits, now.logits.astype(np.float64), equal_nan=True)
-    # Both are within the limit of the truth, so they may be twice that apart.
-    return Moved(run, same, compare(logits, now.logits), 2 * now.limit, dict(sorted(changed.items())))
-
-
-def _kept(logits: NDArray) -> list[list[float]]:
-    return logits.astype(np.float64).tolist()
+    # Each may differ from the reference by the limit, so they may differ from each other by twice that.
+    return RunChange(name, same, compare(logits, now.logits), 2 * now.limit, dict(sorted(changed.items())))

@@ -1,4 +1,4 @@
-"""Runs one network everywhere and judges: the same weights and images in each framework, mode and dtype."""
+"""The matrix of runs: the same weights and images in each framework, mode and dtype, compared with the reference."""
 
 import sys
 import time
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.case import Case
-from se_parity.judge.difference import Difference, Labels, compare, labels
-from se_parity.judge.truth import Truth, truth
+from se_parity.judge.difference import Difference, LabelAgreement, compare, label_agreement
+from se_parity.judge.expected import ExpectedLogits, expected_logits
 from se_parity.run.client import FRAMEWORKS, Worker, WorkerFailed
 from se_parity.run.modes import Mode, modes_of
 from se_parity.run.numerics import Probe
@@ -28,8 +28,19 @@ DTYPES = ("float64", "float32", "bfloat16")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One framework in one mode and dtype on one case: its logits, how far each is from the
-    float64 oracle's as a share of their range, and what that comes to."""
+    """One case in one framework, mode and dtype, compared with the float64 reference.
+
+    Attributes:
+        mode: the framework and the mode.
+        dtype: of the model and the images.
+        case: the name of the case.
+        logits: (N, num_classes).
+        shares: (N, num_classes), the difference of each logit as a share of the logits' range.
+        difference: between `logits` and the reference.
+        labels: how many labels are beyond doubt, and how many of those are wrong.
+        limit: of `difference.share`.
+        seconds: the time of the run, with compilation.
+    """
 
     mode: Mode
     dtype: str
@@ -37,9 +48,13 @@ class Run:
     logits: NDArray
     shares: NDArray
     difference: Difference
-    labels: Labels
+    labels: LabelAgreement
     limit: float
     seconds: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}, {self.dtype}, {self.case}"
 
     @property
     def passed(self) -> bool:
@@ -47,14 +62,14 @@ class Run:
         return within and self.labels.flipped == 0
 
     def to_dict(self) -> dict[str, Any]:
-        named = {"framework": self.mode.framework, "mode": self.mode.name, "dtype": self.dtype, "case": self.case}
-        judged = {"passed": self.passed, "limit": self.limit, "seconds": self.seconds}
-        return {**named, **judged, **self.difference.to_dict(), **asdict(self.labels)}
+        run = {"framework": self.mode.framework, "mode": self.mode.name, "dtype": self.dtype, "case": self.case}
+        verdict = {"passed": self.passed, "limit": self.limit, "seconds": self.seconds}
+        return {**run, **verdict, **self.difference.to_dict(), **asdict(self.labels)}
 
 
 @dataclass(frozen=True)
 class Skip:
-    """What was not run, and why."""
+    """A mode that did not run, and the reason."""
 
     mode: Mode
     reason: str
@@ -65,7 +80,15 @@ class Skip:
 
 @dataclass(frozen=True)
 class WorkerRun:
-    """A process that ran a framework: what it ran on, what its arithmetic proved to be, and what it took."""
+    """A worker process of the matrix.
+
+    Attributes:
+        modes: the modes that ran in it.
+        environment: the versions and the device that it reported, as text by name.
+        probe: its measured precision.
+        seconds: from its start to its end.
+        peak_bytes: its largest resident memory.
+    """
 
     modes: Sequence[Mode]
     environment: Mapping[str, str]
@@ -84,7 +107,17 @@ class WorkerRun:
 
 @dataclass(frozen=True)
 class Report:
-    """Every run, what they were run on, and the verdict."""
+    """The result of `check_parity`.
+
+    Attributes:
+        architecture: of every case.
+        images: the shape (N, C, H, W) of the images, by name of the case.
+        sha256: the hash of weights and images, by name of the case.
+        ranges: the range of the expected logits, by name of the case.
+        workers: the processes, in the order in which they ran.
+        runs: every case in every framework, mode and dtype.
+        skips: the modes that did not run.
+    """
 
     architecture: Architecture
     images: Mapping[str, tuple[int, ...]]
@@ -95,11 +128,11 @@ class Report:
     skips: Sequence[Skip] = ()
 
     def worker_of(self, run: Run) -> WorkerRun:
-        """The process that a run ran in."""
+        """The process that a run belongs to."""
         return next(worker for worker in self.workers if run.mode in worker.modes)
 
-    def own_noise(self, run: Run) -> float | None:
-        """How far a run is from its mode's own float64 run, as a share of the range; none where there is no such."""
+    def deviation_from_float64(self, run: Run) -> float | None:
+        """How far a run is from the float64 run of the same mode, as a share of the range; None without such a run."""
         for other in self.runs:
             if (other.mode, other.case, other.dtype) == (run.mode, run.case, "float64"):
                 return float(np.abs(run.logits.astype(np.float64) - other.logits).max()) / self.ranges[run.case]
@@ -107,8 +140,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        ran = bool(self.runs) and all(run.passed for run in self.runs)
-        return ran and all(worker.probe.full_precision for worker in self.workers)
+        runs_passed = bool(self.runs) and all(run.passed for run in self.runs)
+        return runs_passed and all(worker.probe.full_precision for worker in self.workers)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -118,7 +151,7 @@ class Report:
                 name: {"images": list(shape), "logit_range": self.ranges[name]} for name, shape in self.images.items()
             },
             "workers": [worker.to_dict() for worker in self.workers],
-            "runs": [run.to_dict() | {"own_noise": self.own_noise(run)} for run in self.runs],
+            "runs": [run.to_dict() | {"own_noise": self.deviation_from_float64(run)} for run in self.runs],
             "skipped": [skip.to_dict() for skip in self.skips],
         }
 
@@ -144,35 +177,46 @@ def check_parity(
     pythons: Mapping[str, str] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Report:
-    """Run the cases, all of one architecture, in each framework, mode and dtype, and compare with the oracle.
+    """Run cases in each framework, mode and dtype, and compare the logits with the float64 reference.
 
-    No `modes` means all; `pythons` gives a framework ("torch") or one of its modes ("torch.xla") its own interpreter;
-    `on_step` is told what comes next. Raises se_parity.run.client.WorkerFailed where a framework cannot run.
+    Args:
+        cases: all of one architecture.
+        frameworks: of "torch", "tf" and "flax".
+        modes: names of modes (se_parity.run.modes); none means all.
+        dtypes: of "float64", "float32" and "bfloat16".
+        device: "cpu" or "gpu".
+        pythons: the interpreter of a framework ("torch") or of one of its modes ("torch.xla"); by default this one.
+        on_step: called with a description before each step; `count_steps` returns how often.
+
+    Returns:
+        A report, whose `passed` is the verdict.
+
+    Raises:
+        WorkerFailed: a framework cannot run.
     """
-    truths: dict[tuple[str, str], tuple[Case, Truth]] = {}
+    references: dict[tuple[str, str], tuple[Case, ExpectedLogits]] = {}
     for case in cases:
         for dtype in dtypes:
-            on_step(f"the oracle, {case.name}, {dtype}")
-            stored = case.stored_as(dtype)
-            truths[case.name, dtype] = stored, truth(stored, dtype)
-    chosen = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
+            on_step(f"float64 reference, {case.name}, {dtype}")
+            rounded = case.astype(dtype)
+            references[case.name, dtype] = rounded, expected_logits(rounded, dtype)
+    selected = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
     workers: list[WorkerRun] = []
     runs: list[Run] = []
     skips: list[Skip] = []
-    for (framework, python, variables), together in groupby(chosen, lambda mode: _process(mode, pythons or {})):
-        shared = list(together)
+    for (framework, python, variables), group in groupby(selected, lambda mode: _process_key(mode, pythons or {})):
+        shared = list(group)
         began = time.perf_counter()
         with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
-            for name, dtype in truths:
-                stored, answer = truths[name, dtype]
-                worker.load(stored.architecture, stored.weights, dtype)
+            for (name, dtype), (rounded, expected) in references.items():
+                worker.load(rounded.architecture, rounded.weights, dtype)
                 for mode in shared:
                     on_step(f"{mode}, {name}, {dtype}")
                     if dtype in mode.lacks:
                         skips.append(Skip(mode, f"{dtype}: {mode.lacks[dtype]}"))
                         continue
                     try:
-                        runs.append(_run(worker, mode, dtype, stored, answer))
+                        runs.append(_run(worker, mode, dtype, rounded, expected))
                     except WorkerFailed as failure:
                         if failure.kind != "ModeMissing":
                             raise
@@ -184,24 +228,32 @@ def check_parity(
         cases[0].architecture,
         {case.name: case.images.shape for case in cases},
         {case.name: case.sha256 for case in cases},
-        {case.name: truths[case.name, dtypes[0]][1].range for case in cases},
+        {case.name: references[case.name, dtypes[0]][1].range for case in cases},
         workers,
         runs,
         list(dict.fromkeys(skips)),
     )
 
 
-def _run(worker: Worker, mode: Mode, dtype: str, case: Case, answer: Truth) -> Run:
+def _run(worker: Worker, mode: Mode, dtype: str, case: Case, expected: ExpectedLogits) -> Run:
     began = time.perf_counter()
     logits = worker.logits(case.images, mode.name)
     seconds = time.perf_counter() - began
-    certain = labels(answer.logits, logits, answer.limit * answer.range)
-    shares = np.abs(logits.astype(np.float64) - answer.logits) / answer.range
-    return Run(mode, dtype, case.name, logits, shares, compare(answer.logits, logits), certain, answer.limit, seconds)
+    return Run(
+        mode,
+        dtype,
+        case.name,
+        logits,
+        shares=np.abs(logits.astype(np.float64) - expected.logits) / expected.range,
+        difference=compare(expected.logits, logits),
+        labels=label_agreement(expected.logits, logits, expected.limit * expected.range),
+        limit=expected.limit,
+        seconds=seconds,
+    )
 
 
-def _process(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """What decides which process a mode runs in."""
+def _process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Modes with the same key share a worker process."""
     python = pythons.get(f"{mode.framework}.{mode.name}") or pythons.get(mode.framework) or sys.executable
     return mode.framework, python, tuple(mode.variables.items())
 

@@ -1,7 +1,7 @@
-"""The oracle's gradients, in plain numpy and float64: the textbook's derivative of every operation, last one first.
+"""The float64 reference's backward pass in plain numpy: the derivative of every operation, last one first.
 
 Batch normalisation in training (arXiv 1502.03167, section 3) normalises with the statistics of the batch, through
-which gradients flow; its running statistics move a tenth of the way to the batch's mean and unbiased variance.
+which gradients flow; its running statistics move by BATCH_NORM_MOMENTUM towards the batch's mean and unbiased variance.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,19 @@ from se_parity.case import Case
 from se_parity.reference.oracle import Array, Observer, Oracle, channels
 from se_spec import BATCH_NORM_MOMENTUM, AveragePool, Block, Convolution, MaxPool
 
-Disturb = Callable[[Array, int], Array]
-"""Called with a gradient and the terms of the sum that each of its numbers is; what it returns goes on in its place."""
+GradientObserver = Callable[[Array, int], Array]
+"""Called with a gradient and the number of terms that each of its values sums; the returned array replaces it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """One training pass: the mean cross-entropy, the gradient of every parameter that is learned and every running
-    statistic after the pass, by canonical name."""
+class TrainingPass:
+    """The results of one forward and backward pass in training mode.
+
+    Attributes:
+        loss: the mean cross-entropy of the batch.
+        gradients: the gradient of every learned parameter, by canonical name.
+        statistics: every running mean and variance (C) after the pass, by canonical name.
+    """
 
     loss: float
     gradients: dict[str, Array]
@@ -29,47 +34,57 @@ class Pass:
 
 
 def batch_statistics(path: str, x: Array) -> tuple[Array, Array]:
-    """The mean and the biased variance of a batch (N, C, H, W), for the oracle to normalise with."""
+    """The mean and the biased variance (C) of a batch (N, C, H, W); a Statistics function for the Oracle."""
     return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
 
 
 class Backward:
-    """One way back through a network, from what an observer kept of the way there."""
+    """One training pass of the reference: the constructor runs the network forward, `run` runs it backward.
+
+    Subclasses override single operations to plant known faults (se_parity.train.training_faults). Their argument `d` is
+    the gradient of the loss with respect to the operation's output; they return that with respect to its input.
+
+    Args:
+        case: the network, its weights, and the images (N, C, H, W) of the batch.
+        labels: integers (N).
+        observe: called after every operation of the forward pass; may replace its output.
+        observe_gradient: called with every gradient of the backward pass; may replace it.
+    """
 
     def __init__(
         self,
         case: Case,
         labels: NDArray,
         *,
-        observe: Observer = lambda path, output, given: output,
-        disturb: Disturb = lambda gradient, terms: gradient,
+        observe: Observer = lambda path, output, x: output,
+        observe_gradient: GradientObserver = lambda gradient, terms: gradient,
     ) -> None:
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
-        self.disturb = disturb
+        self.observe_gradient = observe_gradient
 
-        def keep(path: str, output: Array, given: Array) -> Array:
-            self.inputs[path], self.outputs[path] = given, observe(path, output, given)
+        def record(path: str, output: Array, x: Array) -> Array:
+            self.inputs[path], self.outputs[path] = x, observe(path, output, x)
             return self.outputs[path]
 
-        oracle = Oracle(case.architecture, case.weights, observe=keep, statistics=batch_statistics)
+        oracle = Oracle(case.architecture, case.weights, observe=record, statistics=batch_statistics)
         self.architecture, self.weights = case.architecture, oracle.weights
         self.logits = oracle.logits(case.images)
         self.labels = labels
 
-    def run(self) -> Pass:
-        """Loss, gradients and statistics of the batch."""
+    def run(self) -> TrainingPass:
+        """Run the backward pass and return its results."""
         shifted = self.logits - self.logits.max(axis=1, keepdims=True)
         log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         rows = np.arange(len(self.labels))
         d = np.exp(log_probabilities)
         d[rows, self.labels] -= 1
-        self.network(self.scaled(d / len(d)))
-        return Pass(float(-log_probabilities[rows, self.labels].mean()), self.gradients, self.statistics())
+        self.network(self.loss_gradient(d / len(d)))
+        return TrainingPass(float(-log_probabilities[rows, self.labels].mean()), self.gradients, self.statistics())
 
-    def scaled(self, d: Array) -> Array:
-        """The gradient of the loss; a mean over the batch as it is."""
+    def loss_gradient(self, d: Array) -> Array:
+        """The gradient of the loss with respect to the logits, from that of the mean cross-entropy."""
         return d
 
     def statistics(self) -> dict[str, Array]:
@@ -77,10 +92,10 @@ class Backward:
             name: (1 - BATCH_NORM_MOMENTUM) * self.weights[name] + BATCH_NORM_MOMENTUM * new
             for path, x in self.inputs.items()
             if f"{path}.running_mean" in self.weights
-            for name, new in self.measured(path, x)
+            for name, new in self.new_statistics(path, x)
         }
 
-    def measured(self, path: str, x: Array) -> list[tuple[str, Array]]:
+    def new_statistics(self, path: str, x: Array) -> list[tuple[str, Array]]:
         mean, variance = batch_statistics(path, x)
         count = x.size // x.shape[1]
         return [(f"{path}.running_mean", mean), (f"{path}.running_var", variance * count / max(count - 1, 1))]
@@ -123,10 +138,10 @@ class Backward:
 
     def dense(self, path: str, d: Array) -> Array:
         x, weight = self.inputs[path], self.weights[f"{path}.weight"]
-        self.keep(f"{path}.weight", d.T @ x, len(x))
+        self.store(f"{path}.weight", d.T @ x, len(x))
         if f"{path}.bias" in self.weights:
-            self.keep(f"{path}.bias", d.sum(axis=0), len(x))
-        return self.disturb(d @ weight, len(weight))
+            self.store(f"{path}.bias", d.sum(axis=0), len(x))
+        return self.observe_gradient(d @ weight, len(weight))
 
     def relu(self, path: str, d: Array) -> Array:
         return d * (self.outputs[path] > 0)
@@ -139,25 +154,25 @@ class Backward:
         deviation = np.sqrt(variance + self.architecture.bn_epsilon)
         normal = (x - channels(mean)) / channels(deviation)
         count = x.size // x.shape[1]
-        self.keep(f"{path}.weight", (d * normal).sum(axis=axes), count)
-        self.keep(f"{path}.bias", d.sum(axis=axes), count)
+        self.store(f"{path}.weight", (d * normal).sum(axis=axes), count)
+        self.store(f"{path}.bias", d.sum(axis=axes), count)
         centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
-        return self.disturb(centred * channels(self.weights[f"{path}.weight"] / deviation), count)
+        return self.observe_gradient(centred * channels(self.weights[f"{path}.weight"] / deviation), count)
 
     def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
         inputs, weights = convolution_backward(x, kernel, d, convolution)
-        self.keep(f"{path}.weight", weights, d.size // d.shape[1])
+        self.store(f"{path}.weight", weights, d.size // d.shape[1])
         if convolution.bias:
-            self.keep(f"{path}.bias", d.sum(axis=(0, 2, 3)), d.size // d.shape[1])
-        return self.disturb(inputs, kernel.size // kernel.shape[1])
+            self.store(f"{path}.bias", d.sum(axis=(0, 2, 3)), d.size // d.shape[1])
+        return self.observe_gradient(inputs, kernel.size // kernel.shape[1])
 
-    def keep(self, name: str, gradient: Array, terms: int) -> None:
-        self.gradients[name] = self.disturb(gradient, terms)
+    def store(self, name: str, gradient: Array, terms: int) -> None:
+        self.gradients[name] = self.observe_gradient(gradient, terms)
 
 
 def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolution) -> tuple[Array, Array]:
-    """The gradients of a convolution's input and of its kernel."""
+    """The gradients of a convolution's input (N, C, H, W) and of its kernel (O, C / groups, kH, kW)."""
     margin, stride, groups = convolution.padding, convolution.stride, convolution.groups
     padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     inputs, weights = np.zeros_like(padded), np.zeros_like(kernel)
@@ -166,16 +181,16 @@ def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolu
     for row in range(convolution.kernel):
         for column in range(convolution.kernel):
             window = (slice(None), slice(None), slice(row, row + rows, stride), slice(column, column + columns, stride))
-            for taken, given in zip(*grouped, strict=True):
-                part, tap = d[:, given], kernel[given, :, row, column]
-                weights[given, :, row, column] = np.tensordot(part, padded[window][:, taken], ((0, 2, 3), (0, 2, 3)))
-                inputs[window][:, taken] += np.tensordot(part, tap, (1, 0)).transpose(0, 3, 1, 2)
+            for ins, outs in zip(*grouped, strict=True):
+                group, tap = d[:, outs], kernel[outs, :, row, column]
+                weights[outs, :, row, column] = np.tensordot(group, padded[window][:, ins], ((0, 2, 3), (0, 2, 3)))
+                inputs[window][:, ins] += np.tensordot(group, tap, (1, 0)).transpose(0, 3, 1, 2)
     height, width = x.shape[2:]
     return inputs[:, :, margin : margin + height, margin : margin + width], weights
 
 
 def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
-    """Each window's gradient goes to its first largest value."""
+    """The gradient of a max-pool's input: each window's gradient goes to its first maximum."""
     margins = [pool.padding(side) for side in x.shape[2:]]
     padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
@@ -190,7 +205,7 @@ def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
 
 
 def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
-    """Each window's gradient goes in equal parts to what the window holds."""
+    """The gradient of an average pool's input: each window's gradient is divided equally among its values."""
     gradient = np.zeros_like(x)
     for row, top in enumerate(range(0, x.shape[2], pool.stride)):
         for column, left in enumerate(range(0, x.shape[3], pool.stride)):

@@ -1,4 +1,4 @@
-"""One operation of the oracle's run, with what it takes to do it again in another way."""
+"""One operation of the float64 reference, with all that is needed to compute it again in another way."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,55 +11,65 @@ from se_spec import Architecture, Convolution
 
 Weights = Mapping[str, Array]
 
-KINDS = ("convolution", "norm", "dense", "relu", "max-pool", "mean", "gate", "scale", "sum", "average-pool")
-
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One operation of a run: `kind` is one of KINDS; `weights` are its own, by last word; `given` is its input."""
+    """One operation with its input and output.
+
+    Attributes:
+        path: its canonical path, such as "layer1.0.conv2".
+        kind: "convolution", "norm", "dense", "relu", "max-pool", "mean", "gate", "scale", "sum" or "average-pool".
+        input: (N, C, H, W) or (N, C).
+        output: (N, C, H, W) or (N, C).
+        weights: its own parameters by leaf name, such as "running_mean".
+        convolution: the settings of a convolution; None for any other kind.
+        epsilon: the batch norm epsilon of the network.
+    """
 
     path: str
     kind: str
+    input: Array
     output: Array
-    given: Array
     weights: Weights
     convolution: Convolution | None
     epsilon: float
 
-    def convolved(self, x: Array, kernel: Array, margins: Margins | None = None) -> Array:
+    def convolve(self, x: Array, kernel: Array, margins: Margins | None = None) -> Array:
+        """The convolution of `x` with another kernel or padding, plus the operation's own bias."""
         assert self.convolution
         y = convolve(x, kernel, self.convolution.stride, self.convolution.groups, margins)
         return y + channels(self.weights["bias"]) if "bias" in self.weights else y
 
-    def redone(self, weights: Weights) -> Array | None:
-        """The same operation with other weights; None where they do not fit."""
-        if any(weights[word].shape != array.shape for word, array in self.weights.items()):
+    def with_weights(self, weights: Weights) -> Array | None:
+        """The output with other weights; None where a shape differs."""
+        if any(weights[leaf].shape != array.shape for leaf, array in self.weights.items()):
             return None
         other = replace(self, weights=weights)
         if self.kind == "convolution":
-            return other.convolved(self.given, weights["weight"])
+            return other.convolve(self.input, weights["weight"])
         if self.kind == "norm":
-            return other.normalised(self.epsilon, weights["running_mean"], weights["running_var"])
-        return self.given @ weights["weight"].T + weights.get("bias", 0.0)
+            return other.normalise(self.epsilon, weights["running_mean"], weights["running_var"])
+        return self.input @ weights["weight"].T + weights.get("bias", 0.0)
 
-    def normalised(self, epsilon: float, mean: Array, variance: Array) -> Array:
+    def normalise(self, epsilon: float, mean: Array, variance: Array) -> Array:
+        """The output of a batch norm with another epsilon, mean (C) or variance (C)."""
         gain = self.weights["weight"] / np.sqrt(np.abs(variance) + epsilon)
-        return (self.given - channels(mean)) * channels(gain) + channels(self.weights["bias"])
+        return (self.input - channels(mean)) * channels(gain) + channels(self.weights["bias"])
 
 
 def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
-    """What makes an Operation of what an observer of the case's oracle is called with."""
+    """Return a function that makes an Operation from the arguments of an Observer: path, output and input."""
     blocks = {block.name: block for block in case.architecture.blocks()}
     convolutions = dict(_convolutions(case.architecture))
-    own: dict[str, dict[str, Array]] = {}
+    by_path: dict[str, dict[str, Array]] = {}
     for name, array in case.weights.items():
-        path, _, word = name.rpartition(".")
-        own.setdefault(path, {})[word] = np.asarray(array, np.float64)
+        path, _, leaf = name.rpartition(".")
+        by_path.setdefault(path, {})[leaf] = np.asarray(array, np.float64)
 
-    def operation(path: str, output: Array, given: Array) -> Operation:
-        weights = own.get(path, {})
+    def operation(path: str, output: Array, x: Array) -> Operation:
+        weights = by_path.get(path, {})
         kind = _kind(path, weights, blocks)
-        return Operation(path, kind, output, given, weights, convolutions.get(path), case.architecture.bn_epsilon)
+        return Operation(path, kind, x, output, weights, convolutions.get(path), case.architecture.bn_epsilon)
 
     return operation
 
@@ -69,11 +79,10 @@ def _kind(path: str, weights: Weights, blocks: Mapping[str, object]) -> str:
         return {4: "convolution", 2: "dense", 1: "norm"}[weights["weight"].ndim]
     if path in blocks:
         return "sum"
-    last = path.rpartition(".")[2]
-    named = {"squeeze": "mean", "gate": "gate", "se": "scale", "maxpool": "max-pool"}
-    if last == "pool":
+    leaf = path.rpartition(".")[2]
+    if leaf == "pool":
         return "average-pool" if "." in path else "mean"
-    return named.get(last, "relu")
+    return {"squeeze": "mean", "gate": "gate", "se": "scale", "maxpool": "max-pool"}.get(leaf, "relu")
 
 
 def _convolutions(architecture: Architecture) -> Iterator[tuple[str, Convolution]]:

@@ -1,8 +1,8 @@
-"""The truth: SE-ResNet in plain numpy and float64, written from the paper.
+"""The float64 reference: SE-ResNet's forward pass in plain numpy, written from the papers.
 
 Squeeze-and-Excitation Networks (arXiv 1709.01507), eq. 2-4 and figure 3, over Deep Residual Learning
-(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). Every operation is the
-textbook's sum; nothing is fused, reordered or approximated.
+(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). Every operation is
+the definition's sum; nothing is fused, reordered or approximated.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,22 +14,30 @@ from se_spec import Architecture, AveragePool, Block, Convolution, MaxPool
 
 Array = NDArray[np.float64]
 Observer = Callable[[str, Array, Array], Array]
-"""Called with the canonical path of an operation, its output and its input; what it returns goes on in the output's
-place."""
+"""Called after each operation with its canonical path, its output and its input; the returned array replaces the
+output."""
 
 Statistics = Callable[[str, Array], tuple[Array, Array]]
-"""Called with the path of a norm and its input (N, C, H, W); returns the mean and the variance to normalise with."""
+"""Called with the path of a batch norm and its input (N, C, H, W); returns the mean and the variance (C) to normalise
+with."""
 
 
 class Oracle:
-    """One network. `observe` sees, and may change, the output of every operation on its way."""
+    """A network that runs in float64 numpy: the reference that frameworks are compared with.
+
+    Args:
+        architecture: the network.
+        weights: arrays of any float dtype by canonical name, with canonical axes; converted to float64.
+        observe: called after every operation, such as "layer1.0.conv2"; may replace its output.
+        statistics: the mean and variance that a batch norm normalises with; by default its running statistics.
+    """
 
     def __init__(
         self,
         architecture: Architecture,
         weights: Mapping[str, NDArray],
         *,
-        observe: Observer = lambda path, output, given: output,
+        observe: Observer = lambda path, output, x: output,
         statistics: Statistics | None = None,
     ) -> None:
         self.architecture = architecture
@@ -38,7 +46,14 @@ class Oracle:
         self.statistics = statistics or self.running_statistics
 
     def logits(self, images: NDArray) -> Array:
-        """Images (N, C, H, W) to logits (N, num_classes), or to the pooled features of a network without classes."""
+        """Run the network in evaluation mode.
+
+        Args:
+            images: (N, C, H, W).
+
+        Returns:
+            Logits (N, num_classes), or the pooled features (N, features) where num_classes is 0.
+        """
         x = np.asarray(images, np.float64)
         for number, convolution in enumerate(self.architecture.stem_convolutions, start=1):
             x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
@@ -51,7 +66,7 @@ class Oracle:
         return self.dense("fc", features) if self.architecture.num_classes else features
 
     def block(self, block: Block, x: Array) -> Array:
-        """The residual branch, scaled by its gates, plus the shortcut (paper, figure 3)."""
+        """The residual branch, scaled by its gate, plus the shortcut (arXiv 1709.01507, figure 3)."""
         residual = x
         for number, convolution in enumerate(block.convolutions, start=1):
             if number > 1:
@@ -75,7 +90,7 @@ class Oracle:
         return self.relu(block.name, residual + x)
 
     def squeeze_excitation(self, path: str, x: Array) -> Array:
-        """x scaled by sigmoid(W2 relu(W1 z)), where z is its mean over space (paper, eq. 2-4)."""
+        """x scaled by sigmoid(W2 relu(W1 z)), where z is the spatial mean of x (arXiv 1709.01507, eq. 2-4)."""
         squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
         excited = self.dense(f"{path}.fc2", hidden)
@@ -112,11 +127,22 @@ def sigmoid(x: Array) -> Array:
 
 
 Margins = tuple[tuple[int, int], ...]
-"""Before and after each spatial axis."""
+"""The padding before and after each spatial axis."""
 
 
 def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Margins | None = None) -> Array:
-    """Cross-correlation of (N, C, H, W) with (O, C / groups, kH, kW), with half a kernel of zeros on every side."""
+    """Cross-correlate images with a kernel.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: (O, C / groups, kH, kW).
+        stride: the same for both axes.
+        groups: the number of groups that the channels are split into.
+        margins: zero padding before and after each spatial axis; by default half the kernel size on each side.
+
+    Returns:
+        (N, O, H', W').
+    """
     height, width = kernel.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), *(margins or ((height // 2,) * 2, (width // 2,) * 2))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
@@ -127,7 +153,7 @@ def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Mar
 
 
 def max_pool(x: Array, pool: MaxPool) -> Array:
-    """The largest value of each window of (N, C, H, W), with margins of minus infinity."""
+    """The maximum of each window of (N, C, H, W), padded with minus infinity."""
     margins = (0, 0), (0, 0), *map(pool.padding, x.shape[2:])
     padded = np.pad(x, margins, constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
@@ -135,7 +161,7 @@ def max_pool(x: Array, pool: MaxPool) -> Array:
 
 
 def average_pool(x: Array, pool: AveragePool) -> Array:
-    """The mean of what each window of (N, C, H, W) holds; the last window of an odd side holds less."""
+    """The mean of each window of (N, C, H, W); padding is not counted, so the last window of an odd side is smaller."""
     rows, columns = (range(0, side, pool.stride) for side in x.shape[2:])
     means = [
         [x[:, :, row : row + pool.kernel, column : column + pool.kernel].mean(axis=(2, 3)) for column in columns]
@@ -145,5 +171,5 @@ def average_pool(x: Array, pool: AveragePool) -> Array:
 
 
 def channels(vector: Array) -> Array:
-    """A number a channel (C), to go with (N, C, H, W)."""
+    """Reshape (C) to (C, 1, 1), which broadcasts against (N, C, H, W)."""
     return vector[:, None, None]

@@ -1,4 +1,4 @@
-"""How the reports draw: one style, and one colour a framework."""
+"""The style of the reports' figures, with one colour for each framework."""
 
 from collections.abc import Callable, Mapping
 from io import StringIO
@@ -7,7 +7,7 @@ from typing import TypeVar
 import matplotlib
 from matplotlib.figure import Figure
 
-Subject = TypeVar("Subject")
+Content = TypeVar("Content")
 
 COLOURS = {"torch": "#d1495b", "tf": "#b8860b", "flax": "#00798c"}
 STYLE = {
@@ -20,10 +20,10 @@ STYLE = {
 }
 
 
-def drawn(pictures: Mapping[str, Callable[[Subject], Figure]], subject: Subject) -> dict[str, str]:
-    """Every picture of a subject by its name, as SVG text."""
+def render_figures(plots: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
+    """Plot the content with every function, and return the figures as SVG text by name."""
     with matplotlib.rc_context(STYLE):
-        return {name: _svg(draw(subject)) for name, draw in pictures.items()}
+        return {name: _svg(plot(content)) for name, plot in plots.items()}
 
 
 def _svg(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""The report of `se-resnet parity` as one page that needs no other file."""
+"""The report of `se-resnet parity`: one HTML page that needs no other file."""
 
 import shlex
 import sys
@@ -9,62 +9,66 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from se_parity.examination import Examination
-from se_parity.reference.record import logits_and_gates
-from se_parity.report.drawing import COLOURS, drawn
-from se_parity.run.client import NAMES
-from se_parity.train.training import KEPT, KINDS
+from se_parity.reference.activations import logits_and_gates
+from se_parity.report.drawing import COLOURS, render_figures
+from se_parity.run.client import DISPLAY_NAMES
+from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS
 from se_spec import __version__
 
 SMALLEST = 1e-18
-"""Differences below are drawn here: a logarithm has no zero."""
+"""Smaller differences are drawn at this value, since a logarithmic axis has no zero."""
 
 
-def write_page(examined: Examination, path: Path) -> None:
+def write_page(examination: Examination, path: Path) -> None:
+    """Write an examination as HTML; it needs diagnoses of every framework."""
     loader = jinja2.PackageLoader("se_parity.report", "")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
     path.write_text(
         environment.get_template("page.html.j2").render(
-            examined=examined,
-            report=examined.report,
-            kept=KEPT,
-            kinds=KINDS,
-            names=NAMES,
-            pictures=drawn({"depth": depth, "differences": differences, "gates": gates}, examined),
+            examination=examination,
+            report=examination.report,
+            steps=RECORDED_STEPS,
+            kinds=RESULT_KINDS,
+            names=DISPLAY_NAMES,
+            figures=render_figures(
+                {"depth": plot_depth, "differences": plot_differences, "gates": plot_gates}, examination
+            ),
             command=shlex.join(["se-resnet", *sys.argv[1:]]),
             version=__version__,
         )
     )
 
 
-def depth(examined: Examination) -> Figure:
-    """How far each framework is from the truth, part after part, with the limit that rounding gives."""
-    dtypes = [found.dtype for found in examined.diagnoses[0].found]
+def plot_depth(examination: Examination) -> Figure:
+    """The error of every layer's output in each framework and dtype, with its limit."""
+    dtypes = [localisation.dtype for localisation in examination.diagnoses[0].localisations]
     figure = Figure(figsize=(10, 3.2 * len(dtypes)), layout="constrained")
     for row, (dtype, axes) in enumerate(zip(dtypes, np.atleast_1d(figure.subplots(len(dtypes), 1)), strict=True)):
-        for diagnosis in examined.diagnoses:
-            steps = diagnosis.found[row].steps
+        for diagnosis in examination.diagnoses:
+            layers = diagnosis.localisations[row].layers
             axes.plot(
-                [max(step.running, SMALLEST) for step in steps],
+                [max(layer.running, SMALLEST) for layer in layers],
                 color=COLOURS[diagnosis.framework],
-                label=NAMES[diagnosis.framework],
+                label=DISPLAY_NAMES[diagnosis.framework],
                 linewidth=1,
             )
-        axes.plot([step.running_limit for step in steps], color="#666666", linewidth=1, linestyle=":", label="limit")
+        axes.plot([layer.running_limit for layer in layers], color="#666666", linewidth=1, linestyle=":", label="limit")
         axes.set_yscale("log")
-        axes.set_ylabel(f"{dtype}, of the range")
-        blocks = [(index, step.path) for index, step in enumerate(steps) if step.operation == "residual block"]
-        shown = blocks[:: max(1, len(blocks) // 16)]
-        axes.set_xticks([index for index, _ in shown], [path for _, path in shown], rotation=45, ha="right", fontsize=7)
+        axes.set_ylabel(f"{dtype}, share of the range")
+        blocks = [(index, layer.path) for index, layer in enumerate(layers) if layer.operation == "residual block"]
+        labelled = blocks[:: max(1, len(blocks) // 16)]
+        ticks, paths = [index for index, _ in labelled], [path for _, path in labelled]
+        axes.set_xticks(ticks, paths, rotation=45, ha="right", fontsize=7)
         axes.legend(frameon=False, ncols=4, loc="lower right")
     return figure
 
 
-def differences(examined: Examination) -> Figure:
-    """Every logit's difference from the truth of the first case, in steps of its dtype's own limit."""
-    dtypes = list(dict.fromkeys(run.dtype for run in examined.report.runs))
+def plot_differences(examination: Examination) -> Figure:
+    """Histograms of every logit's difference from the reference, one for each dtype, with the first run's limit."""
+    dtypes = list(dict.fromkeys(run.dtype for run in examination.report.runs))
     figure = Figure(figsize=(10, 2.8), layout="constrained")
     for dtype, axes in zip(dtypes, np.atleast_1d(figure.subplots(1, len(dtypes))), strict=True):
-        of_dtype = [run for run in examined.report.runs if run.dtype == dtype]
+        of_dtype = [run for run in examination.report.runs if run.dtype == dtype]
         limit = of_dtype[0].limit
         low = np.log10(SMALLEST if dtype == "float64" else limit * 1e-5)
         edges = np.linspace(low, np.log10(limit) + 0.5, 40)
@@ -75,38 +79,37 @@ def differences(examined: Examination) -> Figure:
                 bins=edges,
                 histtype="step",
                 color=COLOURS[framework],
-                label=NAMES[framework],
+                label=DISPLAY_NAMES[framework],
             )
         axes.axvline(np.log10(limit), color="#666666", linestyle=":", linewidth=1)
         axes.set_title(dtype, fontsize=9)
-        axes.set_xlabel("log10 of the difference, of the range")
+        axes.set_xlabel("log10 of the difference as a share of the range")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
     axes.legend(frameon=False, loc="upper left", fontsize=8)
     return figure
 
 
-def gates(examined: Examination) -> Figure:
-    """The gates of the first image in every block: the oracle's, and what each framework's are away from them."""
-    case = examined.case
-    _, truth = logits_and_gates(case.architecture, case.weights, case.images)
+def plot_gates(examination: Examination) -> Figure:
+    """The first image's gates in every block: the reference's, and each framework's difference from them."""
+    case = examination.case
+    _, expected = logits_and_gates(case.architecture, case.weights, case.images)
     figure = Figure(figsize=(10, 2.6), layout="constrained")
-    found = {diagnosis.framework: diagnosis.found[-1].gates for diagnosis in examined.diagnoses}
-    columns = figure.subplots(1, 1 + len(found))
-    grid = np.full((len(truth), max(gate.shape[1] for gate in truth.values())), np.nan) if truth else np.zeros((1, 1))
-    for axes, (name, values) in zip(np.atleast_1d(columns), [("oracle", truth), *found.items()], strict=True):
-        shown = grid.copy()
-        for row, (block, gate) in enumerate(truth.items()):
-            given = values[block][0] if name == "oracle" else np.abs(values[block][0] - gate[0])
-            shown[row, : len(given)] = np.sort(given)
-        if name != "oracle":
-            shown = np.log10(np.maximum(shown, 1e-10))
-        image = axes.imshow(
-            shown, aspect="auto", interpolation="nearest", cmap="viridis" if name == "oracle" else "magma"
-        )
-        axes.set_title("gates (oracle)" if name == "oracle" else f"{NAMES[name]}, log10 of the difference", fontsize=8)
+    frameworks = {diagnosis.framework: diagnosis.localisations[-1].gates for diagnosis in examination.diagnoses}
+    columns = np.atleast_1d(figure.subplots(1, 1 + len(frameworks)))
+    width = max((gate.shape[1] for gate in expected.values()), default=1)
+    for axes, (framework, gates) in zip(columns, [("", expected), *frameworks.items()], strict=True):
+        grid = np.full((len(expected), width), np.nan) if expected else np.zeros((1, 1))
+        for row, (block, gate) in enumerate(expected.items()):
+            values = np.abs(gates[block][0] - gate[0]) if framework else gate[0]
+            grid[row, : len(values)] = np.sort(values)
+        if framework:
+            grid = np.log10(np.maximum(grid, 1e-10))
+        image = axes.imshow(grid, aspect="auto", interpolation="nearest", cmap="magma" if framework else "viridis")
+        title = f"{DISPLAY_NAMES[framework]}, log10 of the difference" if framework else "gates (float64 reference)"
+        axes.set_title(title, fontsize=8)
         axes.set_xlabel("channels, sorted", fontsize=7)
-        axes.set_ylabel("blocks" if name == "oracle" else "", fontsize=7)
+        axes.set_ylabel("" if framework else "blocks", fontsize=7)
         axes.tick_params(labelsize=6)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure

@@ -1,1 +1,1 @@
-"""Running a framework in a worker process of its own."""
+"""Running each framework in its own worker process."""

@@ -1,4 +1,4 @@
-"""Arrays on their way to a worker and back, as safetensors files."""
+"""How arrays are sent to a worker and back: as safetensors files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-assert (
-    np.dtype("bfloat16") == ml_dtypes.bfloat16
-)  # safetensors asks numpy for it by this name, which ml_dtypes gives it
+# safetensors looks the dtype up in numpy by this name, which importing ml_dtypes registers.
+assert np.dtype("bfloat16") == ml_dtypes.bfloat16
 
 
 def save_arrays(arrays: Mapping[str, NDArray], path: str | Path) -> None:

@@ -1,6 +1,7 @@
-"""One process a framework: no import order is safe for all three, and on a GPU their CUDA pins conflict.
+"""Workers: a process for each framework, and the client that sends it requests.
 
-Settings that must precede an import are environment variables of the process. It may run under a Python of its own.
+No import order is safe for all three frameworks, and on a GPU their CUDA requirements conflict. Settings that must
+precede an import are environment variables of the process, which may run under its own Python interpreter.
 """
 
 import contextlib
@@ -21,26 +22,29 @@ from se_parity.run.arrays import load_arrays, save_arrays
 from se_parity.run.numerics import Probe
 from se_spec import Architecture
 
-EVERYWHERE = {"NVIDIA_TF32_OVERRIDE": "0", "PYTHONWARNINGS": "ignore"}
+COMMON_ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0", "PYTHONWARNINGS": "ignore"}
 
-ENVIRONMENTS = {
+FRAMEWORK_ENVIRONMENT = {
     "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
     "tf": {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
     "flax": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"},
 }
-"""Full float32 inside NVIDIA's libraries, repeatable sums, memory as it is needed, and quiet."""
+"""Full float32 in NVIDIA's libraries, deterministic sums, GPU memory allocated as needed, and no log messages."""
 
-ON_GPU = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
-"""XLA chooses its kernels by timing them, unless it may only use those that repeat (openxla PR 12520)."""
+GPU_ENVIRONMENT = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+"""By default XLA chooses its kernels by timing them; with this it uses deterministic ones only (openxla PR 12520)."""
 
-FRAMEWORKS = tuple(ENVIRONMENTS)
+FRAMEWORKS = tuple(FRAMEWORK_ENVIRONMENT)
 
-NAMES = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
-"""What a person calls them."""
+DISPLAY_NAMES = {"torch": "PyTorch", "tf": "Keras", "flax": "Flax"}
 
 
 class WorkerFailed(Exception):
-    """A worker could not do what it was asked; `kind` is the name of the error on its side."""
+    """A worker process ended or could not carry out a request.
+
+    Attributes:
+        kind: the name of the exception in the worker, or "Ended".
+    """
 
     def __init__(self, message: str, kind: str) -> None:
         super().__init__(message)
@@ -48,10 +52,23 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """A framework in a process of its own. Use it as a context manager.
+    """A framework in a separate process. Use it as a context manager; the process ends with the context.
 
-    `python` is the interpreter, which needs se-resnet and the framework installed; `variables` go into its
-    environment after this module's own. `program` is the module that the process runs.
+    One model at a time is loaded: `load` builds it, and the other methods run it.
+
+    Args:
+        framework: "torch", "tf" or "flax".
+        python: the interpreter, which needs se-resnet and the framework installed.
+        device: "cpu" or "gpu".
+        variables: environment variables of the process, which override those of this module.
+        program: the module that the process runs.
+
+    Attributes:
+        environment: the versions and the device that the process reported, as text by name.
+        probe: the measured precision of the framework; None until the context is entered.
+
+    Raises:
+        WorkerFailed: entering the context or any method, where the process ended or reported an error.
     """
 
     def __init__(
@@ -66,7 +83,8 @@ class Worker:
         self.framework = framework
         self.folder = tempfile.TemporaryDirectory(prefix="se-resnet-")
         self.log = Path(self.folder.name, "stderr.txt")
-        settings = ON_GPU if device == "gpu" else {}
+        environment = COMMON_ENVIRONMENT | FRAMEWORK_ENVIRONMENT[framework]
+        environment |= GPU_ENVIRONMENT if device == "gpu" else {}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [python, "-m", program, framework, device],
@@ -74,15 +92,15 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **EVERYWHERE, **ENVIRONMENTS[framework], **settings, **(variables or {})},
+                env={**os.environ, **environment, **(variables or {})},
             )
         self.environment: dict[str, str] = {}
         self.probe: Probe | None = None
-        self.written: Mapping[str, NDArray] | None = None
+        self.written_weights: Mapping[str, NDArray] | None = None
 
     def __enter__(self) -> Self:
         try:
-            started = self._ask("start")
+            started = self._request("start")
             self.environment, self.probe = started["environment"], Probe(**started["probe"])
         except BaseException:
             self.close()
@@ -95,69 +113,96 @@ class Worker:
         self.close()
 
     def close(self) -> None:
+        """End the process and delete its files."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                with contextlib.suppress(BrokenPipeError):  # what was written and never read is flushed here
+                with contextlib.suppress(BrokenPipeError):  # closing flushes what the process has not read
                     pipe.close()
         self.folder.cleanup()
 
     def modes(self) -> list[str]:
-        return self._ask("modes")
+        """The names of the modes that the framework's runner implements."""
+        return self._request("modes")
 
     def load(self, architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> None:
-        """Build the model that the next calls run."""
-        if weights is not self.written:
-            self._put("weights", weights)
-            self.written = weights
-        self._ask("load", facts=architecture.to_dict(), weights=self._path("weights"), dtype=dtype)
+        """Build the model that the following calls run.
+
+        Args:
+            architecture: the network.
+            weights: by canonical name, with canonical axes.
+            dtype: of the model's parameters: "float64", "float32" or "bfloat16".
+        """
+        if weights is not self.written_weights:
+            self._write("weights", weights)
+            self.written_weights = weights
+        self._request("load", architecture=architecture.to_dict(), weights=self._file("weights"), dtype=dtype)
 
     def logits(self, images: NDArray, mode: str = "eager") -> NDArray:
-        """Images (N, C, H, W) to logits (N, num_classes)."""
-        path = self._path("logits")
-        self._ask("logits", mode=mode, images=self._put("images", {"images": images}), outputs=path)
-        return load_arrays(path)["logits"]
+        """Run the loaded model in a mode, from images (N, C, H, W) to logits (N, num_classes)."""
+        outputs = self._file("logits")
+        self._request("logits", mode=mode, images=self._write("images", {"images": images}), outputs=outputs)
+        return load_arrays(outputs)["logits"]
 
-    def trace(self, images: NDArray, paths: Sequence[str]) -> dict[str, NDArray]:
-        """The outputs (N, C, H, W) or (N, C) of those parts of the model that the canonical paths name, as it runs."""
-        path = self._path("outputs")
-        self._ask("trace", paths=list(paths), images=self._put("images", {"images": images}), outputs=path)
-        return load_arrays(path)
+    def layer_outputs(self, images: NDArray, paths: Sequence[str]) -> dict[str, NDArray]:
+        """Run the loaded model on images (N, C, H, W) and record the outputs of its layers.
 
-    def feed(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """The outputs of the parts of the model by canonical path, each given its own input and nothing else."""
-        path = self._path("outputs")
-        self._ask("feed", inputs=self._put("inputs", inputs), outputs=path)
-        return load_arrays(path)
+        Returns:
+            Outputs (N, C, H, W) or (N, C) by canonical path; paths that are not a layer of the model are left out.
+        """
+        outputs = self._file("outputs")
+        request = {"paths": list(paths), "images": self._write("images", {"images": images})}
+        self._request("layer_outputs", **request, outputs=outputs)
+        return load_arrays(outputs)
+
+    def run_layers(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run layers of the loaded model separately, each on its own input.
+
+        Args:
+            inputs: (N, C, H, W) or (N, C) by canonical path.
+
+        Returns:
+            Outputs (N, C, H, W) or (N, C) by canonical path.
+        """
+        outputs = self._file("outputs")
+        self._request("run_layers", inputs=self._write("inputs", inputs), outputs=outputs)
+        return load_arrays(outputs)
 
     def train(
-        self, recipe: Recipe, batches: Sequence[tuple[NDArray, NDArray]], kept: Sequence[int]
+        self, recipe: Recipe, batches: Sequence[tuple[NDArray, NDArray]], recorded_steps: Sequence[int]
     ) -> dict[str, NDArray]:
-        """Train the loaded model, a batch of images (N, C, H, W) and labels (N) a step.
+        """Train the loaded model.
 
-        Gives `STEP/loss` of every step, counted from 1, and `STEP/gradient/NAME` and `STEP/weight/NAME` after the
-        steps that are kept.
+        Args:
+            recipe: the optimiser and its settings.
+            batches: images (N, C, H, W) and labels (N) for each step.
+            recorded_steps: the steps, counted from 1, whose gradients and weights are returned.
+
+        Returns:
+            `STEP/loss` of every step, and `STEP/gradient/NAME` and `STEP/weight/NAME` of the recorded steps.
         """
-        numbered = list(enumerate(batches, start=1))
-        arrays = {f"images.{step}": images for step, (images, _) in numbered}
-        arrays |= {f"labels.{step}": labels for step, (_, labels) in numbered}
-        path = self._path("outputs")
-        self._ask("train", recipe=recipe.to_dict(), kept=list(kept), batches=self._put("batches", arrays), outputs=path)
-        return load_arrays(path)
+        arrays: dict[str, NDArray] = {}
+        for step, (images, labels) in enumerate(batches, start=1):
+            arrays |= {f"images.{step}": images, f"labels.{step}": labels}
+        outputs = self._file("outputs")
+        request = {"recipe": recipe.to_dict(), "recorded_steps": list(recorded_steps)}
+        self._request("train", **request, batches=self._write("batches", arrays), outputs=outputs)
+        return load_arrays(outputs)
 
     def peak_bytes(self) -> int:
         """The largest resident memory of the process so far."""
-        return self._ask("peak_bytes")
+        return self._request("peak_bytes")
 
-    def _path(self, name: str) -> str:
+    def _file(self, name: str) -> str:
         return str(Path(self.folder.name, f"{name}.safetensors"))
 
-    def _put(self, name: str, arrays: Mapping[str, NDArray]) -> str:
-        save_arrays(arrays, self._path(name))
-        return self._path(name)
+    def _write(self, name: str, arrays: Mapping[str, NDArray]) -> str:
+        save_arrays(arrays, self._file(name))
+        return self._file(name)
 
-    def _ask(self, call: str, **arguments: Any) -> Any:
+    def _request(self, call: str, **arguments: Any) -> Any:
+        """Send one request and wait for its result."""
         assert self.process.stdin
         assert self.process.stdout
         try:
@@ -167,7 +212,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message on standard error"]
             raise WorkerFailed(f"the {self.framework} worker ended: {last[0]}", "Ended")
         answer = json.loads(line)
         if "error" in answer:

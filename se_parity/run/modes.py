@@ -1,4 +1,4 @@
-"""The ways in which each framework runs a network, as a table; the runners hold what each one does."""
+"""The table of modes: the ways in which each framework can run a network. The runners implement them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Mode:
-    """`variables` are what its worker's environment must hold, so that modes that differ in them never share one;
-    `lacks` are the dtypes that it cannot compute in, each with the reason."""
+    """One way to run a network in a framework.
+
+    Attributes:
+        framework: "torch", "tf" or "flax".
+        name: unique within the framework.
+        meaning: what the framework does.
+        variables: environment variables of its worker; modes that differ in them never share a worker.
+        lacks: the dtypes that it cannot compute in, each with the reason.
+    """
 
     framework: str
     name: str
@@ -51,5 +58,5 @@ MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in MODES))
 
 
 def modes_of(framework: str, names: tuple[str, ...] | list[str] = ()) -> list[Mode]:
-    """The framework's modes of those names; all of them where none is given."""
+    """The modes of a framework, as far as they have one of the names; no names means all."""
     return [mode for mode in MODES if mode.framework == framework and (not names or mode.name in names)]

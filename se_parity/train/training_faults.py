@@ -1,5 +1,4 @@
-"""The faults that training loops are known to have, each as what it would have come to: gradients, running statistics
-or weights."""
+"""Known faults of training loops: backward passes, running statistics and optimisers that compute something else."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,44 +13,44 @@ from se_spec import BATCH_NORM_MOMENTUM, Block
 
 
 class GateDetached(Backward):
-    """No gradient flows into the gates."""
+    """No gradient flows into the SE gates."""
 
     def squeeze_excitation(self, path: str, d: Array) -> Array:
-        super().squeeze_excitation(path, np.zeros_like(d))  # which leaves the gate's own gradients at zero
+        super().squeeze_excitation(path, np.zeros_like(d))  # the gradients of the gate's own weights are zero
         return d * self.outputs[f"{path}.gate"][:, :, None, None]
 
 
 class StatisticsDetached(Backward):
-    """The statistics of the batch are taken for constants."""
+    """The batch statistics are treated as constants."""
 
     def norm(self, path: str, d: Array) -> Array:
-        given = super().norm(path, d)
+        gradient = super().norm(path, d)
         if self.architecture.folded:
-            return given
+            return gradient
         _, variance = batch_statistics(path, self.inputs[path])
         gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
         return d * gain[:, None, None]
 
 
 class ShortcutDetached(Backward):
-    """No gradient flows through the shortcuts that are the identity."""
+    """No gradient flows through identity shortcuts."""
 
     def block(self, block: Block, d: Array) -> Array:
-        both = super().block(block, d)
-        return both if block.projection else both - self.relu(block.name, d)
+        gradient = super().block(block, d)
+        return gradient if block.projection else gradient - self.relu(block.name, d)
 
 
-class Summed(Backward):
-    """The loss is the sum over the batch."""
+class LossSummed(Backward):
+    """The loss is the sum over the batch instead of the mean."""
 
-    def scaled(self, d: Array) -> Array:
+    def loss_gradient(self, d: Array) -> Array:
         return d * len(d)
 
 
-class Smoothed(Backward):
-    """The labels are smoothed by a tenth."""
+class LabelsSmoothed(Backward):
+    """Label smoothing of 0.1."""
 
-    def scaled(self, d: Array) -> Array:
+    def loss_gradient(self, d: Array) -> Array:
         classes = d.shape[1]
         smoothed = d.copy()
         smoothed[np.arange(len(d)), self.labels] += 0.1 / len(d)
@@ -62,71 +61,73 @@ GRADIENT_FAULTS: dict[str, type[Backward]] = {
     "no gradient into the gates": GateDetached,
     "the batch's statistics taken for constants": StatisticsDetached,
     "no gradient through identity shortcuts": ShortcutDetached,
-    "the loss summed over the batch": Summed,
-    "labels smoothed by a tenth": Smoothed,
+    "the loss summed over the batch": LossSummed,
+    "labels smoothed by a tenth": LabelsSmoothed,
 }
 
 
 Statistic = Callable[[str, Array, Array], Array]
-"""The last word of a statistic's name, its value, and the norm's input (N, C, H, W), to its new value."""
+"""Called with "running_mean" or "running_var", its value (C) and the norm's input (N, C, H, W); returns the new one."""
 
 
-def _averaged(share: float, unbiased: bool = True) -> Statistic:
-    def statistic(word: str, running: Array, x: Array) -> Array:
+def _moving_average(share: float, unbiased: bool = True) -> Statistic:
+    """Statistics that move by `share` of the way to those of the batch."""
+
+    def statistic(leaf: str, running: Array, x: Array) -> Array:
         count = x.size // x.shape[1]
         mean, variance = batch_statistics("", x)
         correction = count / max(count - 1, 1) if unbiased else 1.0
-        return (1 - share) * running + share * (mean if word == "running_mean" else variance * correction)
+        return (1 - share) * running + share * (mean if leaf == "running_mean" else variance * correction)
 
     return statistic
 
 
-def _fast(word: str, running: Array, x: Array) -> Array:
-    """The mean of squares less the square of the mean, in float32."""
+def _fast_variance(leaf: str, running: Array, x: Array) -> Array:
+    """The batch variance computed as E[x^2] - E[x]^2 in float32, as Flax's `use_fast_variance`."""
     count = x.size // x.shape[1]
     single = x.astype(np.float32)
     mean = single.mean(axis=(0, 2, 3), dtype=np.float32)
     variance = np.maximum((single**2).mean(axis=(0, 2, 3), dtype=np.float32) - mean**2, 0) * count / max(count - 1, 1)
-    new = mean if word == "running_mean" else variance
+    new = mean if leaf == "running_mean" else variance
     return (1 - BATCH_NORM_MOMENTUM) * running + BATCH_NORM_MOMENTUM * new.astype(np.float64)
 
 
 STATISTICS_FAULTS: dict[str, Statistic] = {
-    "a biased running variance": _averaged(BATCH_NORM_MOMENTUM, unbiased=False),
-    "the momentum read backwards": _averaged(1 - BATCH_NORM_MOMENTUM),
-    "the momentum read backwards and a biased variance": _averaged(1 - BATCH_NORM_MOMENTUM, unbiased=False),
-    "a momentum of 0.99": _averaged(0.01),
-    "a momentum of 0.99 and a biased variance": _averaged(0.01, unbiased=False),
-    "running statistics not updated": lambda word, running, x: running,
-    "the fast variance, in float32": _fast,
+    "a biased running variance": _moving_average(BATCH_NORM_MOMENTUM, unbiased=False),
+    "the momentum read backwards": _moving_average(1 - BATCH_NORM_MOMENTUM),
+    "the momentum read backwards and a biased variance": _moving_average(1 - BATCH_NORM_MOMENTUM, unbiased=False),
+    "a momentum of 0.99": _moving_average(0.01),
+    "a momentum of 0.99 and a biased variance": _moving_average(0.01, unbiased=False),
+    "running statistics not updated": lambda leaf, running, x: running,
+    "the fast variance, in float32": _fast_variance,
 }
 
 
 def keras_momentum(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """The rate inside the momentum."""
-    pulled = recipe.learning_rates[step] * (gradient + recipe.weight_decay * weight)
-    state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) - pulled
+    """v = momentum v - rate (g + decay w); w = w + v: the learning rate is part of the velocity."""
+    scaled = recipe.learning_rates[step] * (gradient + recipe.weight_decay * weight)
+    state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) - scaled
     return weight + state["velocity"]
 
 
 def decoupled_sgd(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """Decay apart from the gradient, as Keras has it."""
+    """Weight decay that does not enter the gradient, as in Keras."""
     state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) + gradient
     rate = recipe.learning_rates[step]
     return weight * (1 - rate * recipe.weight_decay) - rate * state["velocity"]
 
 
 def nesterov(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    pulled = gradient + recipe.weight_decay * weight
-    state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) + pulled
-    return weight - recipe.learning_rates[step] * (pulled + recipe.momentum * state["velocity"])
+    decayed = gradient + recipe.weight_decay * weight
+    state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) + decayed
+    return weight - recipe.learning_rates[step] * (decayed + recipe.momentum * state["velocity"])
 
 
 def dampened(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """A moving average of the gradients for their sum, from the second step on, as torch's `dampening` has it."""
-    pulled = gradient + recipe.weight_decay * weight
+    """From the second step on, a moving average of the gradients instead of their sum: torch's `dampening`."""
+    decayed = gradient + recipe.weight_decay * weight
     before = state.get("velocity")
-    state["velocity"] = pulled if before is None else recipe.momentum * before + (1 - recipe.momentum) * pulled
+    state["velocity"] = decayed if before is None else recipe.momentum * before + (1 - recipe.momentum) * decayed
     return weight - recipe.learning_rates[step] * state["velocity"]
 
 
@@ -135,10 +136,10 @@ def coupled_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, stat
 
 
 def keras_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """Epsilon beside the root before its correction, as Keras has it."""
-    hat = recipe.epsilon / np.sqrt(1 - recipe.betas[1] ** (step + 1))
+    """Epsilon is added to the root before its bias correction, as in Keras."""
+    epsilon = recipe.epsilon / np.sqrt(1 - recipe.betas[1] ** (step + 1))
     decayed = weight * (1 - recipe.learning_rates[step] * recipe.weight_decay)
-    return decayed - adam_step(replace(recipe, epsilon=hat), step, gradient, state)
+    return decayed - adam_step(replace(recipe, epsilon=epsilon), step, gradient, state)
 
 
 def uncorrected_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
@@ -150,8 +151,8 @@ def uncorrected_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, 
     return decayed - rate * state["mean"] / (np.sqrt(state["square"]) + recipe.epsilon)
 
 
-def _with(**changes: Any) -> Update:
-    """The recipe's own optimiser with other numbers."""
+def _with_settings(**changes: Any) -> Update:
+    """The recipe's optimiser with other settings."""
 
     def update(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
         return OPTIMISERS[recipe.optimiser](replace(recipe, **changes), step, weight, gradient, state)
@@ -159,28 +160,28 @@ def _with(**changes: Any) -> Update:
     return update
 
 
-def first_rate_kept(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
+def constant_learning_rate(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
     """The learning rate does not follow its schedule."""
-    kept = replace(recipe, learning_rates=(recipe.learning_rates[0],) * recipe.steps)
-    return OPTIMISERS[recipe.optimiser](kept, step, weight, gradient, state)
+    constant = replace(recipe, learning_rates=(recipe.learning_rates[0],) * recipe.steps)
+    return OPTIMISERS[recipe.optimiser](constant, step, weight, gradient, state)
 
 
 OPTIMISER_FAULTS: dict[str, dict[str, Update]] = {
     "sgd": {
         "the rate inside the momentum": keras_momentum,
         "decay apart from the gradient": decoupled_sgd,
-        "no weight decay": _with(weight_decay=0.0),
-        "no momentum": _with(momentum=0.0),
+        "no weight decay": _with_settings(weight_decay=0.0),
+        "no momentum": _with_settings(momentum=0.0),
         "Nesterov's momentum": nesterov,
         "a dampened momentum": dampened,
-        "the learning rate not changed": first_rate_kept,
+        "the learning rate not changed": constant_learning_rate,
     },
     "adamw": {
         "decay in the gradient": coupled_adam,
-        "no weight decay": _with(weight_decay=0.0),
+        "no weight decay": _with_settings(weight_decay=0.0),
         "epsilon beside the uncorrected root": keras_adam,
-        "an epsilon of 1e-7": _with(epsilon=1e-7),
+        "an epsilon of 1e-7": _with_settings(epsilon=1e-7),
         "no bias correction": uncorrected_adam,
-        "the learning rate not changed": first_rate_kept,
+        "the learning rate not changed": constant_learning_rate,
     },
 }

@@ -1,1 +1,1 @@
-"""Known faults of ports, planted in the reference to explain a difference."""
+"""Known faults of ports between frameworks, which are planted in the reference to explain a difference."""

@@ -1,4 +1,4 @@
-"""The faults of a block that ports are known to have: its parts are right, and put together in another way."""
+"""Known faults of a residual block: its layers are right, but connected in another way."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from se_spec import Block
 
 
 class NoShortcut(Oracle):
-    """The residual alone."""
+    """The output is the residual branch alone."""
 
     def add(self, block: Block, residual: Array, x: Array) -> Array:
         return super().add(block, residual, np.zeros_like(x))
 
 
 class ReluBeforeSum(Oracle):
-    """The residual is rectified before it is added."""
+    """A ReLU is applied to the residual branch before the sum."""
 
     def add(self, block: Block, residual: Array, x: Array) -> Array:
         return super().add(block, np.maximum(residual, 0.0), x)
 
 
 class GateAfterSum(Oracle):
-    """The gate scales the sum."""
+    """The SE gate scales the sum instead of the residual branch."""
 
     def add(self, block: Block, residual: Array, x: Array) -> Array:
         if not block.has_se:
@@ -36,7 +36,7 @@ class GateAfterSum(Oracle):
 
 
 class GateOnShortcut(Oracle):
-    """The gate scales the shortcut, and is worked out from it."""
+    """The SE gate is computed from the shortcut and scales it, instead of the residual branch."""
 
     def add(self, block: Block, residual: Array, x: Array) -> Array:
         gated = self.squeeze_excitation(f"{block.name}.se", x) if block.has_se else x
@@ -47,12 +47,12 @@ class GateOnShortcut(Oracle):
 
 
 class GateBeforeNorm(Oracle):
-    """The gate scales what the last norm takes."""
+    """The SE gate scales the input of the last batch norm instead of its output."""
 
     def norm(self, path: str, x: Array) -> Array:
-        name, _, last = path.rpartition(".")
+        name, _, leaf = path.rpartition(".")
         block = next((block for block in self.architecture.blocks() if block.name == name), None)
-        if block and block.has_se and last == f"bn{len(block.convolutions)}":
+        if block and block.has_se and leaf == f"bn{len(block.convolutions)}":
             x = self.squeeze_excitation(f"{name}.se", x)
         return super().norm(path, x)
 
@@ -62,7 +62,7 @@ class GateBeforeNorm(Oracle):
 
 @dataclass(frozen=True)
 class BlockFault:
-    """`oracle` runs a block with the fault."""
+    """A fault by name, and the reference network that has it in every block."""
 
     name: str
     oracle: type[Oracle]

@@ -1,8 +1,9 @@
-"""The settings of each framework that move its numbers: set in one context, put back after it, and proved by probes.
+"""The settings of each framework that change its results: set by one context manager, restored after it, and verified.
 
-One module a framework, the same names in each: `exact(device)` is the context, in which products, convolutions and
-sums are the dtype's own and repeat; it raises DeviceMissing. `multiply`, `convolve` and `scale` are the operations that
-`probe` proves it with. What must be set before the framework is imported stands in se_parity.run.client.
+There is one module a framework, with the same names in each. `exact(device)` is the context manager: within it,
+products, convolutions and sums have the full precision of the dtype and are deterministic; it raises DeviceMissing.
+`multiply`, `convolve` and `scale` are the operations with which `probe` verifies that. Settings that must precede the
+import of a framework are environment variables, in se_parity.run.client.
 """
 
 from se_parity.run.numerics.probes import Probe, probe
@@ -11,4 +12,4 @@ __all__ = ["DeviceMissing", "Probe", "probe"]
 
 
 class DeviceMissing(Exception):
-    """The framework sees no device of the kind that was asked for."""
+    """The framework sees no device of the requested kind."""

@@ -1,4 +1,4 @@
-"""JAX's arithmetic, which is TF32 on recent GPUs and bfloat16 on TPUs unless told otherwise."""
+"""The numerical settings of JAX, whose default precision is TF32 on recent GPUs and bfloat16 on TPUs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ SETTINGS = ("jax_default_matmul_precision", "jax_default_device", "jax_enable_x6
 
 @contextmanager
 def exact(device: str) -> Iterator[jax.Device]:
-    """Full float32 in every product and convolution; gives the device to run on."""
+    """Full float32 in every product and convolution; yields the device to run on."""
     try:
         chosen = jax.devices(device)[0]
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""What a framework's arithmetic really is, whatever its settings say: a few numbers that only full precision gives.
+"""Probes that measure a framework's precision, whatever its settings are: sums that only full float32 gets right.
 
-TF32 keeps 10 bits of an operand and bfloat16 7, so 1.0001 becomes 1; a thousand of them then add up to the number of
-terms, where float32 gives a tenth more (the example of TensorFlow's documentation of TF32).
+TF32 keeps 10 bits of an operand and bfloat16 7, so 1.0001 becomes 1. The sum of 1024 such products is then 1024, and
+1024.1 in float32 (the example of TensorFlow's documentation of TF32).
 """
 
 from dataclasses import asdict, dataclass
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 OPERAND = np.float32(1.0001)
 
-ROUNDED = 5e-5
-"""Relative: a probe that is further off has rounded its operands, which alone takes 1e-4. A thousand equal numbers
-added up one after another in float32 are off by 1e-5 (TensorFlow does so), in blocks by less."""
+MAX_RELATIVE_ERROR = 5e-5
+"""The largest relative error of full float32. Rounding the operands causes an error of 1e-4; summing a thousand equal
+numbers one after another in float32, as TensorFlow does, causes 1e-5."""
 
 DENORMAL = np.float32(1e-40)
 
 
 class Arithmetic(Protocol):
-    """The operations of a framework in float32; images are (N, C, H, W), kernels (O, I, kH, kW), without margins."""
+    """A framework's float32 operations; images are (N, C, H, W), kernels (O, I, kH, kW), and padding is none."""
 
     def multiply(self, a: NDArray, b: NDArray) -> NDArray: ...
     def convolve(self, images: NDArray, kernel: NDArray) -> NDArray: ...
@@ -29,8 +29,16 @@ class Arithmetic(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """A matrix product and a convolution of 1.0001 with ones, beside what full float32 gives; whether numbers below
-    the smallest normal one are kept; and whether the same convolution gives the same bits twice."""
+    """What a framework computes in float32.
+
+    Attributes:
+        product: a matrix product of 1.0001 with ones.
+        product_expected: its value in full float32.
+        convolution: a convolution of 1.0001 with ones.
+        convolution_expected: its value in full float32.
+        keeps_denormals: whether numbers below the smallest normal one are not flushed to zero.
+        repeats: whether the same convolution gives the same bits twice.
+    """
 
     product: float
     product_expected: float
@@ -42,14 +50,14 @@ class Probe:
     @property
     def full_precision(self) -> bool:
         pairs = (self.product, self.product_expected), (self.convolution, self.convolution_expected)
-        return all(abs(found / expected - 1) <= ROUNDED for found, expected in pairs)
+        return all(abs(measured / expected - 1) <= MAX_RELATIVE_ERROR for measured, expected in pairs)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "full_precision": self.full_precision}
 
 
 def probe(arithmetic: Arithmetic) -> Probe:
-    """Ask a framework for each number."""
+    """Run the probes in a framework, through its module in se_parity.run.numerics."""
     terms, channels, side = 1024, 128, 3
     row, column = np.full((1, terms), OPERAND), np.ones((terms, 1), np.float32)
     image = np.full((1, channels, side, side), OPERAND)

@@ -1,6 +1,6 @@
-"""The arithmetic of Keras, on TensorFlow unless KERAS_BACKEND says otherwise.
+"""The numerical settings of Keras, on TensorFlow or on the backend that KERAS_BACKEND selects.
 
-TensorFlow rounds to TF32 on GPUs unless told not to. On another backend the settings are that backend's own.
+TensorFlow's default on GPUs is TF32. On another backend, the settings of that backend apply.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ OTHER_BACKENDS = {"jax": "se_parity.run.numerics.flax", "torch": "se_parity.run.
 
 
 def exact(device: str) -> AbstractContextManager[object]:
-    """Full float32, repeatable sums, and the GPU only where it is asked for."""
+    """Full float32, deterministic sums, and a GPU only where `device` is "gpu"."""
     backend = keras.backend.backend()
     return import_module(OTHER_BACKENDS[backend]).exact(device) if backend in OTHER_BACKENDS else _tensorflow(device)
 
@@ -25,7 +25,7 @@ def exact(device: str) -> AbstractContextManager[object]:
 @contextmanager
 def _tensorflow(device: str) -> Iterator[None]:
     import tensorflow as tf
-    from tensorflow.python.framework import config as internal  # determinism can be put back only in here
+    from tensorflow.python.framework import config as internal  # the public API cannot switch determinism off
 
     gpus, visible = tf.config.list_physical_devices("GPU"), tf.config.get_visible_devices()
     if device == "gpu" and not gpus:

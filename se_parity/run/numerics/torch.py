@@ -1,7 +1,7 @@
-"""PyTorch's arithmetic.
+"""The numerical settings of PyTorch.
 
-Its setting for all of float32 does not reach cuDNN's convolutions (pytorch #179445), so that each is set by itself.
-The older `allow_tf32` is set beside them: torch.export reads it, and torch 2.13 raises where the two disagree.
+`torch.backends.fp32_precision` does not apply to cuDNN's convolutions (pytorch #179445), so each backend is set by
+itself. The older `allow_tf32` is set as well: torch.export reads it, and torch 2.13 raises where the two disagree.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ SETTINGS: list[tuple[Any, str, Any]] = [
     (_BACKENDS.cudnn, "benchmark", False),
     (_BACKENDS.cudnn, "deterministic", True),
 ]
-"""Where a setting is, and what it must be; they are put back in the same order, the older one first."""
+"""Module, attribute and value; restored in the same order, since `allow_tf32` must come first."""
 
 _device = torch.device("cpu")
 
 
 @contextmanager
 def exact(device: str) -> Iterator[torch.device]:
-    """Full float32, repeatable sums, denormals kept; gives the device to run on."""
+    """Full float32, deterministic sums, denormals kept; yields the device to run on."""
     global _device
     if device == "gpu" and not torch.cuda.is_available():
         raise DeviceMissing("torch sees no GPU: install a CUDA build of torch, or use --device cpu")
@@ -43,7 +43,7 @@ def exact(device: str) -> Iterator[torch.device]:
         for place, name, value in SETTINGS:
             setattr(place, name, value)
         torch.use_deterministic_algorithms(True)
-        torch.set_flush_denormal(False)  # torch tells no one what it was; False is what it starts with
+        torch.set_flush_denormal(False)  # torch has no getter for it; False is its default
         yield _device
     finally:
         for place, name, value in before:
@@ -53,7 +53,7 @@ def exact(device: str) -> Iterator[torch.device]:
 
 
 def device() -> torch.device:
-    """Where `exact` said to run."""
+    """The device that `exact` selected."""
     return _device
 
 

@@ -1,10 +1,13 @@
-"""What a worker does in each framework. One module a framework, the same names in each:
+"""How a worker runs a network in each framework. There is one module a framework, with the same names in each:
 
-`numerics` is the framework's arithmetic; `environment()` says what ran; `load(architecture, weights, dtype)` returns a
-model; `RUNS` maps the name of a mode to a function that turns a model into a function from images (N, C, H, W) to
-logits; `modules(model, paths)` gives those of the model's parts that the paths name, each as a function from its input
-to its output; `trace(model, paths)` is a function from images to the output of each of them; `train(model, recipe,
-batches)` yields what each step of training came to, with the model as the step left it.
+numerics                          the framework's module in se_parity.run.numerics
+environment()                     the versions and the device, as text by name
+load(architecture, weights, dtype)
+                                  a model in evaluation mode
+MODE_FUNCTIONS                    by name of a mode, a function that turns a model into a RunFunction to logits
+layer_functions(model, paths)     the layers of the model that the canonical paths name, each as a RunFunction
+layer_outputs(model, paths)       a function from images to the outputs of those layers as the network runs
+train(model, recipe, batches)     yields a TrainedStep after every step; the model has then been updated
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +16,16 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-Part = TypeVar("Part")
+Layer = TypeVar("Layer")
 
 RunFunction = Callable[[NDArray], NDArray]
+"""From images or activations (N, C, H, W) or (N, C) to outputs with the same order of axes."""
 
-
-@dataclass(frozen=True, eq=False)
-class TrainedStep:
-    """What one step of training came to: the loss, and the gradients and the weights after it by canonical name."""
-
-    loss: float
-    gradients: dict[str, NDArray]
-    weights: dict[str, NDArray]
-
+LayerOutputs = Callable[[NDArray], dict[str, NDArray]]
+"""From images (N, C, H, W) to the outputs (N, C, H, W) or (N, C) of layers by canonical path."""
 
 Batch = tuple[NDArray, NDArray]
 """Images (N, C, H, W) and labels (N)."""
-
-Trace = Callable[[NDArray], dict[str, NDArray]]
 
 RUNNERS = {
     "torch": "se_parity.run.runners.run_torch",
@@ -39,22 +34,37 @@ RUNNERS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedStep:
+    """The results of one training step.
+
+    Attributes:
+        loss: of the step's batch.
+        gradients: by canonical name.
+        weights: after the step, by canonical name.
+    """
+
+    loss: float
+    gradients: dict[str, NDArray]
+    weights: dict[str, NDArray]
+
+
 class ModeMissing(Exception):
-    """The interpreter lacks what a mode needs."""
+    """The interpreter lacks a package that a mode needs."""
 
 
-def part(model: object, path: str) -> Callable[..., object] | None:
-    """The part of a model that a canonical path names: an attribute a word, an element a number; None without one."""
-    found: Any = model
-    for word in path.split("."):
+def find_layers(model: object, paths: Sequence[str], kind: type[Layer]) -> dict[str, Layer]:
+    """The layers of a model that canonical paths name; paths without a layer of that kind are left out."""
+    layers = {path: _attribute(model, path) for path in paths}
+    return {path: layer for path, layer in layers.items() if isinstance(layer, kind)}
+
+
+def _attribute(model: object, path: str) -> Any:
+    """Follow a path such as "layer1.0.bn1" through attributes and, for numbers, elements; None where it ends."""
+    value: Any = model
+    for key in path.split("."):
         try:
-            found = found[int(word)] if word.isdigit() else getattr(found, word)
+            value = value[int(key)] if key.isdigit() else getattr(value, key)
         except (AttributeError, IndexError, TypeError):
             return None
-    return found if callable(found) else None
-
-
-def parts_of(model: object, paths: Sequence[str], kind: type[Part]) -> dict[str, Part]:
-    """Those parts of the model that canonical paths name, as far as they are of that kind."""
-    found = {path: part(model, path) for path in paths}
-    return {path: one for path, one in found.items() if isinstance(one, kind)}
+    return value if callable(value) else None

@@ -1,4 +1,4 @@
-"""A worker's work in Flax NNX."""
+"""How a worker runs a network in Flax NNX."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,12 +17,12 @@ from se_flax import optimizers
 from se_flax.weights import empty_model, read_gradients
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import flax as numerics
-from se_parity.run.runners import Batch, RunFunction, Trace, TrainedStep, parts_of
+from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_weights import relayout
 from se_weights.dialects import LINEN
 
-__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
+__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
 
 
 def environment() -> dict[str, str]:
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 
 
 def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_flax.SEResNet:
-    """Float64 needs JAX's 64-bit types, which are off by default, and stay on for this model's runs."""
+    """float64 needs JAX's 64-bit types, which are off by default; they stay on for the runs of this model."""
     jax.config.update("jax_enable_x64", dtype == "float64")
     model = empty_model(architecture, param_dtype=dtype)
     se_flax.load_weights(model, weights)
@@ -39,7 +39,7 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
     return model
 
 
-def _runs(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array]) -> RunFunction:
+def _run_function(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array]) -> RunFunction:
     def run(images: NDArray) -> NDArray:
         return array(call(model, tensor(images)))
 
@@ -47,15 +47,15 @@ def _runs(model: nnx.Module, call: Callable[[nnx.Module, jax.Array], jax.Array])
 
 
 def eager(model: nnx.Module) -> RunFunction:
-    return _runs(model, lambda model, images: model(images))
+    return _run_function(model, lambda model, images: model(images))
 
 
 def jit(model: nnx.Module) -> RunFunction:
-    return _runs(model, nnx.jit(lambda model, images: model(images)))
+    return _run_function(model, nnx.jit(lambda model, images: model(images)))
 
 
-class Evaluated(se_flax.SEResNet):
-    """In evaluation mode from the start, since Linen makes its module anew at every call."""
+class EvaluationSEResNet(se_flax.SEResNet):
+    """A network that is constructed in evaluation mode, since Linen constructs its module at every call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,45 +63,45 @@ class Evaluated(se_flax.SEResNet):
 
 
 def linen(model: se_flax.SEResNet) -> RunFunction:
-    """The Linen module of the same class, given the variables that a Linen training script would hold."""
+    """Run the same class as a Linen module, with the variables that a Linen training script would have."""
     dtype = model.conv1.kernel[...].dtype
-    module = nnx.bridge.to_linen(Evaluated, model.architecture, param_dtype=dtype)
+    module = nnx.bridge.to_linen(EvaluationSEResNet, model.architecture, param_dtype=dtype)
     weights = se_flax.read_weights(model)
     leaves = {
-        tuple(int(word) if word.isdigit() else word for word in place.names[0].split("/")): jax.numpy.asarray(
+        tuple(int(key) if key.isdigit() else key for key in place.names[0].split("/")): jax.numpy.asarray(
             relayout(weights[parameter.name], parameter.axes, place.axes), dtype
         )
         for parameter, place in LINEN.places(model.architecture).items()
     }
     variables = nnx.traversals.unflatten_mapping(leaves)
-    return _runs(model, lambda _, images: module.apply(variables, images))
+    return _run_function(model, lambda _, images: module.apply(variables, images))
 
 
-RUNS = {"eager": eager, "jit": jit, "linen": linen}
+MODE_FUNCTIONS = {"eager": eager, "jit": jit, "linen": linen}
 
 
-def modules(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, RunFunction]:
-    return {path: eager(module) for path, module in parts_of(model, paths, nnx.Module).items()}
+def layer_functions(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, RunFunction]:
+    return {path: eager(layer) for path, layer in find_layers(model, paths, nnx.Module).items()}
 
 
-def trace(model: se_flax.SEResNet, paths: Sequence[str]) -> Trace:
+def layer_outputs(model: se_flax.SEResNet, paths: Sequence[str]) -> LayerOutputs:
     def run(images: NDArray) -> dict[str, NDArray]:
-        parts = parts_of(model, paths, nnx.Module)
-        names = {id(module): path for path, module in parts.items()}
+        layers = find_layers(model, paths, nnx.Module)
+        names = {id(layer): path for path, layer in layers.items()}
         outputs: dict[str, NDArray] = {}
 
-        def keeping(call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-            def kept(self: nnx.Module, *args: Any, **kwargs: Any) -> jax.Array:
+        def recording(call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+            def recording_call(self: nnx.Module, *args: Any, **kwargs: Any) -> jax.Array:
                 output = call(self, *args, **kwargs)
                 if id(self) in names:
                     outputs[names[id(self)]] = array(output)
                 return output
 
-            return kept
+            return recording_call
 
         with ExitStack() as stack:
-            for kind in {type(module) for module in parts.values()}:
-                stack.enter_context(patch.object(kind, "__call__", keeping(kind.__call__)))
+            for kind in {type(layer) for layer in layers.values()}:
+                stack.enter_context(patch.object(kind, "__call__", recording(kind.__call__)))
             eager(model)(images)
         return outputs
 
@@ -109,7 +109,7 @@ def trace(model: se_flax.SEResNet, paths: Sequence[str]) -> Trace:
 
 
 def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
-    """In one compiled step, as NNX programs do it."""
+    """In one compiled step, as NNX training scripts do."""
     rates = jax.numpy.asarray(recipe.learning_rates)
     transforms: dict[str, Callable[[], optax.GradientTransformation]] = {
         "sgd": lambda: optimizers.sgd(lambda count: rates[count], recipe.momentum, recipe.weight_decay),

@@ -1,4 +1,4 @@
-"""A worker's work in Keras, on TensorFlow unless KERAS_BACKEND says otherwise."""
+"""How a worker runs a network in Keras, on TensorFlow or on the backend that KERAS_BACKEND selects."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from unittest.mock import patch
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 import se_tf
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import tf as numerics
-from se_parity.run.runners import Batch, RunFunction, Trace, TrainedStep, parts_of
+from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_tf.optimizers import SGD, AdamW
 from se_tf.weights import read_gradients
 from se_weights import relayout
 
-__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
+__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
 
 
 def environment() -> dict[str, str]:
-    facts = {"keras": keras.__version__, "backend": keras.backend.backend(), "device": "cpu"}
+    versions = {"keras": keras.__version__, "backend": keras.backend.backend(), "device": "cpu"}
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         gpus = tf.config.get_visible_devices("GPU")
-        facts |= {"tensorflow": tf.__version__, "device": gpus[0].name if gpus else "cpu"}
-    return facts
+        versions |= {"tensorflow": tf.__version__, "device": gpus[0].name if gpus else "cpu"}
+    return versions
 
 
 def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_tf.SEResNet:
@@ -35,7 +35,7 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
     return model
 
 
-def _runs(call: Callable[..., keras.KerasTensor]) -> RunFunction:
+def _run_function(call: Callable[..., keras.KerasTensor]) -> RunFunction:
     def run(images: NDArray) -> NDArray:
         return array(call(tensor(images), training=False))
 
@@ -43,41 +43,41 @@ def _runs(call: Callable[..., keras.KerasTensor]) -> RunFunction:
 
 
 def eager(model: keras.Model) -> RunFunction:
-    return _runs(model)
+    return _run_function(model)
 
 
 def graph(model: keras.Model) -> RunFunction:
     import tensorflow as tf
 
-    return _runs(tf.function(model))
+    return _run_function(tf.function(model))
 
 
 def xla(model: keras.Model) -> RunFunction:
     import tensorflow as tf
 
-    return _runs(tf.function(model, jit_compile=True))
+    return _run_function(tf.function(model, jit_compile=True))
 
 
-RUNS = {"eager": eager, "graph": graph, "xla": xla, "jax": eager, "torch": eager}
+MODE_FUNCTIONS = {"eager": eager, "graph": graph, "xla": xla, "jax": eager, "torch": eager}
 
 
-def modules(model: keras.Model, paths: Sequence[str]) -> dict[str, RunFunction]:
-    return {path: _runs(layer) for path, layer in parts_of(model, paths, keras.layers.Layer).items()}
+def layer_functions(model: keras.Model, paths: Sequence[str]) -> dict[str, RunFunction]:
+    return {path: _run_function(layer) for path, layer in find_layers(model, paths, keras.layers.Layer).items()}
 
 
-def trace(model: keras.Model, paths: Sequence[str]) -> Trace:
+def layer_outputs(model: keras.Model, paths: Sequence[str]) -> LayerOutputs:
     def run(images: NDArray) -> dict[str, NDArray]:
-        names = {id(layer): path for path, layer in parts_of(model, paths, keras.layers.Layer).items()}
+        names = {id(layer): path for path, layer in find_layers(model, paths, keras.layers.Layer).items()}
         outputs: dict[str, NDArray] = {}
         call = keras.layers.Layer.__call__
 
-        def kept(self: keras.layers.Layer, *args: object, **kwargs: object) -> keras.KerasTensor:
+        def recording_call(self: keras.layers.Layer, *args: object, **kwargs: object) -> keras.KerasTensor:
             output = call(self, *args, **kwargs)
             if id(self) in names:
                 outputs[names[id(self)]] = array(output)
             return output
 
-        with patch.object(keras.layers.Layer, "__call__", kept):
+        with patch.object(keras.layers.Layer, "__call__", recording_call):
             eager(model)(images)
         return outputs
 
@@ -85,7 +85,7 @@ def trace(model: keras.Model, paths: Sequence[str]) -> Trace:
 
 
 def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
-    """In a graph, as `fit` does it; the rate is a variable of Keras's own float type, which follows the model's."""
+    """In a graph, as `fit` does. The learning rate is a variable of dtype `floatx`, so that is set to the model's."""
     import tensorflow as tf
 
     keras.config.set_floatx(model.dtype_policy.variable_dtype)
@@ -113,8 +113,8 @@ def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> It
 
 
 def tensor(images: NDArray) -> keras.KerasTensor:
-    laid_out = relayout(images, "NCHW", "NHWC") if images.ndim == 4 else images
-    return keras.ops.convert_to_tensor(laid_out, dtype=images.dtype.name)
+    transposed = relayout(images, "NCHW", "NHWC") if images.ndim == 4 else images
+    return keras.ops.convert_to_tensor(transposed, dtype=images.dtype.name)
 
 
 def array(tensor: keras.KerasTensor) -> NDArray:

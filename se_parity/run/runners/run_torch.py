@@ -1,4 +1,4 @@
-"""A worker's work in PyTorch."""
+"""How a worker runs a network in PyTorch."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 import se_torch
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import torch as numerics
-from se_parity.run.runners import Batch, ModeMissing, RunFunction, Trace, TrainedStep, parts_of
+from se_parity.run.runners import Batch, LayerOutputs, ModeMissing, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_torch.weights import read_gradients
 
-__all__ = ["RUNS", "environment", "load", "modules", "numerics", "trace", "train"]
+__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
 
 
 def environment() -> dict[str, str]:
@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
 
 
 def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_torch.SEResNet:
-    with torch.device("meta"):  # drawing weights only to replace them takes most of the time
+    with torch.device("meta"):  # initialising weights only to replace them takes most of the time
         model = se_torch.SEResNet(architecture)
     model = model.to(getattr(torch, dtype)).to_empty(device=numerics.device()).eval()
     se_torch.load_weights(model, weights)
@@ -50,7 +50,7 @@ def compiled(model: torch.nn.Module) -> RunFunction:
 
 
 def exported(model: torch.nn.Module) -> RunFunction:
-    """Through the bytes of a saved program, made anew for every shape of images."""
+    """Export, save, load and run; exported again for every shape of images."""
     programs: dict[tuple[int, ...], RunFunction] = {}
 
     def run(images: NDArray) -> NDArray:
@@ -69,7 +69,7 @@ def xla(model: torch.nn.Module) -> RunFunction:
         import torch_xla
     except ModuleNotFoundError as error:
         raise ModeMissing(
-            "torch_xla is not installed; give an interpreter that has it, --python torch.xla=PATH"
+            "torch_xla is not installed: pass an interpreter that has it, --python torch.xla=PATH"
         ) from error
     device = torch_xla.device()
     on_device = model.to(device)
@@ -83,7 +83,7 @@ def xla(model: torch.nn.Module) -> RunFunction:
     return run
 
 
-RUNS: dict[str, Callable[[torch.nn.Module], RunFunction]] = {
+MODE_FUNCTIONS: dict[str, Callable[[torch.nn.Module], RunFunction]] = {
     "eager": eager,
     "channels_last": channels_last,
     "compile": compiled,
@@ -92,19 +92,20 @@ RUNS: dict[str, Callable[[torch.nn.Module], RunFunction]] = {
 }
 
 
-def modules(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, RunFunction]:
-    return {path: eager(module) for path, module in parts_of(model, paths, torch.nn.Module).items()}
+def layer_functions(model: torch.nn.Module, paths: Sequence[str]) -> dict[str, RunFunction]:
+    return {path: eager(layer) for path, layer in find_layers(model, paths, torch.nn.Module).items()}
 
 
-def trace(model: torch.nn.Module, paths: Sequence[str]) -> Trace:
+def layer_outputs(model: torch.nn.Module, paths: Sequence[str]) -> LayerOutputs:
     def run(images: NDArray) -> dict[str, NDArray]:
         outputs: dict[str, NDArray] = {}
 
-        def keep(path: str) -> Callable[..., None]:
-            return lambda module, inputs, output: outputs.update({path: array(output.clone())})  # it works in place
+        def record(path: str) -> Callable[..., None]:
+            # A copy, since a later ReLU works in place.
+            return lambda module, inputs, output: outputs.update({path: array(output.clone())})
 
-        parts = parts_of(model, paths, torch.nn.Module)
-        hooks = [module.register_forward_hook(keep(path)) for path, module in parts.items()]
+        layers = find_layers(model, paths, torch.nn.Module)
+        hooks = [layer.register_forward_hook(record(path)) for path, layer in layers.items()]
         try:
             eager(model)(images)
         finally:
@@ -136,13 +137,13 @@ def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) ->
 
 
 def tensor(images: NDArray) -> torch.Tensor:
-    """torch takes no bfloat16 from numpy; float32 holds each of its values."""
+    """To torch, which cannot read numpy's bfloat16: its values pass through float32, which represents them exactly."""
     native = np.float32 if images.dtype == ml_dtypes.bfloat16 else images.dtype
     return torch.tensor(images.astype(native), device=numerics.device(), dtype=getattr(torch, images.dtype.name))
 
 
 def array(tensor: torch.Tensor) -> NDArray:
-    """numpy takes no bfloat16 from torch either."""
+    """To numpy; bfloat16 passes through float32 as well."""
     if tensor.dtype == torch.bfloat16:
         return tensor.float().numpy(force=True).astype(ml_dtypes.bfloat16)
     return tensor.numpy(force=True)

@@ -1,4 +1,4 @@
-"""What the oracle sees on its way to the logits."""
+"""The inputs and outputs of every operation in the float64 reference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,19 +11,24 @@ from se_spec import Architecture
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """What the oracle saw of a case: the input and the output of every part, by path, in the order they were made."""
+class Activations:
+    """The inputs and outputs of every operation, by canonical path, in the order in which they run.
+
+    Attributes:
+        inputs: (N, C, H, W) or (N, C) by path.
+        outputs: (N, C, H, W) or (N, C) by path.
+    """
 
     inputs: dict[str, Array]
     outputs: dict[str, Array]
 
 
-def record(case: Case) -> Record:
-    """The oracle's own run. The input of a block is what the part before it gave."""
+def record_activations(case: Case) -> Activations:
+    """Run the reference on a case and record its activations; the input of a block is the output of the one before."""
     inputs, outputs = {}, {}
 
-    def observe(path: str, output: Array, given: Array) -> Array:
-        inputs[path], outputs[path] = given, output
+    def observe(path: str, output: Array, x: Array) -> Array:
+        inputs[path], outputs[path] = x, output
         return output
 
     Oracle(case.architecture, case.weights, observe=observe).logits(case.images)
@@ -31,16 +36,16 @@ def record(case: Case) -> Record:
     for block in case.architecture.blocks():
         inputs[block.name] = outputs[before]
         before = block.name
-    return Record(inputs, outputs)
+    return Activations(inputs, outputs)
 
 
 def logits_and_gates(
     architecture: Architecture, weights: Mapping[str, NDArray], images: NDArray
 ) -> tuple[Array, dict[str, Array]]:
-    """The oracle's logits, and the gates (N, C) of every SE layer by block."""
+    """The reference's logits (N, num_classes), and the gates (N, C) of every SE layer by the name of its block."""
     gates: dict[str, Array] = {}
 
-    def observe(path: str, output: Array, given: Array) -> Array:
+    def observe(path: str, output: Array, x: Array) -> Array:
         if path.endswith(".se.gate"):
             gates[path.removesuffix(".se.gate")] = output
         return output
