@@ -8,7 +8,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import Network, full_size, needs, network
+from parity_tests.support.cases import Network, full_size, network, skip_without
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_LOGITS
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
@@ -112,8 +112,8 @@ def test_a_norm_that_cannot_be_folded_is_named(framework, tmp_path):
 @pytest.mark.parametrize(
     "module",
     [
-        pytest.param("se_tf.grouped_convolution", marks=needs("tf")),
-        pytest.param("se_flax.convolve", marks=needs("flax")),
+        pytest.param("se_tf.grouped_convolution", marks=skip_without("tf")),
+        pytest.param("se_flax.convolve", marks=skip_without("flax")),
     ],
 )
 @pytest.mark.parametrize(
