@@ -106,6 +106,23 @@ def test_fit_lowers_the_loss_and_updates_the_statistics(model, network):
     assert list(after) == list(before)
 
 
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_trained_model_is_read_without_its_optimizer(model, network, tmp_path, suffix, optimizer):
+    import keras
+
+    import se_tf
+    import se_weights
+
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(images(network), np.arange(len(network.images)), verbose=0)
+    path = tmp_path / f"trained{suffix}"
+    model.save(path) if suffix == ".keras" else model.save_weights(path)
+    checkpoint = se_weights.read(path)
+    assert se_weights.weights_sha256(checkpoint.weights) == se_weights.weights_sha256(se_tf.read_weights(model))
+    assert checkpoint.metadata["left"] == "optimizer"
+
+
 def test_a_frozen_model_keeps_its_statistics(model, network):
     import se_tf
     from se_weights import weights_sha256

@@ -49,6 +49,16 @@ def test_channels_last_is_kept_and_gives_the_same_logits(model, network):
     assert share(network, last(x)) <= network.limit
 
 
+def test_forward_hooks_of_the_stages_are_called(model, network):
+    import torch
+
+    called = []
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        getattr(model, stage).register_forward_hook(lambda module, inputs, output, stage=stage: called.append(stage))
+    model(torch.tensor(network.images))
+    assert called == ["layer1", "layer2", "layer3", "layer4"]
+
+
 def test_autocast_gives_close_logits():
     import torch
 

@@ -19,6 +19,9 @@ ENCODER = "encoder."
 NOT_ENCODER = ("decoder.", "segmentation_head.", "classification_head.")
 """The other prefixes in the models of segmentation_models_pytorch, next to `encoder.`."""
 
+KERAS_OPTIMIZER = "optimizer/vars/"
+"""Where Keras saves the variables of the optimizer of a model that was compiled or trained."""
+
 
 @dataclass(frozen=True)
 class Unwrapped:
@@ -50,6 +53,9 @@ def unwrap(stored: FileContents) -> Unwrapped:
         # the weights are at the top level, so that the branches are those of an optimizer
         ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
         tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    if any(name.startswith(KERAS_OPTIMIZER) for name in tensors):
+        ignored.add("optimizer")
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(KERAS_OPTIMIZER)}
     while prefix := _shared_prefix(tensors):
         ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
