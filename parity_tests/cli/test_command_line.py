@@ -172,6 +172,8 @@ STATUSES = [
     (("inspect", "weights.onnx"), 5, "no suffix that names a format"),
     (("convert", "small.pth", "a.weights.h5", "--dialect", "gluon"), 5, "no dialect 'gluon'"),
     (("inspect", "absent.pth"), 6, "there is no file absent.pth"),
+    (("inspect", "absent.onnx"), 6, "there is no file absent.onnx"),
+    (("inspect", "timm/seresnet50.a1_in1k"), 6, "repository of the Hugging Face hub must be downloaded first"),
     (("parity", "absent.pth"), 6, "absent.pth"),
     (("convert", "small.pth", "taken.npz"), 6, "already exists"),
     (("convert", "small.pth", "small.pth", "--force"), 6, "source itself"),
@@ -184,6 +186,7 @@ STATUSES = [
 def folder(tmp_path, file):
     (tmp_path / "broken.pth").write_bytes(file.read_bytes()[:1000])
     (tmp_path / "taken.npz").write_bytes(b"precious")
+    (tmp_path / "weights.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     (tmp_path / "folder.pth").mkdir()
     weights = dict(small_network().weights)
     del weights["bn1.weight"]

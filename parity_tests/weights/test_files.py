@@ -427,3 +427,17 @@ def test_a_refused_pickle_does_not_change_how_the_next_is_scanned():
     with pytest.raises(WeightsError, match="levels"):
         scan_pickle(io.BytesIO(malformed))
     assert scan_pickle(io.BytesIO(pickle.dumps({"epoch": [1, 2]}, 2))) == []
+
+
+@pytest.mark.parametrize("name", ["epoch=9-step=100.ckpt", "best.model", "weights", "state.pt.bak"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz", ".weights.h5"])
+def test_the_content_decides_where_the_suffix_names_no_format(tmp_path, network, name, suffix):
+    se_weights.write(network.checkpoint, tmp_path / f"known{suffix}")
+    path = (tmp_path / f"known{suffix}").rename(tmp_path / name)
+    assert same(path, network)
+
+
+def test_a_file_that_no_format_begins_like_is_unsupported(tmp_path):
+    (tmp_path / "notes").write_text("learning rate 0.1")
+    with pytest.raises(UnsupportedFormat, match="no suffix that names a format"):
+        se_weights.read(tmp_path / "notes")

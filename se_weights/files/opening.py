@@ -1,5 +1,6 @@
 """Opens a file or a folder of any known format, with the checks that all formats share."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from se_weights.files.formats import FORMATS, HDF5, ORBAX, PTH, SAFETENSORS, SHA
 from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import AXIS, BOMB, NAME, RANK, TENSORS
 from se_weights.files.orbax.folder import is_orbax
-from se_weights.files.signatures import check_signature
+from se_weights.files.signatures import check_signature, format_by_content
 from se_weights.refusals import REFUSALS, refuse
 from se_weights.threads import in_background
 
@@ -26,26 +27,34 @@ FOLDER_FILES = (
 """The files by which the format of a folder is detected, as timm, transformers, torch's DCP and Keras name them."""
 
 
+HUB_REPOSITORY = re.compile(r"[\w-]+/[\w.-]+")
+
+
 def format_of(path: Path) -> Format:
     """The format of the path's suffix. Raises UnsupportedFormat."""
-    for known in FORMATS:
-        if path.name.lower().endswith(known.suffixes):
-            return known
-    suffixes = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
-    raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
+    known = _format_by_suffix(path)
+    if known is None:
+        suffixes = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
+        raise UnsupportedFormat(f"{path} has no suffix that names a format of weights; known: {suffixes}")
+    return known
+
+
+def _format_by_suffix(path: Path) -> Format | None:
+    return next((known for known in FORMATS if path.name.lower().endswith(known.suffixes)), None)
 
 
 def detect_format(path: Path) -> tuple[Format, Path]:
-    """Detects the format of a file by its suffix, or of a folder by the files in it.
+    """Detects the format of a file by its suffix, or else by its content; and of a folder by the files in it.
 
     Returns:
         The format, and the path to open: that of a file in the folder if the folder contains one weights file.
 
     Raises:
         WeightsError: The format is not known, or is refused.
+        FileNotFoundError: There is no file of this path, and its suffix names no format.
     """
     if not path.is_dir():
-        return format_of(path), path
+        return _file_format(path), path
     if is_orbax(path):
         return ORBAX, path
     for name, known in FOLDER_FILES:
@@ -60,6 +69,17 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
         raise IsADirectoryError(f"{path} is not a file: it is a folder")
     raise _with_path(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
+
+
+def _file_format(path: Path) -> Format:
+    """The format of the suffix, or of the content where the suffix names none: `epoch=9.ckpt`, `best.model`."""
+    if known := _format_by_suffix(path):
+        return known
+    if not path.exists():
+        repository = HUB_REPOSITORY.fullmatch(str(path)) and not path.parent.exists()
+        hint = "; a repository of the Hugging Face hub must be downloaded first" if repository else ""
+        raise FileNotFoundError(f"there is no file {path}{hint}")
+    return (path.is_file() and format_by_content(path)) or format_of(path)
 
 
 @contextmanager

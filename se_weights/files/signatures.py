@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from se_weights.files.formats import Format
+from se_weights.files.formats import HDF5, KERAS_ARCHIVE, NPZ, PTH, SAFETENSORS, Format
 from se_weights.files.limits import HEADER
+from se_weights.files.zip_archive import open_archive
 from se_weights.refusals import refuse
 
 START_BYTES = 512
@@ -33,6 +34,33 @@ OTHER_SIGNATURES = {
 TAR, TAR_OFFSET = b"ustar", 257
 OLD_TORCH = b"sys_info"
 """The first member of the tar that torch saved before 0.1.10."""
+
+
+FORMAT_OF_SIGNATURE = {"safetensors": SAFETENSORS, "pickle": PTH, "HDF5": HDF5}
+"""The format of a file by the first word of its signature's name; a zip archive is one of several."""
+
+FORMAT_OF_RECORD = {"/data.pkl": PTH, "model.weights.h5": KERAS_ARCHIVE, ".npy": NPZ}
+"""The format of a zip archive that contains a record whose name ends like this."""
+
+
+def format_by_content(path: Path) -> Format | None:
+    """Detects the format of a file whose suffix does not name one.
+
+    Returns:
+        The format, or None where the first bytes are not those of a known format.
+
+    Raises:
+        WeightsError: The file is a zip archive, and is refused.
+    """
+    with path.open("rb") as file:
+        signature = (_signature_name(file.read(START_BYTES)) or "").partition(" ")[0]
+    if signature != "zip":
+        return FORMAT_OF_SIGNATURE.get(signature)
+    with open_archive(path) as archive:
+        return next(
+            (known for end, known in FORMAT_OF_RECORD.items() if any(name.endswith(end) for name in archive.records)),
+            None,
+        )
 
 
 def check_signature(path: Path, file_format: Format) -> None:
