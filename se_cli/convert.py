@@ -9,7 +9,7 @@ import click
 
 import se_weights
 from se_cli.convert_batch import BatchShardType, convert_batch
-from se_cli.options import PATH, architecture_option, output_options
+from se_cli.options import PATH, architecture_option, output_options, prefix_option
 from se_cli.output import Output, size_in_bytes
 from se_weights.batch import BatchShard, Options
 from se_weights.provenance.conversion_record import record_path
@@ -58,6 +58,7 @@ class Size(click.ParamType):
     "--dtype", type=click.Choice(list(DTYPES)), help="Round the weights to this type and report the precision lost."
 )
 @architecture_option
+@prefix_option
 @click.option(
     "--max-shard-size", "shard_bytes", type=Size(), help="Largest size of each shard of a .hf folder, such as 50MB."
 )
@@ -85,6 +86,7 @@ def command(
     source: Path,
     target: Path,
     shard_bytes: int | None,
+    prefix: str | None,
     batch: bool,
     suffix: str,
     jobs: int | None,
@@ -103,16 +105,18 @@ def command(
     output = Output(as_json, quiet)
     options = Options(suffix=suffix, **conversion)
     if batch:
-        if shard_bytes:
-            raise click.UsageError("--max-shard-size cannot be used with --batch")
+        if shard_bytes or prefix:
+            raise click.UsageError("--max-shard-size and --prefix cannot be used with --batch")
         context.exit(convert_batch(source, target, options, output, jobs=jobs, resume=resume, shard=shard))
     default = click.core.ParameterSource.DEFAULT
     if any(context.get_parameter_source(name) is not default for name in BATCH_OPTIONS):
         raise click.UsageError("--to, --jobs, --resume and --shard need --batch")
-    _convert_one(source, target, options, shard_bytes, output)
+    _convert_one(source, target, options, shard_bytes, prefix, output)
 
 
-def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int | None, output: Output) -> None:
+def _convert_one(
+    source: Path, target: Path, options: Options, shard_bytes: int | None, prefix: str | None, output: Output
+) -> None:
     began = time.perf_counter()
     with output.spinner(f"converting {source.name} to {target.name}"):
         checkpoint = se_weights.convert(
@@ -121,6 +125,7 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
             dialect=options.dialect,
             source_dialect=options.source_dialect,
             architecture=options.architecture,
+            prefix=prefix,
             changes=options.changes,
             shard_bytes=shard_bytes,
             manifest=options.manifest,

@@ -9,7 +9,7 @@ import click
 
 import se_spec
 import se_weights
-from se_cli.options import PATH, architecture_option, output_options
+from se_cli.options import PATH, architecture_option, output_options, prefix_option
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
 from se_weights import AmbiguousDialect
 from se_weights.files import detect_format
@@ -22,8 +22,11 @@ HISTORY = {"unwrapped": "found under", "left": "left out", "reordered": "reorder
 @click.argument("file", type=PATH)
 @click.option("--dialect", metavar="NAME", help="The dialect to read the file in, where its tensors match several.")
 @architecture_option
+@prefix_option
 @output_options
-def command(file: Path, dialect: str | None, architecture: str | None, as_json: bool, quiet: bool) -> None:
+def command(
+    file: Path, dialect: str | None, architecture: str | None, prefix: str | None, as_json: bool, quiet: bool
+) -> None:
     """Show what FILE contains: format, dialect, architecture, preprocessing, tensors, hashes.
 
     Where the tensors match several dialects, these are listed with the settings in which they differ.
@@ -31,7 +34,7 @@ def command(file: Path, dialect: str | None, architecture: str | None, as_json: 
     output = Output(as_json, quiet)
     format_name = detect_format(file)[0].name
     try:
-        checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, hashed=True)
+        checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, prefix=prefix, hashed=True)
     except AmbiguousDialect as error:
         output.show_result(
             {

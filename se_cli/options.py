@@ -29,6 +29,13 @@ def architecture_option(command: Command) -> Command:
     )(command)
 
 
+def prefix_option(command: Command) -> Command:
+    """Adds `--prefix`."""
+    return click.option(
+        "--prefix", metavar="NAME", help="The prefix of the network to read, in a file that contains several."
+    )(command)
+
+
 def dialect_option(command: Command) -> Command:
     """Adds `--dialect`, which only chooses among the dialects that a file's tensors match."""
     return click.option(

@@ -7,6 +7,7 @@ from se_spec import ArchitectureError
 from se_weights import (
     AmbiguousDialect,
     AmbiguousFolder,
+    AmbiguousPrefix,
     MalformedFile,
     MissingExtra,
     SourceChanged,
@@ -28,6 +29,7 @@ STATUSES: dict[type[Exception], int] = {
     ArchitectureError: 2,
     AmbiguousDialect: 2,
     AmbiguousFolder: 2,
+    AmbiguousPrefix: 2,
     MalformedFile: 3,
     WeightMismatch: 3,
     UnsafeFile: 4,

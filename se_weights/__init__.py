@@ -6,6 +6,7 @@ from se_weights.dialects import DIALECTS
 from se_weights.errors import (
     AmbiguousDialect,
     AmbiguousFolder,
+    AmbiguousPrefix,
     MalformedFile,
     MissingExtra,
     SourceChanged,
@@ -31,6 +32,7 @@ __all__ = [
     "DIALECTS",
     "AmbiguousDialect",
     "AmbiguousFolder",
+    "AmbiguousPrefix",
     "Checkpoint",
     "ConversionRecord",
     "MalformedFile",

@@ -21,6 +21,7 @@ def convert(
     dialect: str | None = None,
     source_dialect: str | None = None,
     architecture: Architecture | str | None = None,
+    prefix: str | None = None,
     changes: Iterable[Callable[[Checkpoint], Checkpoint]] = (),
     shard_bytes: int | None = None,
     manifest: bool = False,
@@ -38,6 +39,7 @@ def convert(
             dialect to read.
         source_dialect: The dialect to read; inferred from the tensors if not given.
         architecture: The architecture of the source, or its name; inferred from the tensors if not given.
+        prefix: The prefix of the network in a source that contains several; found if not given.
         changes: Functions that are applied in order before writing, such as `rgb_input`, `standard_classes`,
             `fold_batchnorm` and `cast_to("float16")`.
         shard_bytes: For a `.hf` folder, the largest size of the tensors in each shard, in bytes.
@@ -50,6 +52,7 @@ def convert(
     Raises:
         TargetExists: The target exists and `force` is not set, or the target is the source or part of it.
         WeightMismatch: The tensors of the source are not those of any known architecture and dialect.
+        AmbiguousPrefix: The source contains several networks, each under a prefix.
         AmbiguousDialect: The source matches several dialects that compute different functions.
         MalformedFile: The source is damaged.
         UnsafeFile: The source would run code, read other files or exhaust the memory.
@@ -67,9 +70,11 @@ def convert(
             f"{record_path(target)} already exists: remove it, or overwrite it with --force (force=True)"
         )
     if source_dialect:
-        checkpoint = read(source, dialect=source_dialect, architecture=architecture, hashed=True)
+        checkpoint = read(source, dialect=source_dialect, architecture=architecture, prefix=prefix, hashed=True)
     else:
-        checkpoint, dialect_used = read_disambiguated(source, dialect=dialect, architecture=architecture, hashed=True)
+        checkpoint, dialect_used = read_disambiguated(
+            source, dialect=dialect, architecture=architecture, prefix=prefix, hashed=True
+        )
         dialect = None if dialect_used else dialect
     for change in changes:
         checkpoint = change(checkpoint)

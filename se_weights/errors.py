@@ -37,6 +37,23 @@ class AmbiguousFolder(WeightsError):
     id = "folder.ambiguous"
 
 
+class AmbiguousPrefix(WeightsError):
+    """The file contains several networks, each under a prefix of its own; the user must name one.
+
+    Attributes:
+        prefixes: The prefixes that `prefix=` accepts.
+    """
+
+    id = "prefix.ambiguous"
+
+    def __init__(self, what: str, prefixes: Iterable[str]) -> None:
+        self.prefixes = tuple(prefixes)
+        super().__init__(
+            f"{what} contains {len(self.prefixes)} networks: name one with --prefix (prefix=)\n"
+            + "\n".join(map(printable, self.prefixes))
+        )
+
+
 class MalformedFile(WeightsError):
     """The file is damaged, or is not in the format that its suffix names."""
 

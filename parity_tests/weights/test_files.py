@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -19,6 +20,7 @@ from parity_tests.support.cases import skip_without, small_network
 from se_parity import compare
 from se_weights import (
     AmbiguousDialect,
+    AmbiguousPrefix,
     Checkpoint,
     MalformedFile,
     TargetExists,
@@ -361,6 +363,7 @@ def test_matches_that_differ_are_ambiguous():
 
 
 def test_the_error_for_an_unknown_suffix_or_dialect_lists_the_known_ones(tmp_path):
+    (tmp_path / "weights.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     with pytest.raises(UnsupportedFormat, match="safetensors"):
         se_weights.read(tmp_path / "weights.onnx")
     path = tmp_path / "weights.npz"
@@ -441,3 +444,71 @@ def test_a_file_that_no_format_begins_like_is_unsupported(tmp_path):
     (tmp_path / "notes").write_text("learning rate 0.1")
     with pytest.raises(UnsupportedFormat, match="no suffix that names a format"):
         se_weights.read(tmp_path / "notes")
+
+
+LARGER_MODELS = {  # names around those of the network, and what is left out
+    "a backbone and a head": ("net.model.{}", {"head.weight", "head.bias"}, "head"),
+    "torch.compile of every stage": ("{}", set(), ""),
+    "an averaged model": ("module.{}", {"n_averaged"}, "n_averaged"),
+    "an application's dictionary": ("app/model/{}", {"app/step"}, "app"),
+    "a backbone and another kind of head": ("backbone.{}", {"neck.weight", "arcface.weight"}, "arcface neck"),
+    "a detector's body": ("backbone.body.{}", {"rpn.conv.weight", "backbone.fpn.0.weight"}, "backbone rpn"),
+}
+
+
+@skip_without("torch")
+@pytest.mark.parametrize("model", LARGER_MODELS)
+def test_a_network_inside_a_larger_model_is_read_and_the_rest_is_named(tmp_path, network, model):
+    import torch
+
+    around, others, left = LARGER_MODELS[model]
+    names = {name: around.format(name) for name in network.weights}
+    if not left:
+        names = {name: re.sub(r"^(layer\d)\.", r"\1._orig_mod.", name) for name in network.weights}
+    state = {names[name]: torch.tensor(array) for name, array in network.weights.items()}
+    torch.save({**state, **{name: torch.ones(()) for name in others}}, tmp_path / "larger.pth")
+    assert same(tmp_path / "larger.pth", network)
+    assert se_weights.read(tmp_path / "larger.pth").metadata.get("left", "") == left
+
+
+@skip_without("torch")
+def test_of_two_networks_in_a_file_one_must_be_named(tmp_path, network):
+    import torch
+
+    teacher = {name: array + 1 for name, array in network.weights.items()}
+    models = {"student": network.weights, "teacher": teacher}
+    state = {f"{model}.{name}": torch.tensor(array) for model in models for name, array in models[model].items()}
+    path = tmp_path / "distilled.pth"
+    torch.save({**state, "loss.weight": torch.ones(2)}, path)
+    with pytest.raises(AmbiguousPrefix) as caught:
+        se_weights.read(path)
+    assert caught.value.prefixes == ("student.", "teacher.")
+    for model, weights in models.items():
+        checkpoint = se_weights.read(path, prefix=model)
+        assert weights_sha256(checkpoint.weights) == weights_sha256(weights)
+        assert checkpoint.metadata["left"].split() == sorted({"student", "teacher", "loss"} - {model})
+
+
+@skip_without("torch")
+def test_a_network_of_a_larger_model_with_an_unexpected_tensor_is_refused(tmp_path, network):
+    import torch
+
+    state = {f"net.model.{name}": torch.tensor(array) for name, array in network.weights.items()}
+    torch.save({**state, "net.model.layer1.0.gamma": torch.ones(3), "head.weight": torch.ones(2)}, tmp_path / "a.pth")
+    with pytest.raises(WeightMismatch, match=r"net\.model"):
+        se_weights.read(tmp_path / "a.pth")
+
+
+@skip_without("torch")
+def test_the_prefix_of_the_averaged_weights_chooses_them(tmp_path, network):
+    """Without it, the first key of timm's order is read."""
+    import torch
+
+    averaged = {name: torch.tensor(array + 1) for name, array in network.weights.items()}
+    state = {name: torch.tensor(array) for name, array in network.weights.items()}
+    torch.save({"model": state, "model_ema": averaged, "epoch": 3}, tmp_path / "training.pth")
+    read = {
+        prefix: se_weights.read(tmp_path / "training.pth", prefix=prefix).weights for prefix in ("model", "model_ema")
+    }
+    assert weights_sha256(read["model"]) == weights_sha256(network.weights)
+    assert weights_sha256(read["model_ema"]) == weights_sha256({k: v.numpy() for k, v in averaged.items()})

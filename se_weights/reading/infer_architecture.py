@@ -6,7 +6,7 @@ reported alone, so a width is taken from a convolution or from its norm, and whe
 setting, both values are tried.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 
 from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, Shortcut, Squeeze, Stem
@@ -33,6 +33,28 @@ PROBES = (
 """Parameters whose names show which settings the names of a dialect depend on."""
 
 
+FIRST_BLOCK = Parameter(Layer.CONVOLUTION, Role.CONVOLUTION, (), stage=1, index=0)
+"""A parameter of every network that is no part of its stem."""
+
+
+def network_prefixes(names: Collection[str], dialect: Dialect) -> Iterator[str]:
+    """Find where a network may begin inside a larger model.
+
+    Args:
+        names: The names of the larger model's tensors.
+        dialect: The dialect of the network's names.
+
+    Yields:
+        Prefixes, ending with "." or "/", under which both a stem and a first block have their names.
+    """
+    for initial in _initial_architectures(dialect):
+        stem, first_block = (dialect.place(parameter, initial).names[0] for parameter in (PROBES[0], FIRST_BLOCK))
+        for name in names:
+            prefix = name.removesuffix(stem)
+            if prefix.endswith((".", "/")) and prefix != name and prefix + first_block in names:
+                yield prefix
+
+
 def infer_architectures(shapes: Shapes, dialect: Dialect) -> Iterator[Architecture]:
     """Infer the architecture of tensors from names and shapes.
 
@@ -44,6 +66,12 @@ def infer_architectures(shapes: Shapes, dialect: Dialect) -> Iterator[Architectu
         Candidates, which the caller compares with the manifest. All settings that names of a dialect may depend on
         are tried, once for each set of names.
     """
+    for initial in _initial_architectures(dialect):
+        yield from _ArchitectureInference(shapes, dialect, initial).candidates()
+
+
+def _initial_architectures(dialect: Dialect) -> Iterator[Architecture]:
+    """The smallest networks, one for each set of names that the dialect may give to their layers."""
     tried = set()
     for block, stem, averages, num_classes in product(EXPANSION, STEMS, (False, True), (1, 0)):
         shortcut = Shortcut(averages=averages)
@@ -51,7 +79,7 @@ def infer_architectures(shapes: Shapes, dialect: Dialect) -> Iterator[Architectu
         names = block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
         if names not in tried:
             tried.add(names)
-            yield from _ArchitectureInference(shapes, dialect, initial).candidates()
+            yield initial
 
 
 class _ArchitectureInference:

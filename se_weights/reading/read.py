@@ -1,7 +1,9 @@
 """Reads a file as a checkpoint: open, unwrap, recognise, compare with the manifest, load."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -12,12 +14,12 @@ from numpy.typing import NDArray
 from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch, escaped
+from se_weights.errors import AmbiguousDialect, AmbiguousPrefix, UnsupportedFormat, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
-from se_weights.reading.infer_architecture import Shapes
+from se_weights.reading.infer_architecture import Shapes, network_prefixes
 from se_weights.reading.recognition import DialectMatch, closest_matches, recognise, recognise_all
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
@@ -30,12 +32,16 @@ PRESERVED_METADATA = (
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
 
+MAX_SEARCHED, MAX_PREFIXES = 20_000, 16
+"""Tensors of a larger model in which a network is looked for, and the number of prefixes that are tried."""
+
 
 def read(
     path: str | PathLike[str],
     *,
     dialect: str | None = None,
     architecture: Architecture | str | None = None,
+    prefix: str | None = None,
     hashed: bool = False,
 ) -> Checkpoint:
     """Read a file or folder of weights, of any known format and dialect.
@@ -47,6 +53,7 @@ def read(
         path: The file or folder.
         dialect: The dialect of the file; recognised from the tensors if not given.
         architecture: The architecture, or its name; inferred from the tensors if not given.
+        prefix: The prefix of the network in a file that contains several, such as "student"; found if not given.
         hashed: Whether to compute the hashes of the tensors in the background while reading. The arrays must then
             not be modified.
 
@@ -56,6 +63,7 @@ def read(
     Raises:
         WeightMismatch: The tensors are not those of any known architecture and dialect; lists all differences.
         AmbiguousDialect: The tensors match several dialects that compute different functions.
+        AmbiguousPrefix: The file contains several networks, each under a prefix.
         AmbiguousFolder: The folder contains several checkpoints.
         MalformedFile: The file is damaged, or is not in the format that its suffix names.
         UnsafeFile: The file would run code, read other files or exhaust the memory.
@@ -63,7 +71,13 @@ def read(
         MissingExtra: A framework that the format needs is not installed.
         SourceChanged: The file was changed while it was read.
     """
-    return _read(path, lambda *arguments: [recognise(*arguments)], dialect, architecture, hashed)[0]
+    return _read(
+        path, lambda *arguments, **options: [recognise(*arguments, **options)], dialect, architecture, prefix, hashed
+    )[0]
+
+
+def _recognise_one(*arguments: Any, **options: Any) -> list[DialectMatch]:
+    return [recognise(*arguments, **options)]
 
 
 def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
@@ -79,7 +93,7 @@ def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) ->
     Raises:
         WeightsError: The errors of `read`, except AmbiguousDialect.
     """
-    return _read(path, recognise_all, dialect, None, False)
+    return _read(path, recognise_all, dialect, None, None, False)
 
 
 def read_disambiguated(
@@ -87,6 +101,7 @@ def read_disambiguated(
     *,
     dialect: str | None = None,
     architecture: Architecture | str | None = None,
+    prefix: str | None = None,
     hashed: bool = False,
 ) -> tuple[Checkpoint, bool]:
     """Read a file as `read` does, and use `dialect` only if the file matches several dialects.
@@ -95,6 +110,7 @@ def read_disambiguated(
         path: The file or folder.
         dialect: The dialect to read if the file matches several and this is one of them.
         architecture: The architecture, or its name; inferred from the tensors if not given.
+        prefix: The prefix of the network in a file that contains several, such as "student"; found if not given.
         hashed: Whether to compute the hashes of the tensors in the background while reading.
 
     Returns:
@@ -104,11 +120,11 @@ def read_disambiguated(
         WeightsError: The errors of `read`.
     """
     try:
-        return read(path, architecture=architecture, hashed=hashed), False
+        return read(path, architecture=architecture, prefix=prefix, hashed=hashed), False
     except AmbiguousDialect as error:
         if dialect not in error.candidates:
             raise
-        return read(path, dialect=dialect, architecture=architecture, hashed=hashed), True
+        return read(path, dialect=dialect, architecture=architecture, prefix=prefix, hashed=hashed), True
 
 
 def _read(
@@ -116,6 +132,7 @@ def _read(
     find_matches: Callable[..., list[DialectMatch]],
     dialect: str | None,
     architecture: Architecture | str | None,
+    prefix: str | None,
     hashed: bool,
 ) -> list[Checkpoint]:
     """A checkpoint for each match. No values are read before the tensors are recognised."""
@@ -124,12 +141,65 @@ def _read(
         recorded = _parse_metadata(stored, "architecture", partial(_parse_architecture, stored))
         _parse_metadata(stored, "preprocessing", Preprocessing.from_text)
         _parse_metadata(stored, CAST, parse_cast_reports)
-        unwrapped = unwrap(stored)
-        shapes = {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
+        unwrapped = _under_prefix(path, stored, prefix) if prefix else unwrap(stored)
         known = architecture or recorded
-        dialect = dialect or _dialect_in_metadata(stored, file_format, shapes, known)
-        matches = find_matches(str(path), shapes, _dialects_to_try(file_format, dialect), known)
+        dialect = dialect or _dialect_in_metadata(stored, file_format, _shapes(unwrapped), known)
+        dialects = _dialects_to_try(file_format, dialect)
+        find = partial(find_matches, str(path), dialects=dialects, known=known)
+        try:
+            matches = find(_shapes(unwrapped))
+        except WeightMismatch as mismatch:
+            inner = {} if _is_close(mismatch, unwrapped) else _inner_networks(unwrapped, dialects, find)
+            if not inner:
+                raise
+            if len(inner) > 1:
+                raise AmbiguousPrefix(str(path), inner) from mismatch
+            ((unwrapped, matches),) = inner.values()
         return [_load_checkpoint(path, stored, unwrapped, match, sha256, hashed) for match in matches]
+
+
+def _shapes(unwrapped: Unwrapped) -> Shapes:
+    return {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
+
+
+def _under_prefix(path: Path, stored: FileContents, prefix: str) -> Unwrapped:
+    """The network under a prefix of the unwrapped names, or else of the names in the file."""
+    unwrapped = unwrap(stored)
+    for end in ("", ".", "/"):
+        full = prefix + end
+        if not full.endswith((".", "/")):
+            continue
+        if any(name.startswith(full) for name in unwrapped.tensors):
+            return unwrapped.under(full)
+        if any(name.startswith(full) for name in stored.tensors):
+            outer = Unwrapped(stored.tensors, (), ()).under(full)
+            inner = unwrap(replace(stored, tensors=outer.tensors))
+            ignored = tuple(sorted({*outer.ignored, *inner.ignored}))
+            return Unwrapped(inner.tensors, (*outer.wrappers, *inner.wrappers), ignored)
+    raise WeightMismatch(f"{path} has no tensors under the prefix {prefix}", [f"- {prefix}"])
+
+
+def _is_close(mismatch: WeightMismatch, unwrapped: Unwrapped) -> bool:
+    """Whether most tensors match: the file is then a damaged network, and not a larger model that contains one."""
+    return 2 * len(mismatch.differences) < len(unwrapped.tensors)
+
+
+def _inner_networks(
+    unwrapped: Unwrapped,
+    dialects: Iterable[Dialect],
+    find: Callable[[Shapes], list[DialectMatch]],
+) -> dict[str, tuple[Unwrapped, list[DialectMatch]]]:
+    """The complete networks inside a larger model, by their prefixes."""
+    names = unwrapped.tensors.keys()
+    if len(names) > MAX_SEARCHED:
+        return {}
+    prefixes = dict.fromkeys(prefix for dialect in dialects for prefix in network_prefixes(names, dialect))
+    found = {}
+    for prefix in list(prefixes)[:MAX_PREFIXES]:
+        inner = unwrapped.under(prefix)
+        with suppress(WeightMismatch):
+            found[prefix] = inner, find(_shapes(inner))
+    return found
 
 
 def _load_checkpoint(

@@ -4,7 +4,8 @@ Sources: timm 1.0.31, models/_helpers.py, for the first four keys and the first 
 published SE checkpoints.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from se_weights.files import FileContents, Tensor
@@ -22,6 +23,9 @@ NOT_ENCODER = ("decoder.", "segmentation_head.", "classification_head.")
 KERAS_OPTIMIZER = "optimizer/vars/"
 """Where Keras saves the variables of the optimizer of a model that was compiled or trained."""
 
+INSERTED_MODULES = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""Modules that torch.compile, activation checkpointing and FSDP insert into the names of the modules that they wrap."""
+
 
 @dataclass(frozen=True)
 class Unwrapped:
@@ -36,6 +40,12 @@ class Unwrapped:
     tensors: Mapping[str, Tensor]
     wrappers: tuple[str, ...]
     ignored: tuple[str, ...]
+
+    def under(self, prefix: str) -> "Unwrapped":
+        """The tensors under a prefix that ends with "." or "/"; of the others, the first parts of names are ignored."""
+        others = {re.split("[./]", name)[0] for name in self.tensors if not name.startswith(prefix)}
+        tensors = {name.removeprefix(prefix): self.tensors[name] for name in self.tensors if name.startswith(prefix)}
+        return Unwrapped(tensors, (*self.wrappers, prefix), tuple(sorted({*self.ignored, *others})))
 
 
 def unwrap(stored: FileContents) -> Unwrapped:
@@ -60,7 +70,16 @@ def unwrap(stored: FileContents) -> Unwrapped:
         ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         wrappers.append(prefix)
+    inserted = [module for module in INSERTED_MODULES if any(module in name.split(".") for name in tensors)]
+    shorter = {_without_modules(name, inserted): tensor for name, tensor in tensors.items()}
+    if inserted and len(shorter) == len(tensors):
+        tensors = shorter
+        wrappers += [f"{module}." for module in inserted]
     return Unwrapped(tensors, tuple(wrappers), tuple(sorted(ignored)))
+
+
+def _without_modules(name: str, modules: Collection[str]) -> str:
+    return ".".join(part for part in name.split(".") if part not in modules)
 
 
 def _shared_prefix(tensors: Mapping[str, Tensor]) -> str | None:
