@@ -17,7 +17,7 @@ from parity_tests.support.cases import architecture, skip_without
 from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.isolated_process import run_isolated
 from parity_tests.weights.test_conversion import numbered
-from se_weights import Checkpoint, SourceChanged, weights_sha256
+from se_weights import Checkpoint, MalformedFile, SourceChanged, UnsupportedFormat, weights_sha256
 
 CASES = {
     "basic": "se_resnet18 of timm's legacy",
@@ -243,6 +243,34 @@ def published(folder: Path, case: str) -> Path:
     config = {"architecture": "seresnet50", "num_classes": 5, "pretrained_cfg": {"input_size": [3, 224, 224]}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+OTHER_FUNCTIONS = {  # what timm saves of networks that have the tensors of plain ones
+    "an anti-aliased SE-ResNeXt": {"architecture": "seresnextaa101d_32x8d"},
+    "a blurred ResNet": {"architecture": "resnetblur50"},
+    "an output stride of 16": {"architecture": "seresnet50", "model_args": {"output_stride": 16}},
+    "another activation": {"architecture": "seresnet50", "model_args": {"act_layer": "silu"}},
+    "another pool": {"architecture": "seresnet50", "global_pool": "max"},
+}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("other", OTHER_FUNCTIONS)
+def test_a_folder_of_a_network_that_computes_otherwise_is_refused(tmp_path, case, other, named):
+    folder = published(tmp_path / "folder", case)
+    (folder / "config.json").write_text(json.dumps(OTHER_FUNCTIONS[other]))
+    path = folder / "model.safetensors" if named else folder
+    with pytest.raises(UnsupportedFormat, match=r"config\.json names"):
+        se_weights.read(path)
+    known = checkpoint(case).architecture
+    assert se_weights.read(path, architecture=known).architecture == known
+
+
+def test_a_config_that_is_no_json_is_refused(tmp_path, case):
+    folder = published(tmp_path / "folder", case)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(MalformedFile, match=r"config\.json|not JSON"):
+        se_weights.read(folder)
 
 
 def cached(root: Path, case: str) -> Path:

@@ -20,6 +20,7 @@ from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes, network_prefixes
+from se_weights.reading.model_config import check_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, recognise, recognise_all
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
@@ -138,6 +139,8 @@ def _read(
     """A checkpoint for each match. No values are read before the tensors are recognised."""
     path = Path(path)
     with open_file(path) as (file_format, stored, sha256):
+        if architecture is None:
+            check_model_config(path)
         recorded = _parse_metadata(stored, "architecture", partial(_parse_architecture, stored))
         _parse_metadata(stored, "preprocessing", Preprocessing.from_text)
         _parse_metadata(stored, CAST, parse_cast_reports)
