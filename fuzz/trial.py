@@ -27,8 +27,8 @@ def read_file(path: Path, *, recognise: bool = False, load: bool = True) -> str:
         The refusal id, or ACCEPTED.
     """
     try:
-        with open_file(path) as (_, stored, _):
-            for name, tensor in stored.tensors.items() if load else ():
+        with open_file(path) as (_, contents, _):
+            for name, tensor in contents.tensors.items() if load else ():
                 array = tensor.load()
                 assert (array.dtype, array.shape) == (tensor.dtype, tensor.shape), name
         if recognise:

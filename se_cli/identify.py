@@ -89,10 +89,10 @@ def command(
 
 def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """The images (N, C, H, W), and the logits, the labels or both."""
-    with open_file(path) as (file_format, stored, _):
+    with open_file(path) as (file_format, contents, _):
         if file_format is not NPZ:
             raise UnsupportedFormat(f"{path} is {file_format.name}: images and outputs must be in a .npz file")
-        arrays = {name: tensor.load() for name, tensor in stored.tensors.items()}
+        arrays = {name: tensor.load() for name, tensor in contents.tensors.items()}
     images, logits, labels = (arrays.get(name) for name in ("images", "logits", "labels"))
     architecture = checkpoint.architecture
     if images is None or images.ndim != 4 or architecture.in_channels not in (images.shape[1], images.shape[3]):

@@ -138,15 +138,15 @@ def _read(
 ) -> list[Checkpoint]:
     """A checkpoint for each match. No values are read before the tensors are recognised."""
     path = Path(path)
-    with open_file(path) as (file_format, stored, sha256):
+    with open_file(path) as (file_format, contents, sha256):
         if architecture is None:
             check_model_config(path)
-        recorded = _parse_metadata(stored, "architecture", partial(_parse_architecture, stored))
-        _parse_metadata(stored, "preprocessing", Preprocessing.from_text)
-        _parse_metadata(stored, CAST, parse_cast_reports)
-        unwrapped = _under_prefix(path, stored, prefix) if prefix else unwrap(stored)
+        recorded = _parse_metadata(contents, "architecture", partial(_parse_architecture, contents))
+        _parse_metadata(contents, "preprocessing", Preprocessing.from_text)
+        _parse_metadata(contents, CAST, parse_cast_reports)
+        unwrapped = _under_prefix(path, contents, prefix) if prefix else unwrap(contents)
         known = architecture or recorded
-        dialect = dialect or _dialect_in_metadata(stored, file_format, _shapes(unwrapped), known)
+        dialect = dialect or _dialect_in_metadata(contents, file_format, _shapes(unwrapped), known)
         dialects = _dialects_to_try(file_format, dialect)
         find = partial(find_matches, str(path), dialects=dialects, known=known)
         try:
@@ -158,25 +158,25 @@ def _read(
             if len(inner) > 1:
                 raise AmbiguousPrefix(str(path), inner) from mismatch
             ((unwrapped, matches),) = inner.values()
-        return [_load_checkpoint(path, stored, unwrapped, match, sha256, hashed) for match in matches]
+        return [_load_checkpoint(path, contents, unwrapped, match, sha256, hashed) for match in matches]
 
 
 def _shapes(unwrapped: Unwrapped) -> Shapes:
     return {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
 
 
-def _under_prefix(path: Path, stored: FileContents, prefix: str) -> Unwrapped:
+def _under_prefix(path: Path, contents: FileContents, prefix: str) -> Unwrapped:
     """The network under a prefix of the unwrapped names, or else of the names in the file."""
-    unwrapped = unwrap(stored)
+    unwrapped = unwrap(contents)
     for end in ("", ".", "/"):
         full = prefix + end
         if not full.endswith((".", "/")):
             continue
         if any(name.startswith(full) for name in unwrapped.tensors):
             return unwrapped.under(full)
-        if any(name.startswith(full) for name in stored.tensors):
-            outer = Unwrapped(stored.tensors, (), ()).under(full)
-            inner = unwrap(replace(stored, tensors=outer.tensors))
+        if any(name.startswith(full) for name in contents.tensors):
+            outer = Unwrapped(contents.tensors, (), ()).under(full)
+            inner = unwrap(replace(contents, tensors=outer.tensors))
             ignored = tuple(sorted({*outer.ignored, *inner.ignored}))
             return Unwrapped(inner.tensors, (*outer.wrappers, *inner.wrappers), ignored)
     raise WeightMismatch(f"{path} has no tensors under the prefix {prefix}", [f"- {prefix}"])
@@ -207,7 +207,7 @@ def _inner_networks(
 
 def _load_checkpoint(
     path: Path,
-    stored: FileContents,
+    contents: FileContents,
     unwrapped: Unwrapped,
     match: DialectMatch,
     sha256: Callable[[], str],
@@ -227,12 +227,12 @@ def _load_checkpoint(
     preprocessing = match.dialect.preprocessing(match.architecture)
     entries = {
         "preprocessing": preprocessing.text if preprocessing else "",
-        **{key: text for key, text in stored.metadata.items() if key in PRESERVED_METADATA},
+        **{key: text for key, text in contents.metadata.items() if key in PRESERVED_METADATA},
         "source": escaped(path.name),
         "source_sha256": sha256(),
         "source_dialect": match.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
-        "left": " ".join(filter(None, (stored.metadata.get("left", ""), *unwrapped.ignored))),
+        "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
     }
     metadata = {key: text for key, text in entries.items() if text}
     checkpoint = Checkpoint(match.architecture, weights, match.dialect.name, metadata)
@@ -249,10 +249,10 @@ def find_dialect(name: str) -> Dialect:
 
 
 def _dialect_in_metadata(
-    stored: FileContents, file_format: Format, shapes: Shapes, known: Architecture | str | None
+    contents: FileContents, file_format: Format, shapes: Shapes, known: Architecture | str | None
 ) -> str | None:
     """The dialect that the file's metadata name, if it matches the tensors."""
-    dialect = DIALECTS.get(stored.metadata.get("dialect", ""))
+    dialect = DIALECTS.get(contents.metadata.get("dialect", ""))
     if dialect is None or dialect.family not in file_format.families:
         return None
     matches = closest_matches(shapes, [dialect], known)
@@ -265,10 +265,10 @@ def _dialects_to_try(file_format: Format, dialect: str | None) -> list[Dialect]:
     return [known for known in DIALECTS.values() if known.family in file_format.families]
 
 
-def _parse_metadata(stored: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
+def _parse_metadata(contents: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
     """The parsed metadata under a key, or None if there are none. Raises MalformedFile if they are invalid."""
     try:
-        text = stored.metadata.get(key)
+        text = contents.metadata.get(key)
         if text and len(text) > CONFIG:
             raise ValueError(f"{len(text):,} characters are too many")
         return parse(text) if text else None
@@ -276,11 +276,11 @@ def _parse_metadata(stored: FileContents, key: str, parse: Callable[[str], Any])
         raise refuse("metadata.json", f"invalid {key}: {error}") from error
 
 
-def _parse_architecture(stored: FileContents, text: str) -> Architecture:
+def _parse_architecture(contents: FileContents, text: str) -> Architecture:
     """The architecture in a file's metadata. Raises ValueError if it has more blocks than the file has tensors."""
     architecture = Architecture.from_dict(json.loads(text))
-    if sum(architecture.depths) + len(architecture.stem.inner) > len(stored.tensors):
-        raise ValueError(f"{sum(architecture.depths):,} blocks, but only {len(stored.tensors):,} tensors")
+    if sum(architecture.depths) + len(architecture.stem.inner) > len(contents.tensors):
+        raise ValueError(f"{sum(architecture.depths):,} blocks, but only {len(contents.tensors):,} tensors")
     return architecture
 
 

@@ -48,10 +48,10 @@ class Unwrapped:
         return Unwrapped(tensors, (*self.wrappers, prefix), tuple(sorted({*self.ignored, *others})))
 
 
-def unwrap(stored: FileContents) -> Unwrapped:
+def unwrap(contents: FileContents) -> Unwrapped:
     """Remove keys and prefixes that are around all weights, and tensors that are not part of the network."""
     wrappers: list[str] = []
-    tensors = dict(stored.tensors)
+    tensors = dict(contents.tensors)
     for key in STATE_DICT_KEYS:
         inner = {name.removeprefix(f"{key}/"): tensors[name] for name in tensors if name.startswith(f"{key}/")}
         if inner:
@@ -59,7 +59,7 @@ def unwrap(stored: FileContents) -> Unwrapped:
             wrappers.append(key)
             break
     ignored = set()
-    if stored.training and any("/" not in name for name in tensors):
+    if contents.training and any("/" not in name for name in tensors):
         # the weights are at the top level, so that the branches are those of an optimizer
         ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
         tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
