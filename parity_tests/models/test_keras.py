@@ -123,6 +123,24 @@ def test_a_trained_model_is_read_without_its_optimizer(model, network, tmp_path,
     assert checkpoint.metadata["left"] == "optimizer"
 
 
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_a_model_inside_a_trained_one_is_read(model, network, tmp_path, suffix):
+    import keras
+
+    import se_tf
+    import se_weights
+
+    model.compile("adam", "mse")
+    outer = keras.Sequential([keras.Input(images(network).shape[1:]), model, keras.layers.Dense(3)])
+    outer.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    outer.fit(images(network), np.arange(len(network.images)), verbose=0)
+    path = tmp_path / f"trained{suffix}"
+    outer.save(path) if suffix == ".keras" else outer.save_weights(path)
+    checkpoint = se_weights.read(path)
+    assert se_weights.weights_sha256(checkpoint.weights) == se_weights.weights_sha256(se_tf.read_weights(model))
+    assert checkpoint.metadata["left"].split() == ["layers/dense", "optimizer"]
+
+
 def test_a_frozen_model_keeps_its_statistics(model, network):
     import se_tf
     from se_weights import weights_sha256

@@ -450,9 +450,9 @@ LARGER_MODELS = {  # names around those of the network, and what is left out
     "a backbone and a head": ("net.model.{}", {"head.weight", "head.bias"}, "head"),
     "torch.compile of every stage": ("{}", set(), ""),
     "an averaged model": ("module.{}", {"n_averaged"}, "n_averaged"),
-    "an application's dictionary": ("app/model/{}", {"app/step"}, "app"),
+    "an application's dictionary": ("app/model/{}", {"app/step"}, "app/step"),
     "a backbone and another kind of head": ("backbone.{}", {"neck.weight", "arcface.weight"}, "arcface neck"),
-    "a detector's body": ("backbone.body.{}", {"rpn.conv.weight", "backbone.fpn.0.weight"}, "backbone rpn"),
+    "a detector's body": ("backbone.body.{}", {"rpn.conv.weight", "backbone.fpn.0.weight"}, "backbone.fpn rpn"),
 }
 
 

@@ -20,8 +20,8 @@ ENCODER = "encoder."
 NOT_ENCODER = ("decoder.", "segmentation_head.", "classification_head.")
 """The other prefixes in the models of segmentation_models_pytorch, next to `encoder.`."""
 
-KERAS_OPTIMIZER = "optimizer/vars/"
-"""Where Keras saves the variables of the optimizer of a model that was compiled or trained."""
+KERAS_OPTIMIZER = "/optimizer/vars/"
+"""Where Keras saves the variables of the optimizer of a compiled model, or of one inside another."""
 
 INSERTED_MODULES = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """Modules that torch.compile, activation checkpointing and FSDP insert into the names of the modules that they wrap."""
@@ -42,8 +42,8 @@ class Unwrapped:
     ignored: tuple[str, ...]
 
     def under(self, prefix: str) -> "Unwrapped":
-        """The tensors under a prefix that ends with "." or "/"; of the others, the first parts of names are ignored."""
-        others = {re.split("[./]", name)[0] for name in self.tensors if not name.startswith(prefix)}
+        """The tensors under a prefix that ends with "." or "/"; the modules beside it are ignored."""
+        others = {_branch(name, prefix) for name in self.tensors if not name.startswith(prefix)}
         tensors = {name.removeprefix(prefix): self.tensors[name] for name in self.tensors if name.startswith(prefix)}
         return Unwrapped(tensors, (*self.wrappers, prefix), tuple(sorted({*self.ignored, *others})))
 
@@ -63,9 +63,10 @@ def unwrap(contents: FileContents) -> Unwrapped:
         # the weights are at the top level, so that the branches are those of an optimizer
         ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
         tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
-    if any(name.startswith(KERAS_OPTIMIZER) for name in tensors):
+    network = {name: tensor for name, tensor in tensors.items() if KERAS_OPTIMIZER not in f"/{name}"}
+    if len(network) < len(tensors):
         ignored.add("optimizer")
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(KERAS_OPTIMIZER)}
+        tensors = network
     while prefix := _shared_prefix(tensors):
         ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -76,6 +77,14 @@ def unwrap(contents: FileContents) -> Unwrapped:
         tensors = shorter
         wrappers += [f"{module}." for module in inserted]
     return Unwrapped(tensors, tuple(wrappers), tuple(sorted(ignored)))
+
+
+def _branch(name: str, prefix: str) -> str:
+    """The module of a tensor at which its path leaves that of a prefix: `backbone.fpn` beside `backbone.body.`."""
+    for separator in re.finditer("[./]", name):
+        if not prefix.startswith(name[: separator.end()]):
+            return name[: separator.start()]
+    return name
 
 
 def _without_modules(name: str, modules: Collection[str]) -> str:
