@@ -172,7 +172,15 @@ def examine(
 def count_examined(
     cases: int, options: ExaminationOptions, frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str]
 ) -> int:
-    """How many times `examine` calls `on_step`."""
+    """How many times `examine` calls `on_step`.
+
+    Args:
+        cases: the number of cases.
+        options: as `examine` takes them, like `frameworks`, `modes` and `dtypes`.
+        frameworks: names of frameworks.
+        modes: names of modes; all of them if empty.
+        dtypes: names of dtypes.
+    """
     each = int(options.localise) + len(options.recipes) * len(TRAINING_DTYPES)
     return count_steps(cases, frameworks, modes, dtypes) + len(frameworks) * each
 

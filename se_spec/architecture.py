@@ -238,6 +238,10 @@ def _with_lists(value: Any) -> Any:
 def config_differences(one: Architecture, other: Architecture) -> dict[str, tuple[object, object]]:
     """The fields in which two architectures differ, but for their names.
 
+    Args:
+        one: an architecture.
+        other: the architecture to compare it with.
+
     Returns:
         The two values of each such field, by its dotted name, such as `stem.pool`.
     """

@@ -9,7 +9,14 @@ class ArchitectureError(ValueError):
 
 
 def expect(holds: bool, name: str, expected: str, value: object) -> None:
-    """Raise ArchitectureError, in a sentence that names the field, unless the condition holds."""
+    """Raise ArchitectureError unless a condition holds.
+
+    Args:
+        holds: the condition.
+        name: the field that it is about.
+        expected: what the field must be, as the end of "must be ...".
+        value: the value that it has.
+    """
     if not holds:
         raise ArchitectureError(f"{name} must be {expected}: got {value!r}")
 
@@ -55,7 +62,12 @@ def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about an unknown name: the most similar known names, or all of them."""
+    """The end of a sentence about an unknown name: the most similar known names, or all of them.
+
+    Args:
+        name: the unknown name.
+        known: the names that are known.
+    """
     similar = difflib.get_close_matches(name, known, n=3)
     return f"; did you mean {' or '.join(similar)}?" if similar else f"; known: {', '.join(known)}"
 

@@ -55,7 +55,16 @@ def contiguous(array: NDArray) -> NDArray:
 
 @cache
 def relayout_shape(shape: tuple[int, ...], source: str, target: str) -> tuple[int, ...]:
-    """The shape of `relayout(array, source, target)` for an array of this shape. Raises the same errors."""
+    """The shape of `relayout(array, source, target)` for an array of a given shape.
+
+    Args:
+        shape: The shape of the array.
+        source: Its axes, one letter each.
+        target: The axes of the result.
+
+    Raises:
+        ValueError: The errors of `relayout`.
+    """
     if sorted(source.replace(UNIT, "")) != sorted(target.replace(UNIT, "")):
         raise ValueError(f"cannot change the layout from {source} to {target}: the axes differ")
     if len(shape) != len(source):

@@ -32,9 +32,16 @@ def thread_count() -> int:
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Apply a function to all items, in `thread_count()` threads, and return the results in the order of the items.
+    """Apply a function to all items, in `thread_count()` threads.
 
     Each thread takes every n-th item: scheduling the items one by one takes longer than most of the calls.
+
+    Args:
+        function: Called with each item, from several threads at a time.
+        items: The items.
+
+    Returns:
+        The results in the order of the items.
     """
     count = 1 if ONE_THREAD.get() else thread_count()
     items = list(items)

@@ -124,7 +124,13 @@ def localise(worker: Worker, case: Case, dtype: str = "float64") -> Localisation
 
 
 def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
-    """`localise` for the model that the worker has already loaded, whose weights may differ from the case's."""
+    """`localise` for the model that a worker has already loaded, whose weights may differ from the case's.
+
+    Args:
+        worker: the worker, with a loaded model.
+        case: what the model should compute.
+        dtype: the dtype of the model.
+    """
     reference = record_activations(case)
     operations = _operations(case.architecture)
     running = worker.layer_outputs(case.images, [path for path in reference.outputs if path in operations])

@@ -88,7 +88,13 @@ def compare(expected: NDArray, output: NDArray) -> Difference:
 
 
 def label_agreement(expected: NDArray, output: NDArray, limit: float) -> LabelAgreement:
-    """Compare the labels of logits (N, num_classes), where each logit may be off by up to `limit`."""
+    """Compare the labels (the classes of the largest logits).
+
+    Args:
+        expected: the reference's logits (N, num_classes).
+        output: a framework's logits (N, num_classes).
+        limit: how far each logit may be off; a label is certified where no error within it could change the label.
+    """
     if expected.shape[1] < 2:
         return LabelAgreement(certified=1.0, flipped=0.0)
     ordered = np.sort(expected, axis=1)
@@ -104,7 +110,12 @@ def logit_range(expected: NDArray) -> float:
 
 
 def ulp_size(size: NDArray, dtype: Any) -> NDArray[np.float64]:
-    """The distance between neighbouring numbers of the dtype at each size; at 0, that at the smallest normal number."""
+    """The distance between neighbouring numbers of a dtype.
+
+    Args:
+        size: where to measure it, as absolute values; at 0, it is measured at the smallest normal number.
+        dtype: the dtype whose numbers they are.
+    """
     info = ml_dtypes.finfo(dtype)
     exponent = np.floor(np.log2(np.maximum(size, float(info.smallest_normal))))
     return np.exp2(exponent) * float(info.eps)

@@ -26,6 +26,11 @@ class ExpectedLogits:
 
 
 def expected_logits(case: Case, dtype: str) -> ExpectedLogits:
-    """Run the reference on a case that has been rounded to the dtype (`Case.astype`)."""
+    """Run the reference on a case.
+
+    Args:
+        case: the case, already rounded to the dtype (`Case.astype`).
+        dtype: the dtype of the outputs that will be compared, which sets their limit.
+    """
     logits = Oracle(case.architecture, case.weights).logits(case.images)
     return ExpectedLogits(logits, logits_limit(case.architecture, case.weights, case.images, logits, dtype))

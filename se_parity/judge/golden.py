@@ -106,6 +106,10 @@ def read_golden(path: Path) -> dict[str, Any]:
 def compare_with_golden(golden: Mapping[str, Any], report: Report) -> GoldenComparison:
     """Compare a report with the contents of a golden file.
 
+    Args:
+        golden: what `read_golden` returned.
+        report: the runs of today.
+
     Raises:
         MalformedFile: the golden file was made from other weights or images.
     """

@@ -69,7 +69,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Skip:
-    """A mode that did not run, and the reason."""
+    """A mode that did not run.
+
+    Attributes:
+        mode: the framework and the mode.
+        reason: why it did not run, as a sentence.
+    """
 
     mode: Mode
     reason: str
@@ -259,6 +264,13 @@ def _process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tupl
 
 
 def count_steps(cases: int, frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str]) -> int:
-    """How many times `check_parity` calls `on_step`."""
+    """How many times `check_parity` calls `on_step`.
+
+    Args:
+        cases: the number of cases.
+        frameworks: as `check_parity` takes them, like `modes` and `dtypes`.
+        modes: names of modes; all of them if empty.
+        dtypes: names of dtypes.
+    """
     runs = sum(len(modes_of(framework, list(modes))) for framework in frameworks)
     return cases * len(dtypes) * (1 + runs)

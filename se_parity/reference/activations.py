@@ -42,7 +42,16 @@ def record_activations(case: Case) -> Activations:
 def logits_and_gates(
     architecture: Architecture, weights: Mapping[str, NDArray], images: NDArray
 ) -> tuple[Array, dict[str, Array]]:
-    """The reference's logits (N, num_classes), and the gates (N, C) of every SE layer by the name of its block."""
+    """Run the reference, and record the gates of its SE layers.
+
+    Args:
+        architecture: the network.
+        weights: by canonical name.
+        images: (N, C, H, W).
+
+    Returns:
+        The logits (N, num_classes), and the gates (N, C) of every SE layer by the name of its block.
+    """
     gates: dict[str, Array] = {}
 
     def observe(path: str, output: Array, x: Array) -> Array:

@@ -21,7 +21,15 @@ STYLE = {
 
 
 def render_figures(plots: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
-    """Plot the content with every function, and return the figures as SVG text by name."""
+    """Plot the same content in several ways.
+
+    Args:
+        plots: functions that make a figure of the content, by name.
+        content: what they plot.
+
+    Returns:
+        The figures as SVG text, by name.
+    """
     with matplotlib.rc_context(STYLE):
         return {name: _svg(plot(content)) for name, plot in plots.items()}
 

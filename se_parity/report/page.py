@@ -20,7 +20,12 @@ SMALLEST = 1e-18
 
 
 def write_page(examination: Examination, path: Path) -> None:
-    """Write an examination as HTML; it needs diagnoses of every framework."""
+    """Write an examination as one HTML page, with its figures inside.
+
+    Args:
+        examination: what `examine` returned, with a diagnosis of every framework (`ExaminationOptions.localise`).
+        path: the file to write.
+    """
     loader = jinja2.PackageLoader("se_parity.report", "")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
     path.write_text(

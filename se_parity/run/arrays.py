@@ -13,8 +13,15 @@ assert np.dtype("bfloat16") == ml_dtypes.bfloat16
 
 
 def save_arrays(arrays: Mapping[str, NDArray], path: str | Path) -> None:
+    """Write arrays to a safetensors file.
+
+    Args:
+        arrays: the arrays by name; views are copied in C order, which safetensors itself does not do.
+        path: the file to write.
+    """
     save_file({name: np.array(array, order="C", copy=True) for name, array in arrays.items()}, path)
 
 
 def load_arrays(path: str | Path) -> dict[str, NDArray]:
+    """The arrays in a safetensors file, by name."""
     return load_file(path)

@@ -58,5 +58,10 @@ MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in MODES))
 
 
 def modes_of(framework: str, names: tuple[str, ...] | list[str] = ()) -> list[Mode]:
-    """The modes of a framework, as far as they have one of the names; no names means all."""
+    """The modes of a framework.
+
+    Args:
+        framework: "torch", "tf" or "flax".
+        names: names of modes, of which the framework may have some; all of its modes if empty.
+    """
     return [mode for mode in MODES if mode.framework == framework and (not names or mode.name in names)]

@@ -63,7 +63,14 @@ def recognise_all(
 ) -> list[DialectMatch]:
     """Find all matches that compute different functions; at least one.
 
-    The arguments are those of `recognise`. Raises WeightMismatch if no dialect matches.
+    Args:
+        what: What contains the tensors, for messages.
+        shapes: The shapes of the tensors by name.
+        dialects: The dialects to try.
+        known: The architecture, or its name, if it is known.
+
+    Raises:
+        WeightMismatch: No dialect matches; lists the differences from the closest match.
     """
     closest = closest_matches(shapes, dialects, known)
     matches: dict[tuple[object, ...], DialectMatch] = {}
@@ -84,7 +91,13 @@ def recognise_all(
 def closest_matches(
     shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
 ) -> list[DialectMatch]:
-    """For each dialect, the match with the fewest differences, if an architecture can be inferred at all."""
+    """For each dialect, the match with the fewest differences, if an architecture can be inferred at all.
+
+    Args:
+        shapes: The shapes of the tensors by name.
+        dialects: The dialects to try.
+        known: The architecture, or its name, if it is known.
+    """
     matches = [_fewest_differences(_matches(shapes, dialect, known)) for dialect in dialects]
     return [match for match in matches if match]
 

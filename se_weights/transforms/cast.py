@@ -89,7 +89,12 @@ def parse_cast_reports(text: str) -> list[CastReport]:
 
 
 def cast_array(array: NDArray, dtype: np.dtype) -> NDArray:
-    """Cast an array; values are rounded once, to the nearest value and ties to even."""
+    """Cast an array; values are rounded once, to the nearest value and ties to even.
+
+    Args:
+        array: The array, of one of DTYPES.
+        dtype: The new type, one of DTYPES.
+    """
     if array.dtype == np.float64 and dtype == ml_dtypes.bfloat16:
         array = _round_to_odd(array)  # ml_dtypes casts to float32 in between, which would round twice
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -82,7 +82,16 @@ def _format_to_write(path: Path) -> Format:
 
 
 def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Dialect:
-    """The dialect of this name, or the default one of the format. Raises UnsupportedFormat if it cannot hold it."""
+    """The dialect to write in a format.
+
+    Args:
+        file_format: The format of the target.
+        dialect: The name of the dialect; None for the first one of the format.
+        path: The target, for messages.
+
+    Raises:
+        UnsupportedFormat: There is no such dialect, or the format cannot hold it.
+    """
     allowed = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
     chosen = find_dialect(dialect) if dialect else allowed[0]
     if chosen not in allowed:
