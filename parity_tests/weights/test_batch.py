@@ -406,5 +406,6 @@ def test_a_suffix_that_cannot_be_written_is_refused_at_once(folder, tmp_path):
     for suffix in (".h5", ".onnx"):
         assert convert_batch(folder, tmp_path / "to", "--to", suffix).returncode == 5
     assert not (tmp_path / "to").exists()
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     with pytest.raises(UnsupportedFormat):
         items_in(tmp_path, tmp_path / "to", ".npz") and se_weights.read(tmp_path / "a.onnx")
