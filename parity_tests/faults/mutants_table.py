@@ -121,7 +121,7 @@ def main() -> None:
         "",
         "## In weights, models, images and arithmetic",
         "",
-        "| fault | caught by | first part that is wrong by itself | named |",
+        "| fault | caught by | first layer that is wrong by itself | named |",
         "|---|---|---|---|",
         *rows,
         "",
