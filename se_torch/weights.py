@@ -58,7 +58,11 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
 
 
 def from_file(
-    path: str | PathLike[str], *, dialect: str | None = None, architecture: Architecture | str | None = None
+    path: str | PathLike[str],
+    *,
+    dialect: str | None = None,
+    architecture: Architecture | str | None = None,
+    prefix: str | None = None,
 ) -> SEResNet:
     """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype.
 
@@ -66,11 +70,12 @@ def from_file(
         path: a weights file or folder.
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
+        prefix: the prefix of the network, in a file that contains several, such as "student".
 
     Raises:
         se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
     """
-    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture)
+    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
     model = SEResNet(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
     return model.eval()

@@ -475,6 +475,8 @@ def test_a_network_inside_a_larger_model_is_read_and_the_rest_is_named(tmp_path,
 def test_of_two_networks_in_a_file_one_must_be_named(tmp_path, network):
     import torch
 
+    import se_torch
+
     teacher = {name: array + 1 for name, array in network.weights.items()}
     models = {"student": network.weights, "teacher": teacher}
     state = {f"{model}.{name}": torch.tensor(array) for model in models for name, array in models[model].items()}
@@ -487,6 +489,7 @@ def test_of_two_networks_in_a_file_one_must_be_named(tmp_path, network):
         checkpoint = se_weights.read(path, prefix=model)
         assert weights_sha256(checkpoint.weights) == weights_sha256(weights)
         assert checkpoint.metadata["left"].split() == sorted({"student", "teacher", "loss"} - {model})
+        assert weights_sha256(se_torch.read_weights(se_torch.from_file(path, prefix=model))) == weights_sha256(weights)
 
 
 @skip_without("torch")
