@@ -25,7 +25,17 @@ def convolve(
     precision: Any = None,
     **options: Any,
 ) -> Array:
-    """The convolution of images (N, H, W, C) with a kernel HWIO; arguments as in `lax.conv_general_dilated`."""
+    """The convolution of images (N, H, W, C) with a kernel HWIO; arguments as in `lax.conv_general_dilated`.
+
+    Args:
+        x: images (N, H, W, C).
+        kernel: (H, W, I, O), where I counts the input channels of one group.
+        strides: of height and width.
+        padding: before and after each spatial axis; ignored for a 1x1 kernel without groups, which needs none.
+        feature_group_count: number of groups of channels that are convolved separately.
+        precision: precision of the products, a `lax.Precision` or None for JAX's default.
+        **options: further arguments of `lax.conv_general_dilated`; ignored for the same kernels.
+    """
     if kernel.shape[:2] == (1, 1) and feature_group_count == 1:
         strided = x[:, :: strides[0], :: strides[1]]
         product = lax.dot(strided.reshape(-1, kernel.shape[2]), kernel[0, 0], precision=precision)

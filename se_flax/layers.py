@@ -20,6 +20,11 @@ class BatchNorm(nnx.BatchNorm):
     Flax averages the biased variance of a batch. torch normalises with that too, but averages N / (N - 1) times it,
     where N counts the values of a channel. What Flax has just averaged in is scaled by that factor here.
     Flax also keeps the statistics in float32 whatever dtype the parameters have; here they have the parameters' dtype.
+
+    Args:
+        num_features: channels of the input.
+        param_dtype: dtype of the gain, the bias and the running statistics.
+        **options: further arguments of nnx.BatchNorm.
     """
 
     def __init__(self, num_features: int, *, param_dtype: Any = jnp.float32, **options: Any) -> None:
@@ -55,7 +60,12 @@ class MaxPool(nnx.Module):
 
 
 def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
-    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
+
+    Args:
+        spec: channels, kernel, stride and groups, and whether it has a bias.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     return nnx.Conv(
         spec.in_channels,
         spec.out_channels,
@@ -73,7 +83,17 @@ def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
 def batch_norm(
     spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False, **options: Any
 ) -> Callable[[Array], Array]:
-    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero.
+
+    Args:
+        spec: the convolution before the norm; a folded one has no norm.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+
+    Raises:
+        ArchitectureError: `zero_init` for a norm that is folded.
+    """
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity
@@ -88,12 +108,20 @@ def batch_norm(
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> Callable[[Array], Array]:
-    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    """The stem's max-pool, padded with minus infinity; the identity where there is none.
+
+    Args:
+        spec: kernel, stride and alignment; None for the identity.
+    """
     return MaxPool(spec) if spec else identity
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+
+    Args:
+        spec: kernel and stride; None for the identity.
+    """
     if not spec:
         return identity
     window, strides = (spec.kernel,) * 2, (spec.stride,) * 2
@@ -101,7 +129,14 @@ def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
 
 
 def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
-    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
+
+    Args:
+        inputs: features of its input (N, inputs).
+        outputs: features of its output (N, outputs).
+        bias: whether it has a bias.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)
 

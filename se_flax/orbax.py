@@ -13,7 +13,12 @@ from safetensors.numpy import load_file
 
 
 def main(source: str, target: str) -> None:
-    """Saves the arrays as a tree without OCDBT, so that the folder's declarations can be read without Orbax."""
+    """Saves the arrays as a tree without OCDBT, so that the folder's declarations can be read without Orbax.
+
+    Args:
+        source: Path of a safetensors file; "/" in the names of its tensors joins the levels of the tree.
+        target: Path of the folder to write. Its metadata are read as JSON from standard input.
+    """
     tree: dict[str, Any] = {}
     for name, array in load_file(source).items():
         *branches, leaf = name.split("/")

@@ -145,36 +145,66 @@ class SEResNet(nnx.Module):
 
 
 def stage(blocks: list[Block], zero_init_residual: bool, **options: Any) -> nnx.List:
-    """The blocks of one stage; none where the network does not have the stage."""
+    """The blocks of one stage; none where the network does not have the stage.
+
+    Args:
+        blocks: sizes and settings of each block, in the order they are applied.
+        zero_init_residual: start the gain of each block's last norm at zero.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     return nnx.List([BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks])
 
 
 def activation(block: Block) -> Callable[[Array], Array]:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    """The ReLU before the squeeze of a network that was trained with one; else the identity.
+
+    Args:
+        block: sizes and settings of the block.
+    """
     return nnx.relu if block.relu_before_se else identity
 
 
 def squeeze_excitation(block: Block, **options: Any) -> Callable[[Array], Array]:
-    """The block's SE layer; the identity where the network has none."""
+    """The block's SE layer; the identity where the network has none.
+
+    Args:
+        block: sizes and settings of the block.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     if not block.has_se:
         return identity
     return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels, **options)
 
 
 def shortcut(block: Block, **options: Any) -> nnx.List:
-    """The layers of the shortcut: a projection and its norm, or none."""
+    """The layers of the shortcut: a projection and its norm, or none.
+
+    Args:
+        block: sizes and settings of the block.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     if not block.projection:
         return nnx.List([])
     return nnx.List([convolution(block.projection, **options), batch_norm(block.projection, block.epsilon, **options)])
 
 
 def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], Array]:
-    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    """The fully connected layer that gives the logits; the identity where the network has no classes.
+
+    Args:
+        architecture: the configuration of the network.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
     if not architecture.num_classes:
         return identity
     return dense(architecture.features, architecture.num_classes, bias=True, **options)
 
 
 def dropout(architecture: Architecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
-    """Dropout before the classifier; the identity at a rate of zero, which then needs no random numbers."""
+    """Dropout before the classifier; the identity at a rate of zero, which then needs no random numbers.
+
+    Args:
+        architecture: the configuration of the network.
+        rngs: random numbers of the masks.
+    """
     return nnx.Dropout(architecture.dropout, rngs=rngs) if architecture.dropout else identity

@@ -80,7 +80,12 @@ class MaxPool(keras.layers.MaxPooling2D):
 
 
 def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
-    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
+
+    Args:
+        spec: channels, kernel, stride and groups, and whether it has a bias.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     return Convolution(
         spec.out_channels,
         spec.kernel,
@@ -97,7 +102,17 @@ def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
 def batch_norm(
     spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False, **kwargs: Any
 ) -> keras.layers.Layer:
-    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero.
+
+    Args:
+        spec: the convolution before the norm; a folded one has no norm.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+
+    Raises:
+        ArchitectureError: `zero_init` for a norm that is folded.
+    """
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity(**kwargs)
@@ -110,12 +125,22 @@ def batch_norm(
 
 
 def max_pool(spec: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
-    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    """The stem's max-pool, padded with minus infinity; the identity where there is none.
+
+    Args:
+        spec: kernel, stride and alignment; None for the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     return MaxPool(spec.alignment, **kwargs) if spec else identity(**kwargs)
 
 
 def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layers.Layer:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+
+    Args:
+        spec: kernel and stride; None for the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     if not spec:
         return identity(**kwargs)
     return keras.layers.AveragePooling2D(
@@ -124,22 +149,49 @@ def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layer
 
 
 def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Dense:
-    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
+
+    Args:
+        inputs: features of its input (N, inputs).
+        outputs: features of its output (N, outputs).
+        bias: whether it has a bias.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
     return keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=uniform, **kwargs)
 
 
 def identity(**kwargs: Any) -> keras.layers.Layer:
-    """A layer that returns its input. Keras's own Identity cannot be cloned once it has a dtype policy."""
+    """A layer that returns its input. Keras's own Identity cannot be cloned once it has a dtype policy.
+
+    Args:
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     return keras.layers.Activation("linear", **kwargs)
 
 
 def padded(images: KerasTensor, padding: Padding, value: float) -> KerasTensor:
+    """Images (N, H, W, C) with a constant value before and after each spatial axis.
+
+    Args:
+        images: (N, H, W, C).
+        padding: how many values to add before and after H and W.
+        value: the constant value.
+
+    Returns:
+        (N, H', W', C); the images themselves where `padding` adds nothing after any axis.
+    """
     if not any(after for _, after in padding):
         return images
     return ops.pad(images, [(0, 0), *padding, (0, 0)], constant_values=value)
 
 
 def padded_shape(shape: Shape, padding: Padding) -> Shape:
+    """The shape of images (N, H, W, C) after `padded`.
+
+    Args:
+        shape: (N, H, W, C); None for a size that is not known yet.
+        padding: how many values are added before and after H and W.
+    """
     batch, *sides, channels = shape
     return batch, *(side and side + sum(pads) for side, pads in zip(sides, padding, strict=True)), channels

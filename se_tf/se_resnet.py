@@ -177,7 +177,13 @@ class SEResNet(keras.Model):
 
 
 def stage(blocks: list[Block], zero_init_residual: bool, **kwargs: Any) -> list[ResidualBlock]:
-    """The blocks of one stage; none where the network does not have the stage."""
+    """The blocks of one stage; none where the network does not have the stage.
+
+    Args:
+        blocks: sizes and settings of each block, in the order they are applied.
+        zero_init_residual: start the gain of each block's last norm at zero.
+        **kwargs: `dtype` and the other arguments of keras.layers.Layer.
+    """
     return [
         BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, name=block.name.replace(".", "_"), **kwargs)
         for block in blocks
@@ -185,19 +191,34 @@ def stage(blocks: list[Block], zero_init_residual: bool, **kwargs: Any) -> list[
 
 
 def activation(block: Block, **kwargs: Any) -> keras.layers.Layer:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    """The ReLU before the squeeze of a network that was trained with one; else the identity.
+
+    Args:
+        block: sizes and settings of the block.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     return keras.layers.ReLU(**kwargs) if block.relu_before_se else identity(**kwargs)
 
 
 def squeeze_excitation(block: Block, **kwargs: Any) -> keras.layers.Layer:
-    """The block's SE layer; the identity where the network has none."""
+    """The block's SE layer; the identity where the network has none.
+
+    Args:
+        block: sizes and settings of the block.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     if not block.has_se:
         return identity(**kwargs)
     return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels, **kwargs)
 
 
 def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
-    """The layers of the shortcut: a projection and its norm, or none."""
+    """The layers of the shortcut: a projection and its norm, or none.
+
+    Args:
+        block: sizes and settings of the block.
+        **kwargs: `dtype` and the other arguments of keras.layers.Layer.
+    """
     if not block.projection:
         return []
     return [
@@ -207,7 +228,12 @@ def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
 
 
 def classifier(architecture: Architecture, **kwargs: Any) -> keras.layers.Layer:
-    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    """The fully connected layer that gives the logits; the identity where the network has no classes.
+
+    Args:
+        architecture: the configuration of the network.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     if not architecture.num_classes:
         return identity(**kwargs)
     return dense(architecture.features, architecture.num_classes, bias=True, **kwargs)

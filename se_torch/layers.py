@@ -27,7 +27,11 @@ class MaxPool(nn.Module):
 
 
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
-    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero."""
+    """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
+
+    Args:
+        spec: channels, kernel, stride and groups, and whether it has a bias.
+    """
     layer = nn.Conv2d(
         spec.in_channels,
         spec.out_channels,
@@ -44,7 +48,16 @@ def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
 
 
 def batch_norm(spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = False) -> nn.Module:
-    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero."""
+    """The batch norm after a convolution, or the identity where it is folded; `zero_init` starts its gain at zero.
+
+    Args:
+        spec: the convolution before the norm; a folded one has no norm.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+
+    Raises:
+        ArchitectureError: `zero_init` for a norm that is folded.
+    """
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity()
@@ -54,19 +67,33 @@ def batch_norm(spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = F
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
-    """The stem's max-pool, padded with minus infinity; the identity where there is none."""
+    """The stem's max-pool, padded with minus infinity; the identity where there is none.
+
+    Args:
+        spec: kernel, stride and alignment; None for the identity.
+    """
     return MaxPool(spec) if spec else identity()
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none."""
+    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+
+    Args:
+        spec: kernel and stride; None for the identity.
+    """
     if not spec:
         return identity()
     return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=True, count_include_pad=False)
 
 
 def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:
-    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero."""
+    """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
+
+    Args:
+        inputs: features of its input (N, inputs).
+        outputs: features of its output (N, outputs).
+        bias: whether it has a bias.
+    """
     layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
     if bias:

@@ -136,37 +136,65 @@ class SEResNet(nn.Module):
 
 
 def add_architecture(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Puts the architecture into the metadata of a state dict, which torch.save keeps: a hook of `state_dict()`."""
+    """Puts the architecture into the metadata of a state dict, which torch.save keeps: a hook of `state_dict()`.
+
+    Args:
+        model: the network whose `state_dict()` was called.
+        state: its state dict, which is not changed.
+        prefix: the path of the network in the model that is saved; not used.
+        metadata: of this module in the state dict, to which the architecture is added.
+    """
     classes = getattr(model.fc, "out_features", 0)  # a user may have replaced the classifier
     metadata["architecture"] = {**model.architecture.to_dict(), "num_classes": classes}
 
 
 def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
-    """The blocks of one stage; none where the network does not have the stage."""
+    """The blocks of one stage; none where the network does not have the stage.
+
+    Args:
+        blocks: sizes and settings of each block, in the order they are applied.
+        zero_init_residual: start the gain of each block's last norm at zero.
+    """
     return nn.Sequential(*(BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks))
 
 
 def activation(block: Block) -> nn.Module:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity."""
+    """The ReLU before the squeeze of a network that was trained with one; else the identity.
+
+    Args:
+        block: sizes and settings of the block.
+    """
     return nn.ReLU() if block.relu_before_se else identity()
 
 
 def squeeze_excitation(block: Block) -> nn.Module:
-    """The block's SE layer; the identity where the network has none."""
+    """The block's SE layer; the identity where the network has none.
+
+    Args:
+        block: sizes and settings of the block.
+    """
     if not block.has_se:
         return identity()
     return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels)
 
 
 def shortcut(block: Block) -> nn.Sequential:
-    """The layers of the shortcut: a projection and its norm, or none."""
+    """The layers of the shortcut: a projection and its norm, or none.
+
+    Args:
+        block: sizes and settings of the block.
+    """
     if not block.projection:
         return nn.Sequential()
     return nn.Sequential(convolution(block.projection), batch_norm(block.projection, block.epsilon))
 
 
 def classifier(architecture: Architecture) -> nn.Module:
-    """The fully connected layer that gives the logits; the identity where the network has no classes."""
+    """The fully connected layer that gives the logits; the identity where the network has no classes.
+
+    Args:
+        architecture: the configuration of the network.
+    """
     if not architecture.num_classes:
         return identity()
     return dense(architecture.features, architecture.num_classes, bias=True)
