@@ -55,7 +55,15 @@ def expect_counts(**config: object) -> None:
 
 
 def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
-    """Raise ArchitectureError for the first name that is not a field."""
+    """Raise ArchitectureError for the first name that is not a field.
+
+    Args:
+        names: the names to check.
+        known: the names of the fields.
+
+    Raises:
+        ArchitectureError: names the first unknown field, and similar known ones.
+    """
     for name in names:
         if name not in known:
             raise ArchitectureError(f"an architecture has no field {name!r}{suggestion(str(name), known)}")

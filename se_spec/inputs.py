@@ -44,6 +44,12 @@ def expect_features(shape: Sequence[int | None], channel_axis: int, channels: in
 
 
 def expect_floating(layer: str, floating: bool, dtype: object) -> None:
-    """Raise TypeError unless the values are floating-point: integer images have not been scaled."""
+    """Raise TypeError unless the values are floating-point: integer images have not been scaled.
+
+    Args:
+        layer: name of the layer in the message.
+        floating: whether the dtype is floating-point.
+        dtype: dtype of the values, for the message.
+    """
     if not floating:
         raise TypeError(f"{layer} expects floating-point values: got {dtype}; scale and cast images first")
