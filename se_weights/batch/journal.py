@@ -63,7 +63,12 @@ class Journal:
         os.fsync(self.file.fileno())
 
     def finished_result(self, item: Item, out: Path) -> Result | None:
-        """The result of an item that was converted, or None if source, target or options have changed since."""
+        """The result of an item that was converted, or None if source, target or options have changed since.
+
+        Args:
+            item: A source, and the path of its target in `out`.
+            out: The folder of the batch's targets.
+        """
         result = self.finished.get(item.target)
         if not result or result["status"] or result["options"] != self.options.digest:
             return None

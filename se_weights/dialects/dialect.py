@@ -51,7 +51,15 @@ class Place:
         return np.concatenate([tensors[name].load() for name in self.names], axis=self.axes.index("O"))
 
     def part(self, array: NDArray, index: int) -> NDArray:
-        """The part of the parameter's array, on the axes of the place, that is stored as `names[index]`."""
+        """The part of the parameter's array, on the axes of the place, that is stored as `names[index]`.
+
+        Args:
+            array: The whole parameter, on the axes of the place.
+            index: The index of the name in `names`.
+
+        Returns:
+            The array itself where the place has one name, else one equal part of it along O.
+        """
         return array if len(self.names) == 1 else np.split(array, len(self.names), axis=self.axes.index("O"))[index]
 
 

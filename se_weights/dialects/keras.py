@@ -62,7 +62,15 @@ def place(parameter: Parameter, architecture: Architecture) -> Place:
 
 
 def dropout_seed(parameter: Parameter, place: Place) -> str | None:
-    """The random seed of the dropout layer, which Keras saves with the weights."""
+    """The random seed of the dropout layer, which Keras saves with the weights.
+
+    Args:
+        parameter: The parameter; the seed is next to the classifier's weight.
+        place: Where the parameter is stored; not used.
+
+    Returns:
+        The name of the seed, or None for any other parameter.
+    """
     return "layers/dropout/seed_generator/vars/0" if parameter.role is Role.CLASSIFIER else None
 
 

@@ -24,7 +24,15 @@ def make_place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, Ar
 
 
 def batch_counter(parameter: Parameter, place: Place) -> str | None:
-    """The tensor in which PyTorch counts training batches; it is not used while the momentum is constant."""
+    """The tensor in which PyTorch counts training batches; it is not used while the momentum is constant.
+
+    Args:
+        parameter: The parameter; the counter is next to the gamma of a batch norm.
+        place: Where the parameter is stored.
+
+    Returns:
+        The name of the counter, or None for any other parameter.
+    """
     path = place.names[0].rpartition(".")[0]
     return f"{path}.num_batches_tracked" if parameter.role is Role.GAMMA else None
 

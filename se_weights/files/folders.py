@@ -17,6 +17,10 @@ def check_inside(folder: Path, path: Path) -> None:
 
     Links into the `blobs` of the Hugging Face cache are allowed from a snapshot there.
 
+    Args:
+        folder: The folder.
+        path: A file that is read as part of the folder.
+
     Raises:
         UnsafeFile: It is not.
     """

@@ -19,8 +19,9 @@ class Format:
         suffixes: The file suffixes that mean this format.
         families: The families of dialects that it can hold; the first dialect of the first is written by default.
         dtypes: The types that it can hold.
-        module: The module in se_weights.files that opens it (`open_contents`), writes it (`write`, unless it is
-            `read_only`), and, if there is a faster way, opens what this process has just written (`reopen_contents`).
+        module: The module in se_weights.files that opens it (`open_contents(path)`), writes it (`write(path,
+            contents)`, unless it is `read_only`), and, if there is a faster way, opens what this process has just
+            written (`reopen_contents(path)`). `open`, `write` and `reopen` document the arguments.
         signatures: The signatures that a file may begin with (se_weights/files/signatures.py), if any are known.
         folder: Whether it is written as a folder.
         read_only: Whether it cannot be written.
@@ -38,15 +39,38 @@ class Format:
     metadata: str = "always"
 
     def open(self, path: Path) -> AbstractContextManager[FileContents]:
-        """Opens a file. Its tensors can be loaded until it is closed. Raises WeightsError."""
+        """Opens a file.
+
+        Args:
+            path: The file or folder.
+
+        Returns:
+            A context manager for the contents. The tensors can be loaded until it is closed.
+
+        Raises:
+            WeightsError: The file is damaged, unsafe or of another format.
+        """
         return self._module.open_contents(path)
 
     def reopen(self, path: Path) -> AbstractContextManager[FileContents]:
-        """Opens a file that this process has just written."""
+        """Opens a file that this process has just written.
+
+        Args:
+            path: The file or folder.
+
+        Returns:
+            A context manager, as `open` returns it.
+        """
         return getattr(self._module, "reopen_contents", self._module.open_contents)(path)
 
     def write(self, path: Path, contents: FileContents, **options: Any) -> None:
-        """Writes a file or folder; `options` are those of the format."""
+        """Writes a file or folder.
+
+        Args:
+            path: The file or folder to write.
+            contents: The tensors, of types in `dtypes`, and the metadata.
+            **options: The options of the format's `write`, such as the shard size of a Hugging Face folder.
+        """
         self._module.write(path, contents, **options)
 
     @property

@@ -66,6 +66,10 @@ def format_by_content(path: Path) -> Format | None:
 def check_signature(path: Path, file_format: Format) -> None:
     """Checks that the first bytes of a file are not those of another format.
 
+    Args:
+        path: The file.
+        file_format: The format that the file should have.
+
     Raises:
         WeightsError: They are; the message names what the file is.
     """

@@ -135,7 +135,12 @@ class Archive:
         return self.read(name).tobytes()
 
     def read_start(self, name: str, count: int) -> bytes:
-        """At most the first `count` bytes of a record, without a check of its CRC."""
+        """At most the first `count` bytes of a record, without a check of its CRC.
+
+        Args:
+            name: The name of the record.
+            count: The largest number of bytes to return.
+        """
         record = self.records[name]
         if record.deflated:
             return next(self._decompressed(record), b"")[:count]

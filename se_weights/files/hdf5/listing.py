@@ -44,12 +44,28 @@ class Listing:
 
 
 def list_sandboxed(path: Path, decompressed: Path) -> dict[str, Any]:
-    """Lists an untrusted file, in a separate process with limits. Raises WeightsError."""
+    """Lists an untrusted file, in a separate process with limits. Raises WeightsError.
+
+    Args:
+        path: The file.
+        decompressed: A second file, to which the compressed values are written.
+
+    Returns:
+        The answer of `listing_program.run`.
+    """
     return sandbox.run_sandboxed(PROGRAM, _request(path, decompressed), LIMITS, "hdf5.limits")
 
 
 def list_in_process(path: Path, decompressed: Path) -> dict[str, Any]:
-    """Lists a file that this process wrote. Raises WeightsError."""
+    """Lists a file that this process wrote. Raises WeightsError.
+
+    Args:
+        path: The file.
+        decompressed: A second file, to which the compressed values are written.
+
+    Returns:
+        The answer of `listing_program.run`.
+    """
     from se_weights.files.hdf5.listing_program import run  # imports h5py, which most conversions never need
 
     return run(_request(path, decompressed), refuse)

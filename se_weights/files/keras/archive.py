@@ -32,7 +32,12 @@ DATE = {"date_saved": "1980-01-01@00:00:00"}
 
 @contextmanager
 def open_contents(path: Path, list_file: hdf5.ListFile = hdf5.list_sandboxed) -> Iterator[FileContents]:
-    """Opens a file, whose tensors can be loaded until it is closed. Raises WeightsError."""
+    """Opens a file, whose tensors can be loaded until it is closed. Raises WeightsError.
+
+    Args:
+        path: The file.
+        list_file: Lists the HDF5 file in the archive; `list_in_process` is for a file that this process wrote.
+    """
     with zipped.open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
         if WEIGHTS not in archive.records:
             reason = "keras.sharded" if SHARDED in archive.records else "keras.archive"

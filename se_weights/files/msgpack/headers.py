@@ -89,7 +89,18 @@ class HeaderReader:
 
 
 def encode_header(kind: str, length: int) -> bytes:
-    """The shortest header of a kind and a length. Raises ValueError if the length is too large for the kind."""
+    """The shortest header of a kind and a length.
+
+    Args:
+        kind: The kind of the value, such as MAP.
+        length: The length as the kind counts it; for an INTEGER, its value.
+
+    Returns:
+        The bytes of the header.
+
+    Raises:
+        ValueError: The length is too large for the kind.
+    """
     for first, short in SHORT_HEADERS.items():
         if short == (kind, length):
             return bytes([first])

@@ -80,7 +80,19 @@ def run_sandboxed(program: Path, request: Mapping[str, Any], limits: Limits, fai
 
 
 def start(program: Path, message: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
-    """Starts the process and waits for its end. Tests replace this function by one that forks a warm process."""
+    """Starts the process and waits for its end. Tests replace this function by one that forks a warm process.
+
+    Args:
+        program: The program's file.
+        message: The JSON that `main` takes, which the process reads from standard input.
+        seconds: The wall-clock time after which the process is ended.
+
+    Returns:
+        The ended process: its status, standard output and standard error.
+
+    Raises:
+        subprocess.TimeoutExpired: The process took longer.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HDF5", "PYTHON"))}
     return subprocess.run(
         [sys.executable, "-I", __file__, str(program)],
@@ -93,7 +105,12 @@ def start(program: Path, message: str, seconds: float) -> subprocess.CompletedPr
 
 
 class Refused(Exception):
-    """Raised in the process with limits where a program refuses the file."""
+    """Raised in the process with limits where a program refuses the file.
+
+    Args:
+        reason: The id of the refusal.
+        detail: What was found in the file.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

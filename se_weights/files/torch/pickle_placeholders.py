@@ -64,7 +64,18 @@ class Storage:
 def rebuild_tensor(
     storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
 ) -> Tensor:
-    """Replaces `torch._utils._rebuild_tensor_v2`; offset and stride are in values."""
+    """Replaces `torch._utils._rebuild_tensor_v2`; offset and stride are in values.
+
+    Args:
+        storage: The values.
+        offset: Where the tensor begins in the storage, in values.
+        shape: The shape of the tensor.
+        stride: The step along each axis, in values.
+        *rest: Further arguments of torch's function, which are ignored.
+
+    Raises:
+        WeightsError: The arguments are invalid, or the tensor would reach past the end of its storage.
+    """
     if not isinstance(storage, Storage):
         raise refuse("torch.tensor", f"one of shape {short(shape)} has no storage")
     valid = all(_is_size(number) for number in (offset, *shape, *stride))
@@ -110,12 +121,24 @@ def rebuild_parameter(tensor: Tensor, *rest: Any) -> Tensor:
 
 
 def rebuild_from_type(rebuild: Callable[..., Tensor], kind: Any, arguments: tuple[Any, ...], state: Any) -> Tensor:
-    """Replaces `torch._tensor._rebuild_from_type_v2`. The attributes of the tensor are ignored."""
+    """Replaces `torch._tensor._rebuild_from_type_v2`. The attributes of the tensor are ignored.
+
+    Args:
+        rebuild: The placeholder of the function that makes the tensor.
+        kind: The class of the tensor, which is ignored.
+        arguments: The arguments of `rebuild`.
+        state: The attributes of the tensor, which are ignored.
+    """
     return rebuild(*arguments)
 
 
 def encode_latin1(text: str, encoding: str) -> bytes:
-    """Replaces `_codecs.encode`, with which Python 3 writes bytes into a pickle of protocol 2."""
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes into a pickle of protocol 2.
+
+    Args:
+        text: The bytes as text, one character each.
+        encoding: The name of the encoding, which is ignored: Python writes "latin1".
+    """
     return text.encode("latin-1")
 
 
@@ -185,7 +208,15 @@ class ArrayPlaceholder:
 
 
 def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *rest: Any) -> ArrayPlaceholder:
-    """Replaces `numpy._core.numeric._frombuffer`, with which numpy pickles an array by protocol 5."""
+    """Replaces `numpy._core.numeric._frombuffer`, with which numpy pickles an array by protocol 5.
+
+    Args:
+        content: The bytes of the values.
+        dtype: The type of the values.
+        shape: The shape of the array.
+        order: "F" for column-major values, "C" for row-major ones.
+        *rest: Further arguments of numpy's function, which are ignored.
+    """
     array = ArrayPlaceholder()
     array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
     return array

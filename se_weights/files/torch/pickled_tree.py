@@ -48,7 +48,18 @@ def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | None
 
 
 def architecture_metadata(tree: Any, depth: int = 0) -> dict[str, str]:
-    """The `architecture` that se_torch adds to the `_metadata` of its state dicts, where torch has module versions."""
+    """The `architecture` that se_torch adds to the `_metadata` of its state dicts, where torch has module versions.
+
+    Args:
+        tree: The unpickled tree.
+        depth: The number of levels above `tree`; at most two are searched below the root.
+
+    Returns:
+        The architecture as JSON by the key `architecture`; empty where the tree has none.
+
+    Raises:
+        WeightsError: The architecture cannot be written as JSON, or is too large.
+    """
     if not isinstance(tree, dict) or depth > 2:
         return {}
     modules = getattr(tree, "_metadata", None)

@@ -58,7 +58,18 @@ def unpickle(file: BinaryIO, find_storage: FindStorage) -> Any:
 
 
 def unpickle_trusted(file: BinaryIO, find_storage: FindStorage) -> Any:
-    """Unpickles what this process wrote, without a check of the opcodes."""
+    """Unpickles what this process wrote, without a check of the opcodes.
+
+    Args:
+        file: A file, positioned at the pickle.
+        find_storage: Returns the storages to which the pickle refers.
+
+    Returns:
+        The tree.
+
+    Raises:
+        WeightsError: The pickle names what is not allowed, or is damaged.
+    """
     try:
         return _Unpickler(file, find_storage).load()
     except WeightsError:
