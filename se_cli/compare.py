@@ -35,7 +35,13 @@ class WeightsSummary:
 
     @classmethod
     def from_path(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "WeightsSummary":
-        """Reads a conversion record where the name ends in `.manifest.json`, and a weights file otherwise."""
+        """Reads a conversion record where the name ends in `.manifest.json`, and a weights file otherwise.
+
+        Args:
+            path: A weights file or a conversion record.
+            dialect: The dialect of a weights file; recognised from its tensors if not given.
+            architecture: The name of its architecture; inferred from its tensors if not given.
+        """
         if path.name.endswith(SUFFIX):
             return cls.from_record(se_weights.read_conversion_record(path))
         checkpoint, _ = se_weights.read_disambiguated(path, dialect=dialect, architecture=architecture, hashed=True)
@@ -95,6 +101,10 @@ def command(
 
 def list_differences(first: WeightsSummary, second: WeightsSummary) -> list[str]:
     """List every difference between two sets of weights.
+
+    Args:
+        first: The weights whose extra tensors are listed with `-`.
+        second: The weights whose extra tensors are listed with `+`.
 
     Returns:
         One line for each tensor and each config field that differs, `-`, `+`, `!` or `~` first.

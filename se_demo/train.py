@@ -72,7 +72,13 @@ def random_shift(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The accuracy of the model: the share of images (N, C, H, W) whose largest logit is at their label."""
+    """The accuracy of the model: the share of images (N, C, H, W) whose largest logit is at their label.
+
+    Args:
+        model: A network, which is set to evaluation mode.
+        images: (N, C, H, W).
+        labels: The classes (N), as integers.
+    """
     model.eval()
     return float((model(images).argmax(1) == labels).float().mean())
 
