@@ -79,14 +79,35 @@ updates in place; returns the new weight."""
 
 
 def sgd(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """v = momentum v + (g + decay w); w = w - rate v."""
+    """v = momentum v + (g + decay w); w = w - rate v.
+
+    Args:
+        recipe: the momentum, the weight decay and the learning rates.
+        step: counted from 0.
+        weight: before the step.
+        gradient: of the weight.
+        state: the velocity, which is updated in place; empty at the first step.
+
+    Returns:
+        The new weight.
+    """
     velocity = recipe.momentum * state.get("velocity", 0.0) + gradient + recipe.weight_decay * weight
     state["velocity"] = np.asarray(velocity)
     return weight - recipe.learning_rates[step] * velocity
 
 
 def adam_step(recipe: Recipe, step: int, gradient: Array, state: dict[str, Array]) -> Array:
-    """The bias-corrected mean of the gradients over the root of that of their squares; epsilon is added to the root."""
+    """The bias-corrected mean of the gradients over the root of that of their squares; epsilon is added to the root.
+
+    Args:
+        recipe: betas, epsilon and the learning rates.
+        step: counted from 0.
+        gradient: of the weight.
+        state: the moving averages, which are updated in place; empty at the first step.
+
+    Returns:
+        What to subtract from the weight.
+    """
     first, second = recipe.betas
     state["mean"] = first * state.get("mean", 0.0) + (1 - first) * gradient
     state["square"] = second * state.get("square", 0.0) + (1 - second) * gradient**2
@@ -95,7 +116,18 @@ def adam_step(recipe: Recipe, step: int, gradient: Array, state: dict[str, Array
 
 
 def adamw(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
-    """Adam with weight decay that does not enter the gradient (arXiv 1711.05101)."""
+    """Adam with weight decay that does not enter the gradient (arXiv 1711.05101).
+
+    Args:
+        recipe: betas, epsilon, the weight decay and the learning rates.
+        step: counted from 0.
+        weight: before the step.
+        gradient: of the weight.
+        state: the moving averages, which are updated in place; empty at the first step.
+
+    Returns:
+        The new weight.
+    """
     decayed = weight * (1 - recipe.learning_rates[step] * recipe.weight_decay)
     return decayed - adam_step(recipe, step, gradient, state)
 

@@ -87,7 +87,12 @@ def explain(case: Case, localisation: Localisation) -> list[Explanation]:
 
 
 def fault_observer(case: Case, fault: Fault) -> Observer:
-    """Return an Observer that plants a fault in every operation that can have it."""
+    """Return an Observer that plants a fault in every operation that can have it.
+
+    Args:
+        case: the network, its weights and its images.
+        fault: the fault; operations that cannot have it keep their output.
+    """
     make_operation = operations(case)
 
     def observe(path: str, output: Array, x: Array) -> Array:

@@ -151,6 +151,8 @@ def logits_limit(
 ) -> float:
     """The largest error of a logit under simulated rounding, as a share of the logits' range.
 
+    In float64 the limit is FLOAT64_SHARE, unless the network is so ill-conditioned that rounding exceeds it.
+
     Args:
         architecture: the network.
         weights: by canonical name.
@@ -158,8 +160,6 @@ def logits_limit(
         expected: the reference's logits (N, num_classes).
         dtype: the dtype whose rounding is simulated.
         seed: of the random errors.
-
-    In float64 the limit is FLOAT64_SHARE, unless the network is so ill-conditioned that rounding exceeds it.
     """
     path = "fc" if architecture.num_classes else "pool"
     error = rounding_errors(architecture, weights, images, {path: expected}, dtype, seed)[path]

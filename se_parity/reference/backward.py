@@ -34,15 +34,21 @@ class TrainingPass:
 
 
 def batch_statistics(path: str, x: Array) -> tuple[Array, Array]:
-    """The mean and the biased variance (C) of a batch (N, C, H, W); a Statistics function for the Oracle."""
+    """The mean and the biased variance (C) of a batch (N, C, H, W); a Statistics function for the Oracle.
+
+    Args:
+        path: of the batch norm; not used.
+        x: its input (N, C, H, W).
+    """
     return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
 
 
 class Backward:
     """One training pass of the reference: the constructor runs the network forward, `run` runs it backward.
 
-    Subclasses override single operations to plant known faults (se_parity.train.training_faults). Their argument `d` is
-    the gradient of the loss with respect to the operation's output; they return that with respect to its input.
+    Subclasses override single operations to plant known faults (se_parity.train.training_faults). Their argument
+    `path` is the canonical path of the operation, such as "layer1.0.conv2", and `d` is the gradient of the loss with
+    respect to the operation's output; they return that with respect to its input.
 
     Args:
         case: the network, its weights, and the images (N, C, H, W) of the batch.
@@ -96,6 +102,15 @@ class Backward:
         }
 
     def new_statistics(self, path: str, x: Array) -> list[tuple[str, Array]]:
+        """The values that a batch norm's running statistics move towards: the batch's mean and unbiased variance.
+
+        Args:
+            path: of the batch norm.
+            x: its input (N, C, H, W).
+
+        Returns:
+            Pairs of a statistic's canonical name and the batch's value (C).
+        """
         mean, variance = batch_statistics(path, x)
         count = x.size // x.shape[1]
         return [(f"{path}.running_mean", mean), (f"{path}.running_var", variance * count / max(count - 1, 1))]
@@ -168,11 +183,25 @@ class Backward:
         return self.observe_gradient(inputs, kernel.size // kernel.shape[1])
 
     def store(self, name: str, gradient: Array, terms: int) -> None:
+        """Store the gradient of a parameter.
+
+        Args:
+            name: canonical name of the parameter.
+            gradient: on the axes of the parameter.
+            terms: how many terms each of its values sums.
+        """
         self.gradients[name] = self.observe_gradient(gradient, terms)
 
 
 def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolution) -> tuple[Array, Array]:
-    """The gradients of a convolution's input (N, C, H, W) and of its kernel (O, C / groups, kH, kW)."""
+    """The gradients of a convolution's input (N, C, H, W) and of its kernel (O, C / groups, kH, kW).
+
+    Args:
+        x: the input (N, C, H, W).
+        kernel: (O, C / groups, kH, kW).
+        d: the gradient of the loss with respect to the output (N, O, H', W').
+        convolution: its padding, stride and groups.
+    """
     margin, stride, groups = convolution.padding, convolution.stride, convolution.groups
     padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     inputs, weights = np.zeros_like(padded), np.zeros_like(kernel)
@@ -190,7 +219,16 @@ def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolu
 
 
 def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
-    """The gradient of a max-pool's input: each window's gradient goes to its first maximum."""
+    """The gradient of a max-pool's input: each window's gradient goes to its first maximum.
+
+    Args:
+        x: the input (N, C, H, W).
+        d: the gradient of the loss with respect to the output (N, C, H', W').
+        pool: its kernel, stride and alignment.
+
+    Returns:
+        (N, C, H, W).
+    """
     margins = [pool.padding(side) for side in x.shape[2:]]
     padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
@@ -205,7 +243,16 @@ def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
 
 
 def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
-    """The gradient of an average pool's input: each window's gradient is divided equally among its values."""
+    """The gradient of an average pool's input: each window's gradient is divided equally among its values.
+
+    Args:
+        x: the input (N, C, H, W).
+        d: the gradient of the loss with respect to the output (N, C, H', W').
+        pool: its kernel and stride.
+
+    Returns:
+        (N, C, H, W).
+    """
     gradient = np.zeros_like(x)
     for row, top in enumerate(range(0, x.shape[2], pool.stride)):
         for column, left in enumerate(range(0, x.shape[3], pool.stride)):

@@ -35,7 +35,16 @@ class Operation:
     epsilon: float
 
     def convolve(self, x: Array, kernel: Array, margins: Margins | None = None) -> Array:
-        """The convolution of `x` with another kernel or padding, plus the operation's own bias."""
+        """The convolution of `x` with another kernel or padding, plus the operation's own bias.
+
+        Args:
+            x: (N, C, H, W).
+            kernel: (O, C / groups, kH, kW).
+            margins: zero padding before and after each spatial axis; by default half the kernel size on each side.
+
+        Returns:
+            (N, O, H', W').
+        """
         assert self.convolution
         y = convolve(x, kernel, self.convolution.stride, self.convolution.groups, margins)
         return y + channels(self.weights["bias"]) if "bias" in self.weights else y
@@ -52,7 +61,16 @@ class Operation:
         return self.input @ weights["weight"].T + weights.get("bias", 0.0)
 
     def normalise(self, epsilon: float, mean: Array, variance: Array) -> Array:
-        """The output of a batch norm with another epsilon, mean (C) or variance (C)."""
+        """The output of a batch norm with another epsilon, mean (C) or variance (C).
+
+        Args:
+            epsilon: added to the variance before its square root is taken.
+            mean: (C).
+            variance: (C); its absolute value is taken, since swapped parameters may be negative.
+
+        Returns:
+            (N, C, H, W).
+        """
         gain = self.weights["weight"] / np.sqrt(np.abs(variance) + epsilon)
         return (self.input - channels(mean)) * channels(gain) + channels(self.weights["bias"])
 

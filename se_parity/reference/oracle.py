@@ -25,6 +25,10 @@ with."""
 class Oracle:
     """A network that runs in float64 numpy: the reference that frameworks are compared with.
 
+    Each kind of operation has a method, which subclasses may override (se_parity.diagnose.faults.block_faults). Its
+    argument `path` is the canonical path of the operation, such as "layer1.0.conv2", and `x` is the input (N, C, H, W)
+    or (N, C). It returns the output as `observe` returned it.
+
     Args:
         architecture: the network.
         weights: arrays of any float dtype by canonical name, with canonical axes; converted to float64.
@@ -153,7 +157,12 @@ def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Mar
 
 
 def max_pool(x: Array, pool: MaxPool) -> Array:
-    """The maximum of each window of (N, C, H, W), padded with minus infinity."""
+    """The maximum of each window of (N, C, H, W), padded with minus infinity.
+
+    Args:
+        x: (N, C, H, W).
+        pool: its kernel, stride and alignment.
+    """
     margins = (0, 0), (0, 0), *map(pool.padding, x.shape[2:])
     padded = np.pad(x, margins, constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
@@ -161,7 +170,12 @@ def max_pool(x: Array, pool: MaxPool) -> Array:
 
 
 def average_pool(x: Array, pool: AveragePool) -> Array:
-    """The mean of each window of (N, C, H, W); padding is not counted, so the last window of an odd side is smaller."""
+    """The mean of each window of (N, C, H, W); padding is not counted, so the last window of an odd side is smaller.
+
+    Args:
+        x: (N, C, H, W).
+        pool: its kernel and stride.
+    """
     rows, columns = (range(0, side, pool.stride) for side in x.shape[2:])
     means = [
         [x[:, :, row : row + pool.kernel, column : column + pool.kernel].mean(axis=(2, 3)) for column in columns]

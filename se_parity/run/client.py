@@ -140,13 +140,25 @@ class Worker:
         self._request("load", architecture=architecture.to_dict(), weights=self._file("weights"), dtype=dtype)
 
     def logits(self, images: NDArray, mode: str = "eager") -> NDArray:
-        """Run the loaded model in a mode, from images (N, C, H, W) to logits (N, num_classes)."""
+        """Run the loaded model in a mode.
+
+        Args:
+            images: (N, C, H, W).
+            mode: the name of a mode of the framework (se_parity.run.modes).
+
+        Returns:
+            Logits (N, num_classes), or the pooled features (N, features) where num_classes is 0.
+        """
         outputs = self._file("logits")
         self._request("logits", mode=mode, images=self._write("images", {"images": images}), outputs=outputs)
         return load_arrays(outputs)["logits"]
 
     def layer_outputs(self, images: NDArray, paths: Sequence[str]) -> dict[str, NDArray]:
-        """Run the loaded model on images (N, C, H, W) and record the outputs of its layers.
+        """Run the loaded model and record the outputs of its layers.
+
+        Args:
+            images: (N, C, H, W).
+            paths: canonical paths, such as "layer1.0.conv2".
 
         Returns:
             Outputs (N, C, H, W) or (N, C) by canonical path; paths that are not a layer of the model are left out.

@@ -27,6 +27,12 @@ from se_spec import Architecture
 
 
 def main(framework: str, device: str) -> None:
+    """Answer requests until standard input ends.
+
+    Args:
+        framework: "torch", "tf" or "flax".
+        device: "cpu" or "gpu".
+    """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     handler = _Handler(framework, device)

@@ -88,7 +88,15 @@ class Training:
         return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
 
     def worst_of(self, kind: str, step: int) -> TensorComparison | None:
-        """The comparison nearest to its limit, or furthest beyond it, of one kind and step."""
+        """The comparison nearest to its limit, or furthest beyond it, of one kind and step.
+
+        Args:
+            kind: one of RESULT_KINDS.
+            step: counted from 1.
+
+        Returns:
+            The comparison; None where there is none of this kind and step.
+        """
         of_kind = [comparison for comparison in self.comparisons if (comparison.kind, comparison.step) == (kind, step)]
         return max(of_kind, key=lambda comparison: comparison.times_limit, default=None)
 

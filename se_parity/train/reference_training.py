@@ -33,11 +33,22 @@ class TrainingRounding:
         self.rng = np.random.default_rng([draw, 1])
 
     def observers(self, case: Case, step: int) -> dict[str, Any]:
-        """The observers of a Backward, as keyword arguments."""
+        """The observers of a Backward, as keyword arguments.
+
+        Args:
+            case: the weights and the epsilon of the step.
+            step: counted from 0; seeds the random errors of the forward pass.
+        """
         observe = SimulatedRounding(case.weights, case.architecture.bn_epsilon, self.roundoff, [self.draw, step])
         return {"observe": observe, "observe_gradient": self.perturb_gradient}
 
     def perturb_gradient(self, gradient: Array, terms: int) -> Array:
+        """Add a random error to a gradient, as summing in the dtype would; a GradientObserver.
+
+        Args:
+            gradient: of any shape.
+            terms: how many terms each of its values sums.
+        """
         size = np.sqrt(np.mean(gradient**2)) * np.sqrt(max(terms / 2, 1.0))
         return gradient + DEVIATIONS * self.roundoff.summed * size * self.rng.standard_normal(gradient.shape)
 

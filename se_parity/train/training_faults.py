@@ -1,4 +1,7 @@
-"""Known faults of training loops: backward passes, running statistics and optimisers that compute something else."""
+"""Known faults of training loops: backward passes, running statistics and optimisers that compute something else.
+
+The optimisers take the arguments of `se_parity.recipe.Update`, and return the new weight as it does.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -118,6 +121,7 @@ def decoupled_sgd(recipe: Recipe, step: int, weight: Array, gradient: Array, sta
 
 
 def nesterov(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
+    """Nesterov's momentum: the step is the gradient plus momentum times the new velocity."""
     decayed = gradient + recipe.weight_decay * weight
     state["velocity"] = recipe.momentum * state.get("velocity", np.zeros_like(weight)) + decayed
     return weight - recipe.learning_rates[step] * (decayed + recipe.momentum * state["velocity"])
@@ -132,6 +136,7 @@ def dampened(recipe: Recipe, step: int, weight: Array, gradient: Array, state: d
 
 
 def coupled_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
+    """Adam whose weight decay enters the gradient, as torch.optim.Adam has it."""
     return weight - adam_step(recipe, step, gradient + recipe.weight_decay * weight, state)
 
 
@@ -143,6 +148,7 @@ def keras_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, state:
 
 
 def uncorrected_adam(recipe: Recipe, step: int, weight: Array, gradient: Array, state: dict[str, Array]) -> Array:
+    """AdamW without the bias correction of the moving averages."""
     first, second = recipe.betas
     state["mean"] = first * state.get("mean", np.zeros_like(weight)) + (1 - first) * gradient
     state["square"] = second * state.get("square", np.zeros_like(weight)) + (1 - second) * gradient**2

@@ -62,7 +62,12 @@ class GateBeforeNorm(Oracle):
 
 @dataclass(frozen=True)
 class BlockFault:
-    """A fault by name, and the reference network that has it in every block."""
+    """A fault of every block of a network.
+
+    Attributes:
+        name: the name in explanations.
+        oracle: the reference network with the fault.
+    """
 
     name: str
     oracle: type[Oracle]

@@ -42,6 +42,12 @@ class Fault:
 
 
 def normalise_with_epsilon(epsilon: float, operation: Operation) -> Array:
+    """A batch norm with another epsilon.
+
+    Args:
+        epsilon: added to the variance before its square root is taken.
+        operation: the batch norm.
+    """
     return operation.normalise(epsilon, operation.weights["running_mean"], operation.weights["running_var"])
 
 
@@ -51,17 +57,42 @@ def normalise_with_batch_statistics(operation: Operation) -> Array:
 
 
 def normalise_with_variance_power(power: float, operation: Operation) -> Array:
+    """A batch norm whose running variance is raised to a power.
+
+    Args:
+        power: 2 where the variance is taken for a standard deviation, 0.5 where it is the other way round.
+        operation: the batch norm.
+    """
     weights = operation.weights
     return operation.normalise(operation.epsilon, weights["running_mean"], weights["running_var"] ** power)
 
 
 def swap_parameters(first: str, second: str, operation: Operation) -> Array | None:
+    """An operation with two of its parameters swapped.
+
+    Args:
+        first: leaf name of a parameter, such as "weight".
+        second: leaf name of the other parameter.
+        operation: the operation, which has both.
+
+    Returns:
+        The output, or None where the shapes differ.
+    """
     weights = dict(operation.weights)
     weights[first], weights[second] = weights[second], weights[first]
     return operation.with_weights(weights)
 
 
 def fill_parameters(values: Mapping[str, float], operation: Operation) -> Array | None:
+    """An operation with all values of some parameters replaced by a constant.
+
+    Args:
+        values: the constant of each parameter, by leaf name.
+        operation: the operation.
+
+    Returns:
+        The output, or None where the operation lacks one of the parameters.
+    """
     if not values.keys() <= operation.weights.keys():
         return None
     changed = {leaf: np.full_like(operation.weights[leaf], value) for leaf, value in values.items()}
@@ -69,6 +100,15 @@ def fill_parameters(values: Mapping[str, float], operation: Operation) -> Array 
 
 
 def change_weight(change: Callable[[Array], Array], operation: Operation) -> Array | None:
+    """A convolution or dense layer with a changed weight.
+
+    Args:
+        change: returns the changed weight; the weight is (O, C / groups, kH, kW) or (O, I).
+        operation: the layer.
+
+    Returns:
+        The output, or None where the shape of the changed weight differs.
+    """
     weight = change(operation.weights["weight"])
     return operation.with_weights({**operation.weights, "weight": weight})
 
@@ -83,18 +123,35 @@ def pad_as_tensorflow(operation: Operation) -> Array | None:
 
 
 def round_mantissa(bits: int, array: Array) -> Array:
-    """Round to a number of bits after the leading one: 10 in TF32, 7 in bfloat16."""
+    """Round to a number of bits after the leading one: 10 in TF32, 7 in bfloat16.
+
+    Args:
+        bits: how many bits of the mantissa are kept.
+        array: the values; ties round to even.
+    """
     mantissa, exponent = np.frexp(array)
     return np.ldexp(np.round(mantissa * 2.0 ** (bits + 1)) / 2.0 ** (bits + 1), exponent)
 
 
 def store_weights_as(dtype: DTypeLike, operation: Operation) -> Array | None:
+    """An operation whose parameters were rounded to another dtype.
+
+    Args:
+        dtype: the dtype in which the parameters are stored.
+        operation: the operation.
+    """
     return operation.with_weights(
         {leaf: array.astype(dtype).astype(np.float64) for leaf, array in operation.weights.items()}
     )
 
 
 def round_operands(bits: int, operation: Operation) -> Array | None:
+    """A convolution or dense layer whose input and weight are rounded.
+
+    Args:
+        bits: how many bits of the mantissa are kept, as in `round_mantissa`.
+        operation: the layer.
+    """
     operands = replace(operation, input=round_mantissa(bits, operation.input))
     weights = {**operation.weights, "weight": round_mantissa(bits, operation.weights["weight"])}
     return operands.with_weights(weights)
@@ -109,6 +166,12 @@ def normalise_with_fast_statistics(operation: Operation) -> Array:
 
 
 def hard_sigmoid(slope: float, operation: Operation) -> Array:
+    """A piecewise linear function in place of the gate's sigmoid.
+
+    Args:
+        slope: of the function at 0, where its value is 0.5.
+        operation: the gate.
+    """
     return np.clip(operation.input * slope + 0.5, 0.0, 1.0)
 
 

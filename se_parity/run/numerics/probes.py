@@ -22,9 +22,29 @@ DENORMAL = np.float32(1e-40)
 class Arithmetic(Protocol):
     """A framework's float32 operations; images are (N, C, H, W), kernels (O, I, kH, kW), and padding is none."""
 
-    def multiply(self, a: NDArray, b: NDArray) -> NDArray: ...
-    def convolve(self, images: NDArray, kernel: NDArray) -> NDArray: ...
-    def scale(self, a: NDArray, factor: float) -> NDArray: ...
+    def multiply(self, a: NDArray, b: NDArray) -> NDArray:
+        """The matrix product.
+
+        Args:
+            a: (M, K).
+            b: (K, N).
+        """
+
+    def convolve(self, images: NDArray, kernel: NDArray) -> NDArray:
+        """The convolution at stride 1 without padding.
+
+        Args:
+            images: (N, C, H, W).
+            kernel: (O, C, kH, kW).
+        """
+
+    def scale(self, a: NDArray, factor: float) -> NDArray:
+        """The product of an array and a number.
+
+        Args:
+            a: of any shape.
+            factor: the number.
+        """
 
 
 @dataclass(frozen=True)

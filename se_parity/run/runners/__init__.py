@@ -8,6 +8,15 @@ MODE_FUNCTIONS                    by name of a mode, a function that turns a mod
 layer_functions(model, paths)     the layers of the model that the canonical paths name, each as a RunFunction
 layer_outputs(model, paths)       a function from images to the outputs of those layers as the network runs
 train(model, recipe, batches)     yields a TrainedStep after every step; the model has then been updated
+
+Args:
+    architecture: the network.
+    weights: arrays by canonical name, with canonical axes.
+    dtype: of the model's parameters: "float64", "float32" or "bfloat16".
+    model: a network that `load` returned.
+    paths: canonical paths, such as "layer1.0.conv2"; those that are not a layer of the model are left out.
+    recipe: the optimiser and its settings.
+    batches: images (N, C, H, W) and labels (N) for each step.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +63,13 @@ class ModeMissing(Exception):
 
 
 def find_layers(model: object, paths: Sequence[str], kind: type[Layer]) -> dict[str, Layer]:
-    """The layers of a model that canonical paths name; paths without a layer of that kind are left out."""
+    """The layers of a model that canonical paths name; paths without a layer of that kind are left out.
+
+    Args:
+        model: a network of the framework.
+        paths: canonical paths, such as "layer1.0.bn1".
+        kind: the framework's class of layers.
+    """
     layers = {path: _attribute(model, path) for path in paths}
     return {path: layer for path, layer in layers.items() if isinstance(layer, kind)}
 

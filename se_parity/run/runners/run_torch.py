@@ -33,6 +33,13 @@ def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str)
 
 
 def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> RunFunction:
+    """The mode "eager", operation by operation; also runs single layers and compiled modules.
+
+    Args:
+        model: a network or a layer.
+        memory_format: of the images.
+    """
+
     def run(images: NDArray) -> NDArray:
         with torch.inference_mode():
             return array(model(tensor(images).contiguous(memory_format=memory_format)))
