@@ -1,4 +1,4 @@
-"""Runs the frameworks side by side, each in a process of its own, and judges them against a float64 oracle."""
+"""Runs the frameworks side by side, one worker process each, and judges them against a float64 reference."""
 
 from se_parity.case import Case
 from se_parity.examination import Examination, ExaminationOptions, examine

@@ -43,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """How many predicted labels are beyond doubt, and how many of those are wrong.
+    """How many predicted labels are certain, and how many of those are wrong.
 
     Attributes:
         certified: the share of rows whose two largest expected logits differ by more than twice the limit, so that no

@@ -37,7 +37,7 @@ class Run:
         logits: (N, num_classes).
         shares: (N, num_classes), the difference of each logit as a share of the logits' range.
         difference: between `logits` and the reference.
-        labels: how many labels are beyond doubt, and how many of those are wrong.
+        labels: how many labels are certain, and how many of those are wrong.
         limit: of `difference.share`.
         seconds: the time of the run, with compilation.
     """

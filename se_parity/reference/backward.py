@@ -87,21 +87,22 @@ class Backward:
         d = np.exp(log_probabilities)
         d[rows, self.labels] -= 1
         self.network(self.loss_gradient(d / len(d)))
-        return TrainingPass(float(-log_probabilities[rows, self.labels].mean()), self.gradients, self.statistics())
+        loss = float(-log_probabilities[rows, self.labels].mean())
+        return TrainingPass(loss, self.gradients, self.updated_statistics())
 
     def loss_gradient(self, d: Array) -> Array:
         """The gradient of the loss with respect to the logits, from that of the mean cross-entropy."""
         return d
 
-    def statistics(self) -> dict[str, Array]:
+    def updated_statistics(self) -> dict[str, Array]:
         return {
             name: (1 - BATCH_NORM_MOMENTUM) * self.weights[name] + BATCH_NORM_MOMENTUM * new
             for path, x in self.inputs.items()
             if f"{path}.running_mean" in self.weights
-            for name, new in self.new_statistics(path, x)
+            for name, new in self.measured_statistics(path, x)
         }
 
-    def new_statistics(self, path: str, x: Array) -> list[tuple[str, Array]]:
+    def measured_statistics(self, path: str, x: Array) -> list[tuple[str, Array]]:
         """The values that a batch norm's running statistics move towards: the batch's mean and unbiased variance.
 
         Args:
