@@ -14,7 +14,7 @@ from se_cli.output import Output, definition_list, plain_table, size_in_bytes, t
 from se_weights import AmbiguousDialect
 from se_weights.files import detect_format
 
-HISTORY = {"unwrapped": "found under", "left": "left out", "reordered": "reordered"}
+HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects not read", "reordered": "reordered"}
 """Metadata of how the tensors were found and changed, and what the summary calls it."""
 
 

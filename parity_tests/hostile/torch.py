@@ -29,6 +29,7 @@ from parity_tests.hostile.pickles import (
     text_dict,
     torch_file,
     tuple_of,
+    viewed,
     views,
     with_entries,
 )
@@ -76,6 +77,23 @@ def model(valid: ValidFiles) -> bytes:
     return new_object(
         LINEAR, text_dict({"training": op.NEWFALSE, "_parameters": parameters, "_buffers": op.EMPTY_DICT})
     )
+
+
+LOSS = new_object(
+    global_name("torch.nn.modules.loss", "CrossEntropyLoss"),
+    text_dict({"_buffers": op.EMPTY_DICT, "training": op.NONE}),
+)
+
+
+def unknown_dict(valid: ValidFiles) -> bytes:
+    """The valid tensors in an object of an unknown class of dictionaries."""
+    items = b"".join(text(name) + value for name, value in state(valid).items())
+    return call(global_name("training", "StateDict")) + op.MARK + items + op.SETITEMS
+
+
+def in_tuple(valid: ValidFiles) -> bytes:
+    """What Ray's tutorials save: the state dicts of the model and of the optimizer."""
+    return tuple_of(text_dict(state(valid)), text_dict({"state": text_dict({"step": FIVE.pickled})}))
 
 
 def whole_model(folder: Path, valid: ValidFiles) -> Path:
@@ -205,6 +223,24 @@ def distributed(folder: Path, valid: ValidFiles) -> Path:
 CASES = (
     Case("59a", "a whole model of torch's own layers", pickled(model), 4, "pickle.module"),
     Case("59b", "a whole model of ours, as torch saves it", whole_model, 4, "pickle.module", made_with="torch"),
+    Case(
+        "59c",
+        "a whole model in a checkpoint, beside its optimizer",
+        pickled(lambda valid: text_dict({"model": model(valid), "optimizer": text_dict({"exp_avg": FIVE.pickled})})),
+        4,
+        "pickle.module",
+        says="model is torch.nn.modules.linear.Linear",
+    ),
+    Case(
+        "59d",
+        "a state dict of an unknown class",
+        pickled(lambda valid: text_dict({"state_dict": unknown_dict(valid)})),
+        4,
+        "pickle.global",
+        says="state_dict is training.StateDict",
+    ),
+    accepted("59e", "a loss of torch's own beside the weights", with_entries(loss=LOSS)),
+    accepted("59f", "the state dicts of a model and its optimizer, in a tuple", pickled(in_tuple)),
     Case("60a", "a TorchScript archive", with_records(constants__pkl=pickle_of(op.EMPTY_TUPLE)), 5, "torch.script"),
     Case("60b", "a program of torch.export", file_with("weights.pt", EXPORTED), 5, "torch.export"),
     Case("60c", "a program of ExecuTorch", file_with("weights.pt", FLAT), 5, "torch.executorch"),
@@ -241,6 +277,23 @@ CASES = (
         "70e", "a tensor in parts on several machines", of_type("torch.distributed.tensor", "DTensor"), 5, "torch.kind"
     ),
     Case("70f", "a tensor that pretends", of_type("torch._subclasses.fake_tensor", "FakeTensor"), 5, "torch.kind"),
+    Case(
+        "70g",
+        "a tensor of an unknown class",
+        of_type("fastai.torch_core", "TensorImage"),
+        4,
+        "pickle.global",
+        says="fc.bias is fastai.torch_core.TensorImage",
+    ),
+    Case("70h", "a tensor of complex numbers", viewed("fc.bias", storage="ComplexFloatStorage"), 5, "torch.kind"),
+    accepted(
+        "70i",
+        "tensors of such kinds beside the weights",
+        with_entries(
+            complex=FIVE.but(storage="ComplexFloatStorage").pickled,
+            quantized=call(global_name("torch._utils", "_rebuild_qtensor"), *QUANTIZED),
+        ),
+    ),
     accepted("71", "views, and two tensors in one storage", file_with("weights.pth", shared)),
     accepted("72a", "a checkpoint with an optimiser, options, a score and a device", with_entries(**NOTES)),
     accepted("72b", "a checkpoint with settings of OmegaConf", with_entries(config=SETTINGS)),

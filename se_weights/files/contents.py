@@ -1,6 +1,6 @@
 """The contents of a file, whatever its format: tensors by name, and metadata."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from os import preadv
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_weights.layouts import contiguous
+from se_weights.refusals import refuse
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,21 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class UnreadObject:
+    """An object that is not read: of a class that is not known, or a tensor of a kind that weights do not have.
+
+    Attributes:
+        name: The name of its class, or of the function that makes it.
+        reason: The id of the refusal if the weights depend on it.
+        tensors: How many tensors are in it.
+    """
+
+    name: str
+    reason: str
+    tensors: int
+
+
+@dataclass(frozen=True)
 class FileContents:
     """The contents of a file.
 
@@ -46,11 +62,20 @@ class FileContents:
         tensors: The tensors by their names in the file; "/" joins the levels of a tree.
         metadata: Strings by key.
         training: Whether it may be a training checkpoint, with tensors of an optimizer next to the weights.
+        unread: The objects that are not read, by their names.
+        objects: The names of the classes of these objects and of all inside them, apart from plain data.
     """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     training: bool = False
+    unread: Mapping[str, UnreadObject] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+
+    def refuse_unread(self, names: Iterable[str]) -> None:
+        """Raises the refusal for the first of these objects that are not read, if there is one."""
+        for name in names:
+            raise refuse(self.unread[name].reason, f"{name or 'the whole file'} is {self.unread[name].name}")
 
 
 def array_bytes(array: NDArray) -> memoryview:

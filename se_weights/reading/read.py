@@ -1,6 +1,7 @@
 """Reads a file as a checkpoint: open, unwrap, recognise, compare with the manifest, load."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, AmbiguousPrefix, UnsupportedFormat, WeightMismatch, escaped
-from se_weights.files import FileContents, Format, open_file
+from se_weights.files import FileContents, Format, Tensor, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
@@ -152,6 +153,8 @@ def _read(
         try:
             matches = find(_shapes(unwrapped))
         except WeightMismatch as mismatch:
+            _check_nothing_unread(contents, unwrapped.tensors.values())
+            _check_weights_are_read(contents)
             inner = {} if _is_close(mismatch, unwrapped) else _inner_networks(unwrapped, dialects, find)
             if not inner:
                 raise
@@ -159,6 +162,21 @@ def _read(
                 raise AmbiguousPrefix(str(path), inner) from mismatch
             ((unwrapped, matches),) = inner.values()
         return [_load_checkpoint(path, contents, unwrapped, match, sha256, hashed) for match in matches]
+
+
+def _check_weights_are_read(contents: FileContents) -> None:
+    """Refuses a file whose objects that are not read hold more tensors than any state dict in it."""
+    branches = Counter(name.rpartition("/")[0] for name in contents.tensors)
+    most = max(branches.values(), default=0)
+    contents.refuse_unread(name for name, item in contents.unread.items() if item.tensors > most)
+
+
+def _check_nothing_unread(contents: FileContents, chosen: Iterable[Tensor]) -> None:
+    """Refuses objects that are not read among the tensors of the network, whose modules' names they have."""
+    chosen_ids = {id(tensor) for tensor in chosen}
+    branches = {name.rpartition("/")[0] for name, tensor in contents.tensors.items() if id(tensor) in chosen_ids}
+    paths = ((name, *name.rpartition("/")[::2]) for name in contents.unread)
+    contents.refuse_unread(name for name, branch, key in paths if branch in branches and "." in key)
 
 
 def _shapes(unwrapped: Unwrapped) -> Shapes:
@@ -214,6 +232,7 @@ def _load_checkpoint(
     hashed: bool,
 ) -> Checkpoint:
     places = match.dialect.places(match.architecture)
+    _check_nothing_unread(contents, (unwrapped.tensors[name] for place in places.values() for name in place.names))
     dtypes = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
     if differences := not_floating(dtypes):
         raise WeightMismatch(f"{path} does not contain weights", differences)
@@ -233,6 +252,7 @@ def _load_checkpoint(
         "source_dialect": match.dialect.name,
         "unwrapped": " ".join(unwrapped.wrappers),
         "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
+        "objects": " ".join(contents.objects),
     }
     metadata = {key: text for key, text in entries.items() if text}
     checkpoint = Checkpoint(match.architecture, weights, match.dialect.name, metadata)

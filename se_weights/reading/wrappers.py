@@ -51,14 +51,15 @@ class Unwrapped:
 def unwrap(contents: FileContents) -> Unwrapped:
     """Remove keys and prefixes that are around all weights, and tensors that are not part of the network."""
     wrappers: list[str] = []
+    ignored: set[str] = set()
     tensors = dict(contents.tensors)
     for key in STATE_DICT_KEYS:
         inner = {name.removeprefix(f"{key}/"): tensors[name] for name in tensors if name.startswith(f"{key}/")}
         if inner:
+            ignored |= {name.partition("/")[0] for name in tensors if not name.startswith(f"{key}/")}
             tensors = inner
             wrappers.append(key)
             break
-    ignored = set()
     if contents.training and any("/" not in name for name in tensors):
         # the weights are at the top level, so that the branches are those of an optimizer
         ignored |= {name.partition("/")[0] for name in tensors if "/" in name}

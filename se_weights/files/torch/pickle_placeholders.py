@@ -1,10 +1,11 @@
 """Placeholders for the objects of torch and numpy in a pickle. They hold data, and run nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from reprlib import repr as short
-from typing import Any
+from typing import Any, Self
 
 import ml_dtypes
 import numpy as np
@@ -62,8 +63,8 @@ class Storage:
 
 
 def rebuild_tensor(
-    storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
-) -> Tensor:
+    storage: "Storage | InertPlaceholder", offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
+) -> "Tensor | InertPlaceholder":
     """Replaces `torch._utils._rebuild_tensor_v2`; offset and stride are in values.
 
     Args:
@@ -73,9 +74,14 @@ def rebuild_tensor(
         stride: The step along each axis, in values.
         *rest: Further arguments of torch's function, which are ignored.
 
+    Returns:
+        The tensor; a placeholder if its storage is of a type that weights do not have.
+
     Raises:
         WeightsError: The arguments are invalid, or the tensor would reach past the end of its storage.
     """
+    if isinstance(storage, InertPlaceholder):
+        return storage
     if not isinstance(storage, Storage):
         raise refuse("torch.tensor", f"one of shape {short(shape)} has no storage")
     valid = all(_is_size(number) for number in (offset, *shape, *stride))
@@ -120,16 +126,26 @@ def rebuild_parameter(tensor: Tensor, *rest: Any) -> Tensor:
     return tensor
 
 
-def rebuild_from_type(rebuild: Callable[..., Tensor], kind: Any, arguments: tuple[Any, ...], state: Any) -> Tensor:
+def rebuild_from_type(
+    rebuild: Callable[..., "Tensor | InertPlaceholder"], kind: Any, arguments: tuple[Any, ...], state: Any
+) -> "Tensor | InertPlaceholder":
     """Replaces `torch._tensor._rebuild_from_type_v2`. The attributes of the tensor are ignored.
 
     Args:
         rebuild: The placeholder of the function that makes the tensor.
-        kind: The class of the tensor, which is ignored.
+        kind: The class of the tensor; an object of an unknown one is not read.
         arguments: The arguments of `rebuild`.
         state: The attributes of the tensor, which are ignored.
     """
-    return rebuild(*arguments)
+    tensor = rebuild(*arguments)
+    return tensor if kind is TensorClass else kind(tensor)
+
+
+def byte_array(content: bytes) -> bytes:
+    """Replaces `bytearray`, with which Python pickles one. Refuses a number, which would be the size to allocate."""
+    if not isinstance(content, bytes):
+        raise refuse("pickle.global", f"builtins.bytearray of {short(content)}")
+    return content
 
 
 def encode_latin1(text: str, encoding: str) -> bytes:
@@ -192,13 +208,18 @@ class ArrayPlaceholder:
 
     Attributes:
         tensor: The tensor, once the pickle has set it.
+        unread: A placeholder instead if its values are not numbers.
     """
 
     def __init__(self, *arguments: Any) -> None:
         self.tensor: Tensor | None = None
+        self.unread: InertPlaceholder | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, content = state
+        if dtype.name not in NUMPY_NAMES:
+            self.unread = unread_tensor(f"an array of type {dtype.name}", "tensor.type")
+            return
         content = content.encode("latin-1") if isinstance(content, str) else content
         flat = np.frombuffer(content, dtype.dtype)
         if not all(map(_is_size, shape)) or prod(shape) != flat.size:
@@ -223,16 +244,102 @@ def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *r
 
 
 class InertPlaceholder:
-    """A placeholder for what training scripts save next to the weights: options, metrics, devices. Holds nothing."""
+    """A placeholder for an object that is not read: it runs nothing, and no weights are taken from it.
 
-    def __init__(self, *arguments: Any) -> None:
-        pass
+    The unpickler makes a subclass for each name, so that what a file contains can be listed. The arguments, the state
+    and the items of the object are kept only to tell how many tensors are lost with it.
+
+    Attributes:
+        name: The name of the object's class or function.
+        reason: The id of the refusal if the weights depend on such an object.
+    """
+
+    name = ""
+    reason = "pickle.global"
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        placeholder = super().__new__(cls)
+        placeholder.content = [arguments, options]
+        return placeholder
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.content: list[Any]
+
+    def __call__(self, *arguments: Any) -> "InertPlaceholder":
+        self.content.append(arguments)
+        return self
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        self.content.append(state)
 
     def append(self, item: Any) -> None:
-        pass
+        """Takes an item, as a list does."""
+        self.content.append(item)
+
+    def extend(self, items: Any) -> None:
+        """Takes items, as a list does."""
+        self.content.append(items)
+
+    def add(self, item: Any) -> None:
+        """Takes an item, as a set does."""
+        self.content.append(item)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+        self.content.append(value)
+
+
+class TensorClass(InertPlaceholder):
+    """A placeholder for torch's own classes of tensors, which hold the values alone."""
+
+
+class IndirectCall(InertPlaceholder):
+    """A placeholder for `functools.partial` and `getattr`, which may only refer to data and to other placeholders."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        _check_inert(cls.name, [arguments, options])
+        return super().__new__(cls, *arguments, **options)
+
+    def __setstate__(self, state: Any) -> None:
+        _check_inert(self.name, state)
+        super().__setstate__(state)
+
+
+def _check_inert(name: str, content: Any) -> None:
+    for item in nested(content):
+        if isinstance(item, AllowedFunction) or (isinstance(item, type) and not issubclass(item, InertPlaceholder)):
+            raise refuse("pickle.global", f"{name} of a function")
+
+
+def nested(content: Any) -> Iterator[Any]:
+    """The object and all in it: in lists, dictionaries and placeholders, each once, however often it is referred to."""
+    stack, seen = [content], set()
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        match item:
+            case InertPlaceholder():
+                stack += item.content
+            case dict():
+                stack += [*dict.keys(item), *dict.values(item)]
+            case list() | tuple() | set() | frozenset():
+                stack += item
+
+
+def unread_tensor(name: str, reason: str) -> InertPlaceholder:
+    """A placeholder for a tensor or an array of a kind that is not read."""
+    return inert_class(name, reason)()
+
+
+@lru_cache(maxsize=1000)
+def inert_class(name: str, reason: str, base: type[InertPlaceholder] = InertPlaceholder) -> type[InertPlaceholder]:
+    """A class of placeholders.
+
+    Args:
+        name: The name of what it replaces.
+        reason: The id of the refusal if the weights depend on such an object.
+        base: Its base class.
+    """
+    return type("InertPlaceholder", (base,), {"name": name, "reason": reason})

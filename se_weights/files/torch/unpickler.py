@@ -1,6 +1,7 @@
-"""Unpickles state dicts with an allow-list of names: placeholders replace the objects of torch and numpy.
+"""Unpickles state dicts: placeholders replace every object, so that nothing in a file can run.
 
-Any other name in the pickle stops it, so that nothing in a file can run.
+Those of torch and numpy that hold weights are read. Any other object is inert: it stands in the tree, is listed, and no
+weights are taken from it. A name that only an attack needs stops the pickle.
 """
 
 import pickle
@@ -12,17 +13,22 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from se_weights.errors import WeightsError
+from se_weights.files.torch.pickle_names import BUILTINS, INDIRECT_CALLS, is_attack
 from se_weights.files.torch.pickle_opcodes import scan_pickle
 from se_weights.files.torch.pickle_placeholders import (
     STORAGES,
     AllowedFunction,
     ArrayPlaceholder,
     DtypePlaceholder,
+    IndirectCall,
     InertPlaceholder,
     Storage,
     StorageType,
+    TensorClass,
+    byte_array,
     encode_latin1,
     from_buffer,
+    inert_class,
     rebuild_from_type,
     rebuild_parameter,
     rebuild_tensor,
@@ -48,8 +54,7 @@ def unpickle(file: BinaryIO, find_storage: FindStorage) -> Any:
         WeightsError: The pickle is refused.
     """
     begin = file.tell()
-    if any(name.startswith("torch.nn.modules.") for name in scan_pickle(file)):
-        raise refuse("pickle.module", "it names classes of torch.nn.modules")
+    scan_pickle(file)
     end = file.tell()
     file.seek(begin)
     tree = unpickle_trusted(file, find_storage)
@@ -91,16 +96,19 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
             return StorageType(np.dtype(STORAGES[name]))
-        if (module == "torch" and name in DTYPES) or module.startswith("omegaconf."):
-            return InertPlaceholder
-        if (module, name) in DENSE_ONLY or module.startswith(("torch.distributed.", "torch._subclasses.")):
-            raise refuse("torch.kind", f"{module}.{name}")
-        if (module, name) not in _ALLOWED:
-            raise refuse("pickle.global", f"{module}.{name}")
-        return _ALLOWED[module, name]
+        if (module, name) in _READ:
+            return _READ[module, name]
+        full = f"{module}.{name}"
+        if is_attack(module, name):
+            raise refuse("pickle.global", full)
+        if (module, name) in INDIRECT_CALLS:
+            return inert_class(full, "pickle.global", IndirectCall)
+        return inert_class(full, "torch.kind" if _is_tensor(module, name) else "pickle.global")
 
-    def persistent_load(self, identity: Any) -> Storage:
+    def persistent_load(self, identity: Any) -> "Storage | InertPlaceholder":
         match identity:
+            case ("storage", type() as kind, *_) if issubclass(kind, InertPlaceholder):
+                return kind()
             case ("storage", StorageType() as kind, key, _, int(count)) if count >= 0:
                 return self.find_storage(kind, str(key), count)
             case ("storage", StorageType() as kind, key, _, int(count), None) if count >= 0:
@@ -108,28 +116,17 @@ class _Unpickler(pickle.Unpickler):
         raise refuse("torch.storage", f"{short(identity)} is not a reference to a storage")
 
 
-DTYPES = {
-    *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
-    *("strided", "contiguous_format", "channels_last", "preserve_format"),
-}
-"""Names of torch that are ignored: types, memory formats."""
+TENSOR_MODULES = ("torch.distributed.", "torch._subclasses.", "torch.storage")
+"""Modules of torch whose classes are tensors in several parts, without values, or of types that weights do not have."""
 
-DENSE_ONLY = {
-    ("torch._utils", name)
-    for name in (
-        "_rebuild_sparse_tensor",
-        "_rebuild_sparse_csr_tensor",
-        "_rebuild_nested_tensor",
-        "_rebuild_qtensor",
-        "_rebuild_meta_tensor_no_storage",
-        "_rebuild_wrapper_subclass",
-        "_rebuild_device_tensor_from_numpy",
-        "_rebuild_tensor_v3",
-    )
-}
-"""How torch pickles tensors whose values are not a dense storage, or of a type that weights do not have."""
 
-_ALLOWED: dict[tuple[str, str], Any] = {
+def _is_tensor(module: str, name: str) -> bool:
+    """Whether the name is of tensors that are not read: sparse, quantized, of eight bits, complex."""
+    rebuilds = module == "torch._utils" and name.startswith("_rebuild")
+    return rebuilds or module.startswith(TENSOR_MODULES) or (module == "torch" and name.endswith("Storage"))
+
+
+_READ: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor"): AllowedFunction(rebuild_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): AllowedFunction(rebuild_tensor),
@@ -149,35 +146,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         ],
         ArrayPlaceholder,
     ),
+    **{(module, "bytearray"): AllowedFunction(byte_array) for module in BUILTINS},
     **dict.fromkeys(
-        [
-            ("__builtin__", "dict"),
-            ("__builtin__", "list"),
-            ("__builtin__", "set"),
-            ("__builtin__", "int"),
-            ("__builtin__", "float"),
-            ("__builtin__", "str"),
-            ("builtins", "dict"),
-            ("builtins", "list"),
-            ("builtins", "set"),
-            ("builtins", "int"),
-            ("builtins", "float"),
-            ("builtins", "str"),
-            ("argparse", "Namespace"),
-            ("collections", "Counter"),
-            ("collections", "defaultdict"),
-            ("datetime", "datetime"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy.core.multiarray", "scalar"),
-            ("pathlib", "Path"),
-            ("pathlib", "PosixPath"),
-            ("pathlib", "PurePosixPath"),
-            ("pathlib", "WindowsPath"),
-            ("torch", "Tensor"),
-            ("torch", "device"),
-            ("torch.nn.parameter", "Parameter"),
-            ("typing", "Any"),
-        ],
-        InertPlaceholder,
+        [("torch", "Tensor"), ("torch.nn.parameter", "Parameter"), ("torch.nn.parameter", "Buffer")], TensorClass
     ),
 }
+"""What holds weights, and what is read of it."""

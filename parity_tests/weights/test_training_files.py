@@ -1,0 +1,138 @@
+"""Files that training scripts save: objects beside the weights, wrappers, several networks in one file."""
+
+import argparse
+import collections
+import datetime
+import decimal
+import enum
+import functools
+import pathlib
+import random
+import types
+import uuid
+
+import numpy as np
+import pytest
+
+import se_weights
+from parity_tests.support.cases import small_network
+from se_weights.errors import UnsafeFile
+from se_weights.files.torch.pickle_names import is_attack
+
+torch = pytest.importorskip("torch")
+
+
+class Phase(enum.Enum):
+    """A setting that a training script may save."""
+
+    TRAIN = 1
+
+
+OBJECTS = {
+    "numbers": (
+        1 + 2j,
+        2**127 - 1,
+        2**64 + 1,
+        -(2**200),
+        np.float64(0.5),
+        np.bool_(True),
+        np.str_("a"),
+        decimal.Decimal(1),
+    ),
+    "containers": ({1}, frozenset([1]), slice(1), range(3), collections.deque([1.0], 3), collections.Counter("ab")),
+    "bytes": (b"a", bytearray(b"a")),
+    "times": (datetime.datetime.now(), datetime.date.today(), datetime.timedelta(1), np.datetime64("2020-01-01")),
+    "random generators": (random.getstate(), np.random.get_state(), np.random.default_rng(0).bit_generator.state),
+    "a generator": np.random.default_rng(0),
+    "arrays of text": np.array(["cat", "dog"]),
+    "arrays of objects": np.array(["a", None], dtype=object),
+    "complex arrays": np.ones(2, complex),
+    "options": argparse.Namespace(path=pathlib.Path("a"), seed=uuid.UUID(int=7)),
+    "a default dictionary": collections.defaultdict(functools.partial(dict), a=[1]),
+    "an enumeration": Phase.TRAIN,
+    "a namespace": types.SimpleNamespace(lr=0.1),
+    "an optimizer for later": functools.partial(torch.optim.SGD, lr=0.1),
+    "a method": [1].index,
+    "a loss with class weights": torch.nn.CrossEntropyLoss(torch.ones(3)),
+    "a function": torch.nn.functional.relu,
+    "types": (float, type(None), torch.float32, torch.Size([1]), torch.device("cpu")),
+    "the version of torch": torch.__version__,
+    "tensors of other types": [torch.ones(2).to(torch.float8_e4m3fn), torch.ones(2, dtype=torch.complex64)],
+    "unsigned tensors": torch.ones(2, dtype=torch.uint16),
+    "a sparse tensor": torch.eye(2).to_sparse(),
+}
+
+
+def state_dict() -> dict[str, object]:
+    return {name: torch.from_numpy(array) for name, array in small_network().weights.items()}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_weights_are_read_whatever_object_lies_beside_them(tmp_path, name):
+    torch.save({"state_dict": state_dict(), "epoch": 3, "extra": OBJECTS[name]}, tmp_path / "a.pth")
+    checkpoint = se_weights.read(tmp_path / "a.pth")
+    for parameter, values in small_network().weights.items():
+        assert np.array_equal(checkpoint.weights[parameter], values)
+
+
+def test_classes_that_are_not_known_are_listed(tmp_path):
+    torch.save({"state_dict": state_dict(), "extra": [Phase.TRAIN, 0.5]}, tmp_path / "a.pth")
+    assert se_weights.read(tmp_path / "a.pth").metadata["objects"] == f"{__name__}.Phase"
+
+
+class Weights(dict):
+    """A dictionary of another class."""
+
+
+def test_weights_in_a_dictionary_of_an_unknown_class_are_refused(tmp_path):
+    torch.save({"state_dict": Weights(state_dict())}, tmp_path / "a.pth")
+    with pytest.raises(UnsafeFile, match="Weights"):
+        se_weights.read(tmp_path / "a.pth")
+
+
+def test_the_weights_beside_an_exponential_moving_average_are_read_by_their_prefix(tmp_path):
+    """As torchvision's training script saves them; timm's rule reads the average."""
+    averaged = {f"module.{name}": 2 * tensor for name, tensor in state_dict().items()}
+    content = {
+        "model": state_dict(),
+        "model_ema": {"n_averaged": torch.tensor(2), **averaged},
+        "optimizer": {"state": {}},
+    }
+    torch.save(content, tmp_path / "a.pth")
+    read = {prefix: se_weights.read(tmp_path / "a.pth", prefix=prefix) for prefix in (None, "model", "model_ema")}
+    first = small_network().weights["conv1.weight"]
+    for prefix, factor in {None: 2, "model": 1, "model_ema": 2}.items():
+        assert np.array_equal(read[prefix].weights["conv1.weight"], factor * first)
+    assert read[None].metadata["left"] == "model n_averaged"
+
+
+@pytest.mark.parametrize("holder", [list, tuple, lambda items: [*items[0].items()]], ids=["list", "tuple", "pairs"])
+def test_a_state_dict_in_a_list_is_read(tmp_path, holder):
+    optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}}
+    torch.save(holder([state_dict(), optimizer]), tmp_path / "a.pth")
+    checkpoint = se_weights.read(tmp_path / "a.pth")
+    assert np.array_equal(checkpoint.weights["fc.bias"], small_network().weights["fc.bias"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "os.system",
+            "posix.system",
+            "builtins.eval",
+            "builtins.print",
+            "builtins.__import__",
+            "importlib.import_module",
+        ),
+        *("torch.hub.load", "types.CodeType", "operator.attrgetter", "collections.abc.os", "any.thing.__globals__.x"),
+    ],
+)
+def test_a_name_that_only_an_attack_needs_is_known(name):
+    module, _, attribute = name.rpartition(".") if "thing" not in name and "abc" not in name else name.partition(".")
+    assert is_attack(module, attribute)
+
+
+@pytest.mark.parametrize("name", ["builtins.int", "builtins.getattr", "functools.partial", "copyreg.__newobj__"])
+def test_a_name_that_honest_files_need_is_no_attack(name):
+    assert not is_attack(*name.rsplit(".", 1))
