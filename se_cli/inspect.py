@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Show what FILE contains: format, dialect, architecture, preprocessing, tensors, hashes.
 
-    Where the tensors match several dialects, these are listed with the settings in which they differ.
+    Where the tensors match several dialects or published networks, these are listed with what tells them apart.
     """
     output = Output(as_json, quiet)
     format_name = detect_format(file)[0].name
@@ -44,9 +44,8 @@ def command(
                 "sha256": se_weights.file_sha256(file),
                 "candidates": error.candidates,
             },
-            f"{file}: {format_name}; its tensors match several dialects. Choose one with --dialect, or let "
-            "`se-resnet identify` find it from a few outputs of the original code.",
-            table("dialect", "settings", rows=list(error.candidates.items())),
+            f"{format_name}: {str(error).partition(chr(10))[0]}",
+            table("candidate", "description", rows=list(error.candidates.items())),
         )
         return
     preprocessing = checkpoint.preprocessing

@@ -25,7 +25,8 @@ def architecture_option(command: Command) -> Command:
     return click.option(
         "--architecture",
         metavar="NAME",
-        help="The architecture, where it cannot be inferred from the tensors.",
+        help="The architecture, where it cannot be inferred from the tensors; after a colon, settings that tensors do "
+        "not show (resnet50:stride_in=conv1).",
     )(command)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from se_cli.options import PATH, dialect_option, output_options, parse_names
+from se_cli.options import PATH, architecture_option, dialect_option, output_options, parse_names, prefix_option
 from se_cli.output import Output
 from se_cli.parity_tables import summary
 from se_cli.statuses import FAILED
@@ -61,12 +61,16 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
     help="The Python interpreter for a framework or for one of its modes; may be repeated.",
 )
 @dialect_option
+@architecture_option
+@prefix_option
 @output_options
 @click.pass_context
 def command(
     context: click.Context,
     subject: str,
     dialect: str | None,
+    architecture: str | None,
+    prefix: str | None,
     frameworks: str | None,
     modes: str | None,
     dtypes: str | None,
@@ -106,7 +110,7 @@ def command(
         localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against
     )
     cases = [
-        open_case(subject, dialect=dialect, batch=batch, size=size)
+        open_case(subject, dialect=dialect, architecture=architecture, prefix=prefix, batch=batch, size=size)
         for size in _sizes(sizes)
         for batch in _batches(batches)
     ]

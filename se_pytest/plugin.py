@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 REPORTS = pytest.StashKey[list[dict[str, Any]]]()
 
+CASE_OPTIONS = ("batch", "size", "dialect", "architecture", "prefix")
+"""Options of `check` that choose the weights and the images."""
+
 GOLDENS = "goldens"
 """The folder of golden files, next to the test file."""
 
@@ -77,9 +80,9 @@ class Parity:
             subject: a weights file, relative to the test file's folder, or the name of an architecture.
             **options: override those of the `parity` marker. `frameworks`, `modes` and `dtypes` are lists (by default
                 the installed frameworks, all modes and all dtypes); `batch` is the number of images and `size` their
-                (height, width); `device` is "cpu" or "gpu"; `dialect` is that of the file; `pythons` are interpreters
-                by framework; `train` also checks ten steps of SGD and AdamW; `explain` diagnoses a failure (the
-                default).
+                (height, width); `device` is "cpu" or "gpu"; `dialect`, `architecture` and `prefix` are those of the
+                file; `pythons` are interpreters by framework; `train` also checks ten steps of SGD and AdamW;
+                `explain` diagnoses a failure (the default).
 
         Returns:
             The examination, which passed.
@@ -91,7 +94,7 @@ class Parity:
         from se_weights.writing.atomic_write import atomic_write
 
         options = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
-        case_options = {key: options.pop(key) for key in ("batch", "size", "dialect") if key in options}
+        case_options = {key: options.pop(key) for key in CASE_OPTIONS if key in options}
         golden = self._golden_path()
         update = self.request.config.getoption("--parity-update")
         examination_options = ExaminationOptions(

@@ -4,6 +4,7 @@ from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha2
 from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
 from se_weights.errors import (
+    AmbiguousArchitecture,
     AmbiguousDialect,
     AmbiguousFolder,
     AmbiguousPrefix,
@@ -30,6 +31,7 @@ from se_weights.writing.write import write
 
 __all__ = [
     "DIALECTS",
+    "AmbiguousArchitecture",
     "AmbiguousDialect",
     "AmbiguousFolder",
     "AmbiguousPrefix",

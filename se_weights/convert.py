@@ -10,7 +10,8 @@ from se_weights.errors import TargetExists
 from se_weights.files import format_of
 from se_weights.files.formats import SAFETENSORS, SHARDS
 from se_weights.provenance.conversion_record import record_path, write_conversion_record
-from se_weights.reading.read import find_dialect, read, read_disambiguated
+from se_weights.reading.read import read, read_disambiguated
+from se_weights.reading.recognition import find_dialect
 from se_weights.writing.write import dialect_to_write, write
 
 

@@ -31,6 +31,26 @@ class AmbiguousDialect(WeightsError):
         )
 
 
+class AmbiguousArchitecture(AmbiguousDialect):
+    """The tensors are those of several published networks that compute different functions; the user must name one.
+
+    Attributes:
+        candidates: For each network, by the name that `architecture=` accepts: what it is.
+    """
+
+    id = "architecture.ambiguous"
+
+    def __init__(self, what: str, likely: str, candidates: Mapping[str, str]) -> None:
+        self.candidates = dict(candidates)
+        lines = [f"{name}: {description}" for name, description in self.candidates.items()]
+        WeightsError.__init__(
+            self,
+            f"{what} matches {len(lines)} published networks, which share all tensor names and shapes and compute "
+            f"different functions. Most likely it is the first: then add --architecture {likely} "
+            f"(architecture={likely!r})\n" + "\n".join(lines),
+        )
+
+
 class AmbiguousFolder(WeightsError):
     """The folder contains several checkpoints; the user must name one."""
 

@@ -5,7 +5,9 @@ trained-like weights and saves them as its users do, or loads those of a file, a
 project is imported.
 """
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,22 @@ from torch import nn
 def build(case):
     family, _, name = case.partition(" ")
     return BUILDERS[family](name)
+
+
+def timm_registry(path, every):
+    """Write every network of timm that has the first block of a ResNet, by its name: shapes and classes of layers."""
+    import timm
+
+    networks = {}
+    with torch.device("meta"):
+        for name in timm.list_models() if every else timm.list_models(module="resnet"):
+            model = timm.create_model(name)
+            shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+            if "layer1.0.conv1.weight" in shapes:
+                layers = [(module.rpartition(".")[2], type(layer).__name__) for module, layer in model.named_modules()]
+                blurs = any(attribute == "aa" and layer != "Identity" for attribute, layer in layers)
+                networks[name] = {"shapes": shapes, "blurs": blurs, "layers": sorted({layer for _, layer in layers})}
+    Path(path).write_text(json.dumps(networks))
 
 
 def timm(name):
@@ -151,6 +169,9 @@ def any_size(model):
 
 
 def answer(request):
+    if "registry" in request:
+        timm_registry(request["registry"], request["every"])
+        return
     model = any_size(folder(request["folder"]) if "folder" in request else build(request["case"]))
     images = [torch.tensor(array) for array in np.load(request["images"]).values()]
     if "folder" in request:

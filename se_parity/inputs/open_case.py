@@ -9,7 +9,14 @@ from se_parity.inputs.trained_like import sample_images, trained_like_weights
 
 
 def open_case(
-    subject: str, *, dialect: str | None = None, batch: int = 3, size: tuple[int, int] = (64, 49), seed: int = 0
+    subject: str,
+    *,
+    dialect: str | None = None,
+    architecture: str | None = None,
+    prefix: str | None = None,
+    batch: int = 3,
+    size: tuple[int, int] = (64, 49),
+    seed: int = 0,
 ) -> Case:
     """Make a case from a weights file or an architecture's name, with sample images.
 
@@ -17,6 +24,8 @@ def open_case(
         subject: a path if that file exists or if the text contains "." or "/"; else the name of an architecture, which
             gets trained-like weights.
         dialect: the dialect of the file, where several match its tensor names.
+        architecture: the name of the file's architecture, where its tensors do not show it.
+        prefix: the prefix of the network in a file that contains several.
         batch: the number of images.
         size: (height, width) of the images in pixels.
         seed: of the sample images.
@@ -29,10 +38,12 @@ def open_case(
         se_spec.ArchitectureError: there is no architecture of that name.
     """
     if Path(subject).exists() or "." in subject or "/" in subject:
-        checkpoint, _ = se_weights.read_disambiguated(subject, dialect=dialect)
-        architecture, weights = checkpoint.architecture, checkpoint.weights
+        checkpoint, _ = se_weights.read_disambiguated(
+            subject, dialect=dialect, architecture=architecture, prefix=prefix
+        )
+        network, weights = checkpoint.architecture, checkpoint.weights
     else:
-        architecture = se_spec.architecture(subject)
-        weights = trained_like_weights(architecture)
+        network = se_spec.architecture(subject)
+        weights = trained_like_weights(network)
     name = f"{batch} x {size[0]}x{size[1]}"
-    return Case(name, architecture, weights, sample_images(architecture, batch, *size, seed))
+    return Case(name, network, weights, sample_images(network, batch, *size, seed))

@@ -19,11 +19,13 @@ class Item:
         source: The path of the file or folder to read.
         target: The path to write, relative to the batch's output folder.
         dialect: The dialect to read, or None for that of the batch's options.
+        architecture: The name of the architecture, or None for that of the batch's options.
     """
 
     source: str
     target: str
     dialect: str | None = None
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def items_in(source: Path, out: Path, suffix: str) -> list[Item]:
 
     Args:
         source: A folder, which is searched recursively; or a text file, in which each line is a path or a JSON object
-            with `source` and optionally `target` and `dialect`.
+            with `source` and optionally `target`, `dialect` and `architecture`.
         out: The output folder. It may be inside `source`, and is then not searched.
         suffix: The suffix of targets that the list does not name.
 
@@ -116,15 +118,15 @@ def _items_in_list(path: Path, suffix: str) -> Iterator[Item]:
             entry = json.loads(line) if line.lstrip().startswith("{") else {"source": line.strip()}
             source = _expect_name(entry.pop("source"))
             target = _expect_name(entry.pop("target", _default_target(Path(Path(source).name), suffix)))
-            dialect = entry.pop("dialect", None)
-            yield Item(source, target, _expect_name(dialect) if dialect is not None else None)
+            names = {key: _expect_name(entry.pop(key)) for key in ("dialect", "architecture") if entry.get(key)}
+            yield Item(source, target, **names)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedFile(
                 f"{path}, line {number}: expected a path, or a JSON object with a source: {error}"
             ) from error
         if entry:
             raise MalformedFile(
-                f"{path}, line {number}: unknown keys {', '.join(entry)}; known: source, target, dialect"
+                f"{path}, line {number}: unknown keys {', '.join(entry)}; known: source, target, dialect, architecture"
             )
 
 

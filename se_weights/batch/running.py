@@ -132,7 +132,7 @@ def _convert_item(item: Item, out: str, options: Options, force: bool, describe:
             target,
             dialect=options.dialect,
             source_dialect=item.dialect or options.source_dialect,
-            architecture=options.architecture,
+            architecture=item.architecture or options.architecture,
             changes=options.changes,
             manifest=options.manifest,
             force=force,

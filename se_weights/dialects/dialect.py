@@ -80,6 +80,8 @@ class Dialect:
         carries_config: Whether the dialect can hold every architecture, because it is one of our own and the metadata
             of its files contain the architecture.
         model_name: Returns the name of an architecture in the code base.
+        options_without_tensors: Options of the code base's networks that change the function and no tensor, and that
+            are not settings of an architecture; may be empty.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Dialect:
     preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
     carries_config: bool = False
     model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
+    options_without_tensors: str = ""
 
     def completed(self, inferred: Architecture) -> Architecture | None:
         """Add the hidden config to an architecture that was inferred from names and shapes.

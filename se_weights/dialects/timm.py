@@ -52,4 +52,5 @@ TIMM = Dialect(
     batch_counter,
     imagenet,
     model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
+    options_without_tensors="aa_layer, act_layer, global_pool and output_stride",
 )

@@ -1,6 +1,6 @@
 """The contents of a file, whatever its format: tensors by name, and metadata."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from os import preadv
@@ -64,6 +64,7 @@ class FileContents:
         training: Whether it may be a training checkpoint, with tensors of an optimizer next to the weights.
         unread: The objects that are not read, by their names.
         objects: The names of the classes of these objects and of all inside them, apart from plain data.
+        settings: What training scripts save beside the weights: names of options with their values.
     """
 
     tensors: Mapping[str, Tensor]
@@ -71,6 +72,7 @@ class FileContents:
     training: bool = False
     unread: Mapping[str, UnreadObject] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
+    settings: Sequence[tuple[str, object]] = ()
 
     def refuse_unread(self, names: Iterable[str]) -> None:
         """Raises the refusal for the first of these objects that are not read, if there is one."""

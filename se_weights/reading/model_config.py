@@ -1,16 +1,20 @@
-"""Reads the `config.json` that timm saves next to weights: it shows networks that the tensors do not.
+"""Reads what is known of a network beside its tensors: a `config.json`, or the options that a training script saved.
 
-timm's anti-aliased networks, and networks with other arguments, have the tensors of plain ones and compute other
-functions (timm 1.0.31, models/resnet.py and models/_hub.py).
+Networks with other options than their code base's defaults have the same tensors and compute other functions: timm's
+anti-aliased networks (timm 1.0.31, models/resnet.py and models/_hub.py), dilated encoders of segmentation networks, and
+mmpretrain's `style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0, models/backbones/resnet.py).
 """
 
+import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from se_weights.errors import UnsupportedFormat, printable
 from se_weights.files.json_document import DuplicateKey, parse_object
+from se_weights.files.limits import CONFIG as LONGEST_TEXT
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
 
@@ -20,36 +24,96 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 
 ANTI_ALIASED = re.compile(r"res(net|next)(aa|blur)")
 
-PLAIN_ARGUMENTS: Mapping[str, tuple[object, ...]] = {
+NAME_OPTIONS = ("architecture", "arch", "model_name", "model", "backbone", "backbone_name", "encoder_name", "encoder")
+"""Options under which a network is named."""
+
+PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
     "output_stride": (None, 32),
+    "encoder_output_stride": (None, 32),
     "aa_layer": (None, ""),
-    "act_layer": (None, "relu"),
+    "act_layer": (None, "", "relu", "torch.nn.modules.activation.ReLU"),
     "global_pool": (None, "", "avg"),
 }
-"""Arguments of timm's models that change the function and no tensor, with the values of the supported networks."""
+"""Options of timm and segmentation_models_pytorch that change the function and no tensor, with the values of the
+supported networks."""
+
+STAGES = (1, 2, 2, 2)
+"""Strides of the stages of a network that is not dilated."""
 
 
-def check_model_config(path: Path) -> None:
-    """Checks that the `config.json` of weights does not name a network that is not supported.
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is known of a network beside its tensors.
+
+    Attributes:
+        names: Names of networks in their code base.
+        settings: Settings of its architecture, by name.
+    """
+
+    names: frozenset[str] = frozenset()
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> ModelConfig:
+    """Reads what a `config.json` and the options in a file tell about the network.
 
     Args:
-        path: A folder, or a weights file; without a `config.json`, nothing is checked.
+        path: A folder, or a weights file.
+        options: The names and values of the options in the file itself.
 
     Raises:
         UnsupportedFormat: The network is anti-aliased, dilated, or has another activation or global pool.
         MalformedFile: The `config.json` is not a JSON object.
     """
     config_path = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
-    if not (path.is_dir() or path.name in WEIGHTS) or not config_path.is_file():
+    beside = (path.is_dir() or path.name in WEIGHTS) and config_path.is_file()
+    names: set[str] = set()
+    settings: dict[str, object] = {}
+    for source, found in {CONFIG: _items(_parse(config_path)) if beside else (), "training script": options}.items():
+        for option, value in found:
+            if option in NAME_OPTIONS and isinstance(value, str):
+                names.add(value)
+                if ANTI_ALIASED.search(value):
+                    raise _unsupported(path, source, f"{option}={value}, an anti-aliased network", "aa_layer")
+            if option in PLAIN_OPTIONS and value not in PLAIN_OPTIONS[option]:
+                raise _unsupported(path, source, f"{option}={value!r}", option)
+            if option in ("cfg", "config") and isinstance(value, str):
+                settings |= _mm_settings(path, source, value)
+    return ModelConfig(frozenset(names), settings)
+
+
+def _mm_settings(path: Path, source: str, text: str) -> dict[str, object]:
+    """The settings that a config of OpenMMLab has for its backbone."""
+    options = dict(_mm_backbone(text))
+    strides, dilations = options.get("strides", STAGES), options.get("dilations", ())
+    if tuple(strides) != STAGES[: len(strides)] or any(each != 1 for each in dilations):
+        raise _unsupported(path, source, f"strides={strides!r} and dilations={dilations!r}", "dilations")
+    return {"stride_in": "conv1" if options["style"] == "caffe" else "conv2"} if "style" in options else {}
+
+
+def _mm_backbone(text: str) -> Iterator[tuple[str, Any]]:
+    """The options of the backbone in a config, a text of Python's dictionaries, of which nothing is run."""
+    if len(text) > LONGEST_TEXT:
         return
-    config = _parse(config_path)
-    name, arguments = str(config.get("architecture", "")), config.get("model_args")
-    if ANTI_ALIASED.search(name):
-        raise _unsupported(path, f"{name}, an anti-aliased network", "aa_layer")
-    arguments = {**config, **(arguments if isinstance(arguments, dict) else {})}
-    for argument, plain in PLAIN_ARGUMENTS.items():
-        if arguments.get(argument) not in plain:
-            raise _unsupported(path, f"{name or 'a network'} with {argument}={arguments[argument]!r}", argument)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "backbone" and isinstance(node.value, ast.Call):
+            for option in node.value.keywords:
+                if option.arg in ("style", "strides", "dilations"):
+                    try:
+                        yield option.arg, ast.literal_eval(option.value)
+                    except ValueError:
+                        continue
+
+
+def _items(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for key, value in config.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _items(value)
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -61,8 +125,8 @@ def _parse(path: Path) -> dict[str, Any]:
         raise refuse("metadata.json", f"{path}: {error}") from error
 
 
-def _unsupported(path: Path, network: str, argument: str) -> UnsupportedFormat:
+def _unsupported(path: Path, source: str, what: str, option: str) -> UnsupportedFormat:
     return UnsupportedFormat(
-        f"{path}: its {CONFIG} names {printable(network)}. It has the tensors of a plain network and computes another "
-        f"function ({argument}), which is not supported; architecture= (--architecture) reads it as the plain network"
+        f"{path}: its {source} says {printable(what)}. It has the tensors of a plain network and computes another "
+        f"function ({option}), which is not supported; architecture= (--architecture) reads it as the plain network"
     )

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, AmbiguousPrefix, UnsupportedFormat, WeightMismatch, escaped
+from se_weights.errors import AmbiguousDialect, AmbiguousPrefix, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, Tensor, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes, network_prefixes
-from se_weights.reading.model_config import check_model_config
-from se_weights.reading.recognition import DialectMatch, closest_matches, recognise, recognise_all
+from se_weights.reading.model_config import read_model_config
+from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
+from se_weights.reading.twins import Decision, decide
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
 from se_weights.threads import background_queue
@@ -65,6 +66,7 @@ def read(
     Raises:
         WeightMismatch: The tensors are not those of any known architecture and dialect; lists all differences.
         AmbiguousDialect: The tensors match several dialects that compute different functions.
+        AmbiguousArchitecture: The tensors are those of several published networks that compute different functions.
         AmbiguousPrefix: The file contains several networks, each under a prefix.
         AmbiguousFolder: The folder contains several checkpoints.
         MalformedFile: The file is damaged, or is not in the format that its suffix names.
@@ -73,13 +75,7 @@ def read(
         MissingExtra: A framework that the format needs is not installed.
         SourceChanged: The file was changed while it was read.
     """
-    return _read(
-        path, lambda *arguments, **options: [recognise(*arguments, **options)], dialect, architecture, prefix, hashed
-    )[0]
-
-
-def _recognise_one(*arguments: Any, **options: Any) -> list[DialectMatch]:
-    return [recognise(*arguments, **options)]
+    return _read(path, dialect, architecture, prefix, hashed)[0]
 
 
 def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) -> list[Checkpoint]:
@@ -95,7 +91,7 @@ def read_candidates(path: str | PathLike[str], *, dialect: str | None = None) ->
     Raises:
         WeightsError: The errors of `read`, except AmbiguousDialect.
     """
-    return _read(path, recognise_all, dialect, None, None, False)
+    return _read(path, dialect, None, None, False, undecided=True)
 
 
 def read_disambiguated(
@@ -131,17 +127,18 @@ def read_disambiguated(
 
 def _read(
     path: str | PathLike[str],
-    find_matches: Callable[..., list[DialectMatch]],
     dialect: str | None,
     architecture: Architecture | str | None,
     prefix: str | None,
     hashed: bool,
+    undecided: bool = False,
 ) -> list[Checkpoint]:
-    """A checkpoint for each match. No values are read before the tensors are recognised."""
+    """One checkpoint; one for each match if it shall not be decided which one the file contains.
+
+    No values are read before the tensors are recognised.
+    """
     path = Path(path)
     with open_file(path) as (file_format, contents, sha256):
-        if architecture is None:
-            check_model_config(path)
         recorded = _parse_metadata(contents, "architecture", partial(_parse_architecture, contents))
         _parse_metadata(contents, "preprocessing", Preprocessing.from_text)
         _parse_metadata(contents, CAST, parse_cast_reports)
@@ -149,7 +146,7 @@ def _read(
         known = architecture or recorded
         dialect = dialect or _dialect_in_metadata(contents, file_format, _shapes(unwrapped), known)
         dialects = _dialects_to_try(file_format, dialect)
-        find = partial(find_matches, str(path), dialects=dialects, known=known)
+        find = partial(recognise_all, str(path), dialects=dialects, known=known)
         try:
             matches = find(_shapes(unwrapped))
         except WeightMismatch as mismatch:
@@ -161,7 +158,14 @@ def _read(
             if len(inner) > 1:
                 raise AmbiguousPrefix(str(path), inner) from mismatch
             ((unwrapped, matches),) = inner.values()
-        return [_load_checkpoint(path, contents, unwrapped, match, sha256, hashed) for match in matches]
+        if undecided:
+            decisions = [Decision(match) for match in matches]
+        elif known is not None:
+            decisions = [Decision(only_match(str(path), matches))]
+        else:
+            config = read_model_config(path, contents.settings)
+            decisions = [decide(path, matches, config, sha256, dialect)]
+        return [_load_checkpoint(path, contents, unwrapped, decision, sha256, hashed) for decision in decisions]
 
 
 def _check_weights_are_read(contents: FileContents) -> None:
@@ -227,10 +231,11 @@ def _load_checkpoint(
     path: Path,
     contents: FileContents,
     unwrapped: Unwrapped,
-    match: DialectMatch,
+    decision: Decision,
     sha256: Callable[[], str],
     hashed: bool,
 ) -> Checkpoint:
+    match = decision.match
     places = match.dialect.places(match.architecture)
     _check_nothing_unread(contents, (unwrapped.tensors[name] for place in places.values() for name in place.names))
     dtypes = {name: unwrapped.tensors[name].dtype for place in places.values() for name in place.names}
@@ -253,19 +258,14 @@ def _load_checkpoint(
         "unwrapped": " ".join(unwrapped.wrappers),
         "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
         "objects": " ".join(contents.objects),
+        "published": decision.published,
+        "twins": decision.note,
     }
     metadata = {key: text for key, text in entries.items() if text}
     checkpoint = Checkpoint(match.architecture, weights, match.dialect.name, metadata)
     if hashed:
         checkpoint.set_hashes({name: sha256_of_tensor() for name, sha256_of_tensor in hashes.items()})
     return checkpoint
-
-
-def find_dialect(name: str) -> Dialect:
-    """The dialect of this name. Raises UnsupportedFormat, with all names, if there is none."""
-    if name not in DIALECTS:
-        raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
-    return DIALECTS[name]
 
 
 def _dialect_in_metadata(

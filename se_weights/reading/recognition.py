@@ -5,16 +5,21 @@ with the manifest. Only a match without differences counts. If several of them c
 must choose.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from se_spec import Architecture, architecture, config_differences, named_like
-from se_weights.dialects import Dialect
-from se_weights.errors import AmbiguousDialect, WeightMismatch
+from se_spec import Architecture, ArchitectureError, architecture, config_differences, named_like
+from se_weights.dialects import DIALECTS, Dialect
+from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch
 from se_weights.reading.infer_architecture import Shapes, infer_architectures
 
 INFERRED_FIELDS = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
 """Fields that are inferred from the tensors even if the user names the architecture; so is `shortcut.where`."""
+
+INFERRED = "inferred"
+"""The name, where the user names the architecture, of that which its tensors show."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,23 @@ class DialectMatch:
         """A key that is equal for matches that result in the same function and the same weights."""
         return self.architecture.function_key(), tuple(self.dialect.places(self.architecture).values())
 
+    def with_settings(self, settings: Mapping[str, object]) -> "DialectMatch":
+        """The match with other settings of its architecture; a basic block has no `stride_in`."""
+        known = {name: value for name, value in settings.items() if name != "stride_in" or self.is_bottleneck}
+        return replace(self, architecture=self.architecture.replace(**known))
+
+    @property
+    def is_bottleneck(self) -> bool:
+        """Whether the blocks of the network are bottlenecks."""
+        return self.architecture.block == "bottleneck"
+
+
+def find_dialect(name: str) -> Dialect:
+    """The dialect of this name. Raises UnsupportedFormat, with all names, if there is none."""
+    if name not in DIALECTS:
+        raise UnsupportedFormat(f"there is no dialect {name!r}; known: {', '.join(DIALECTS)}")
+    return DIALECTS[name]
+
 
 def recognise(
     what: str, shapes: Shapes, dialects: Iterable[Dialect], known: Architecture | str | None = None
@@ -52,7 +74,11 @@ def recognise(
         WeightMismatch: No dialect matches; lists the differences from the closest match.
         AmbiguousDialect: Several dialects match and compute different functions.
     """
-    matches = recognise_all(what, shapes, dialects, known)
+    return only_match(what, recognise_all(what, shapes, dialects, known))
+
+
+def only_match(what: str, matches: Sequence[DialectMatch]) -> DialectMatch:
+    """The match, if it is the only one. Raises AmbiguousDialect if there are several."""
     if len(matches) > 1:
         raise AmbiguousDialect(what, _descriptions(matches))
     return matches[0]
@@ -114,16 +140,67 @@ def _matches(shapes: Shapes, dialect: Dialect, known: Architecture | str | None)
 def _candidate_architectures(
     shapes: Shapes, dialect: Dialect, known: Architecture | str | None
 ) -> Iterator[Architecture]:
-    """The known architecture, or those inferred from the tensors with the hidden config of the dialect."""
+    """The known architecture, or those inferred from the tensors with the hidden config of the dialect.
+
+    Settings behind the name, as in "resnet50:stride_in=conv1", replace those of the dialect.
+    """
     if isinstance(known, Architecture):
         yield known
         return
     inferred = list(infer_architectures(shapes, dialect))
+    settings: dict[str, object] = {}
     if known is not None:
-        named = architecture(known)
-        inferred = [named.replace(**_inferred_fields(candidate)) for candidate in inferred] or [named]
+        name, settings = parse_architecture(known)
+        if name != INFERRED:
+            named = architecture(name)
+            inferred = [named.replace(**_inferred_fields(candidate)) for candidate in inferred] or [named]
     completed = dict.fromkeys(map(dialect.completed, inferred))
-    yield from (candidate if known else _with_published_name(candidate) for candidate in completed if candidate)
+    for candidate in filter(None, completed):
+        yield candidate.replace(**settings) if known else _with_published_name(candidate)
+
+
+def parse_architecture(text: str) -> tuple[str, dict[str, Any]]:
+    """The name of an architecture, and settings that tensors do not show: "resnet50:stride_in=conv1,stem.pool=ceil".
+
+    Args:
+        text: The name, or "inferred"; after a colon, settings by their dotted names.
+
+    Returns:
+        The name, and the settings as `Architecture.replace` takes them.
+
+    Raises:
+        ArchitectureError: A setting has no value.
+    """
+    name, _, listed = text.partition(":")
+    settings: dict[str, Any] = {}
+    for item in filter(None, listed.split(",")):
+        setting, equals, value = item.partition("=")
+        if not equals:
+            raise ArchitectureError(f"{item!r} in {text!r} is not a setting and its value, such as stride_in=conv1")
+        group, _, field = setting.partition(".")
+        parsed = _parse_value(value)
+        settings[group] = {**settings.get(group, {}), field: parsed} if field else parsed
+    return name, settings
+
+
+def format_architecture(name: str, settings: Mapping[str, object]) -> str:
+    """The text that `parse_architecture` reads.
+
+    Args:
+        name: The name of the architecture.
+        settings: The settings by their dotted names.
+    """
+    values = (
+        f"{setting}={value if isinstance(value, str) else json.dumps(value)}" for setting, value in settings.items()
+    )
+    return f"{name}:{','.join(values)}" if settings else name
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _inferred_fields(inferred: Architecture) -> dict[str, object]:
@@ -138,7 +215,7 @@ def _with_published_name(inferred: Architecture) -> Architecture:
     return inferred.replace(name=named.name) if named and same else inferred
 
 
-def _descriptions(matches: list[DialectMatch]) -> dict[str, str]:
+def _descriptions(matches: Sequence[DialectMatch]) -> dict[str, str]:
     """A line for each match by the name of its dialect, with the settings in which the matches differ."""
     first = matches[0].architecture
     settings = {name for match in matches[1:] for name in config_differences(first, match.architecture)}

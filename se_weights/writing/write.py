@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from se_spec import Parameter, __version__
 from se_weights.checkpoint import Checkpoint, check
 from se_weights.dialects import DIALECTS, Dialect, Place
-from se_weights.errors import AmbiguousDialect, TargetExists, UnsupportedFormat, WeightMismatch, WriteFailed
+from se_weights.errors import TargetExists, UnsupportedFormat, WriteFailed
 from se_weights.files import FileContents, Format, Tensor, format_of
 from se_weights.files.formats import HUGGINGFACE
 from se_weights.layouts import contiguous, relayout, relayout_shape
-from se_weights.reading.read import find_dialect
-from se_weights.reading.recognition import recognise
+from se_weights.reading.recognition import find_dialect
+from se_weights.reading.twins import tensors_decide
 from se_weights.threads import in_background, map_in_threads
 from se_weights.writing.atomic_write import atomic_write, fsync, target_exists
 
@@ -117,13 +117,8 @@ def _stored_array(array: NDArray, parameter: Parameter, place: Place, index: int
 def _metadata(file_format: Format, dialect: Dialect, checkpoint: Checkpoint) -> dict[str, str]:
     """The metadata of the file. Some formats get none if the tensors alone determine the architecture."""
     architecture = checkpoint.architecture
-    if file_format.metadata == "when needed":
-        try:
-            recognised = recognise(file_format.name, dialect.shapes(architecture), [dialect]).architecture
-        except (AmbiguousDialect, WeightMismatch):
-            recognised = None
-        if recognised and recognised.function_key() == architecture.function_key():
-            return {}
+    if file_format.metadata == "when needed" and tensors_decide(architecture, dialect):
+        return {}
     return {
         **checkpoint.metadata,
         "architecture": json.dumps(architecture.to_dict()),

@@ -11,6 +11,9 @@ from se_weights.files.torch.pickle_names import is_plain
 from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder, InertPlaceholder, nested
 from se_weights.refusals import refuse
 
+SETTINGS = 20_000
+"""Options beside the weights that are looked at."""
+
 
 def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool = False) -> FileContents:
     """The contents of a pickle: tensors by the keys that lead to them, joined by "/".
@@ -38,7 +41,8 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool = Fa
             raise refuse("tensor.name", f"{path} occurs twice")
         elif value is not None:
             tensors[path] = value
-    contents = FileContents(tensors, metadata, training, unread, tuple(sorted(_objects(tree))))
+    objects, settings = tuple(sorted(_objects(tree))), list(islice(_settings(tree), SETTINGS))
+    contents = FileContents(tensors, metadata, training, unread, objects, settings)
     if not tensors:
         contents.refuse_unread(
             name for name, item in unread.items() if not name or item.tensors or item.reason != "pickle.global"
@@ -51,6 +55,16 @@ def _objects(tree: Any) -> set[str]:
     """The names of the classes of all objects that are not read, apart from plain data."""
     kinds = {item if isinstance(item, type) else type(item) for item in nested(tree)}
     return {kind.name for kind in kinds if issubclass(kind, InertPlaceholder) and not is_plain(kind.name)} - {""}
+
+
+def _settings(tree: Any) -> Iterator[tuple[str, object]]:
+    """Names and values of the options in dictionaries and objects; a class is given by its name."""
+    for branch in nested(tree):
+        for key, value in dict.items(branch) if isinstance(branch, dict) else ():
+            if isinstance(value, type) and issubclass(value, InertPlaceholder):
+                value = value.name
+            if isinstance(key, str) and (value is None or isinstance(value, str | int | float)):
+                yield key, value
 
 
 def _unread_object(placeholder: InertPlaceholder) -> UnreadObject:

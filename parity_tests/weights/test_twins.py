@@ -1,0 +1,258 @@
+"""Published networks that have the same tensors and compute different functions: known, asked about, or noted."""
+
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import se_weights
+from parity_tests.support.cases import small_network
+from parity_tests.support.isolated_process import se_resnet
+from se_parity.inputs.open_case import open_case
+from se_spec import Architecture, architecture, manifest
+from se_weights.catalogue.published import all_files, decode, encode, tensors_key, with_tensors_of
+from se_weights.dialects import DIALECTS
+from se_weights.errors import AmbiguousArchitecture, AmbiguousDialect, UnsupportedFormat, WeightsError
+from se_weights.reading.model_config import ModelConfig
+from se_weights.reading.recognition import format_architecture, parse_architecture, recognise_all
+from se_weights.reading.twins import Decision, decide
+
+FILES = list(all_files())
+UNKNOWN = "0" * 64
+ANTI_ALIASED = ["seresnextaa101d_32x8d", "resnetaa50", "resnetblur50", "resnetaa50d", "resnetaa101d"]
+
+
+def published(name: str, tag: str = "", source: str = "timm"):
+    return next(row for row in FILES if (row.name, row.source) == (name, source) and tag in ("", row.tag))
+
+
+def decision(row, *, path="weights.pth", names=(), settings=None, sha256=UNKNOWN, dialect=None) -> Decision:
+    """What a file with the tensors of a published network is read as."""
+    known = DIALECTS[row.dialect]
+    dialects = [each for each in DIALECTS.values() if each.family == known.family and dialect in (None, each.name)]
+    matches = recognise_all("file", known.shapes(row.architecture), dialects)
+    return decide(Path(path), matches, ModelConfig(frozenset(names), settings or {}), lambda: sha256, dialect)
+
+
+@pytest.mark.parametrize("name", ANTI_ALIASED)
+def test_a_file_of_an_anti_aliased_network_is_asked_about_and_the_plain_one_is_proposed(name):
+    row = published(name)
+    with pytest.raises(AmbiguousArchitecture, match=f"--architecture {row.architecture.name}") as caught:
+        decision(row)
+    first, *others = caught.value.candidates
+    assert first == row.architecture.name
+    assert name in others
+    assert isinstance(caught.value, AmbiguousDialect)
+
+
+@pytest.mark.parametrize("name", ANTI_ALIASED)
+def test_an_anti_aliased_network_is_refused_by_its_name(name):
+    row = published(name)
+    with pytest.raises(UnsupportedFormat, match=f"{name}.*anti-aliased"):
+        decision(row, names=[name])
+
+
+def test_the_only_published_network_with_these_tensors_is_refused_where_it_is_not_supported():
+    with pytest.raises(UnsupportedFormat, match="matches only timm's seresnextaa201d_32x8d"):
+        decision(published("seresnextaa201d_32x8d"))
+
+
+def test_a_published_file_is_known_by_its_hash_or_by_the_hash_in_its_name():
+    plain, blurred = published("resnet50", "a1_in1k"), published("resnetblur50")
+    for row, known in ((plain, True), (blurred, False)):
+        for options in ({"sha256": row.digits + "0" * 56}, {"path": f"any-{row.digits}.pth"}):
+            if known:
+                assert decision(row, **options).published == "timm resnet50.a1_in1k"
+            else:
+                with pytest.raises(UnsupportedFormat, match="resnetblur50"):
+                    decision(row, **options)
+
+
+def test_the_hash_of_a_pytorchcv_file_chooses_its_dialect():
+    """Both dialects match the tensors; only the hash or the user can tell."""
+    for name, dialect in (("seresnet50", "pytorchcv"), ("seresnet50b", "pytorchcv-b")):
+        row = published(name, source="pytorchcv")
+        with pytest.raises(AmbiguousDialect):
+            decision(row)
+        assert decision(row, path=f"{name}-0555-{row.digits[:8]}.pth").match.dialect.name == dialect
+        assert decision(row, dialect=dialect).match.dialect.name == dialect
+
+
+def test_a_network_that_has_a_name_and_no_weights_is_noted():
+    found = decision(published("seresnetaa50d"))
+    assert "seresnetaa50d" in found.note
+    assert "aa_layer" in found.note
+    assert decision(published("seresnetaa50d"), names=["seresnet50d"]).note == ""
+
+
+def test_a_basic_network_of_torchvision_is_read_without_a_note():
+    assert decision(published("resnet34", source="torchvision")).note == ""
+
+
+def test_openmmlabs_style_chooses_the_convolution_that_strides():
+    row = published("resnet50_msra", source="mmdetection")
+    with pytest.raises(AmbiguousArchitecture) as caught:
+        decision(row)
+    assert "resnet50:stride_in=conv1" in caught.value.candidates
+    assert decision(row, settings={"stride_in": "conv1"}).match.architecture.stride_in == "conv1"
+    assert decision(row, settings={"stride_in": "conv2"}).match.architecture.stride_in == "conv2"
+
+
+@pytest.mark.parametrize("dialect", ["torch", "keras", "nnx"])
+def test_a_file_in_our_names_without_metadata_is_asked_about_and_each_answer_is_accepted(tmp_path, dialect):
+    """Of legacy_seresnet50, which strides in conv1 and rounds its pool up; 16-bit zeros, which are quick to write."""
+    legacy = published("legacy_seresnet50").architecture
+    suffix = {"torch": ".safetensors", "keras": ".weights.h5", "nnx": ".npz"}[dialect]
+    weights = {each.name: np.zeros(each.shape, np.float16) for each in manifest(legacy)}
+    path = tmp_path / f"a{suffix}"
+    se_weights.write(se_weights.Checkpoint(legacy, weights), path, dialect=dialect)
+    assert se_weights.read(path).architecture.function_key() == legacy.function_key()
+    shapes = DIALECTS[dialect].shapes(legacy)
+    matches = recognise_all("file", shapes, [DIALECTS[dialect]])
+    with pytest.raises(AmbiguousArchitecture) as caught:
+        decide(path, matches, ModelConfig(), lambda: UNKNOWN)
+    answers = [name for name in caught.value.candidates if name.startswith("se_resnet50")]
+    functions = {
+        recognise_all("file", shapes, [DIALECTS[dialect]], name)[0].architecture.function_key() for name in answers
+    }
+    assert len(functions) == len(answers) >= 3
+    assert legacy.function_key() in functions
+
+
+def test_msgpack_files_have_metadata_where_the_tensors_do_not_decide(tmp_path):
+    network = published("seresnet18").architecture
+    weights = {each.name: np.zeros(each.shape, np.float16) for each in manifest(network)}
+    se_weights.write(se_weights.Checkpoint(network, weights), tmp_path / "a.msgpack")
+    assert se_weights.read(tmp_path / "a.msgpack").architecture.function_key() == network.function_key()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hyper_parameters": {"arch": "resnetblur50"}},
+        {"hyper_parameters": {"model": {"output_stride": 16}}},
+        {"args": {"act_layer": "silu"}},
+        {"args": {"global_pool": "max"}},
+        {"meta": {"cfg": "model = dict(backbone=dict(type='ResNet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)))"}},
+    ],
+    ids=lambda options: json.dumps(options)[:40],
+)
+def test_options_beside_the_weights_that_change_the_function_refuse_the_file(tmp_path, options):
+    torch = pytest.importorskip("torch")
+    state_dict = {name: torch.from_numpy(array) for name, array in small_network().weights.items()}
+    torch.save({"state_dict": state_dict, **options}, tmp_path / "a.pth")
+    with pytest.raises(UnsupportedFormat, match="another function"):
+        se_weights.read(tmp_path / "a.pth")
+    known = small_network().architecture
+    assert se_weights.read(tmp_path / "a.pth", architecture=known).architecture == known
+
+
+@pytest.mark.parametrize("style", ["caffe", "pytorch"])
+def test_the_style_in_a_config_of_openmmlab_is_honoured(tmp_path, style):
+    torch = pytest.importorskip("torch")
+    state_dict = {name: torch.from_numpy(array) for name, array in small_network().weights.items()}
+    text = f"model = dict(type='ImageClassifier', backbone=dict(type='SEResNet', style={style!r}), head=dict())"
+    torch.save({"state_dict": state_dict, "meta": {"cfg": text}}, tmp_path / "a.pth")
+    assert se_weights.read(tmp_path / "a.pth").architecture.stride_in == {"caffe": "conv1", "pytorch": "conv2"}[style]
+
+
+@pytest.mark.parametrize(
+    "text", ["se_resnet50", "resnet50:stride_in=conv1", "senet154:stem.pool=ceil,squeeze.bias=true"]
+)
+def test_an_architecture_with_settings_is_read_back_from_its_text(text):
+    name, settings = parse_architecture(text)
+    flat = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{field}": inner for field, inner in value.items()} if isinstance(value, dict) else {key: value}
+    assert format_architecture(name, flat) == text
+    architecture(name).replace(**settings)
+
+
+def test_each_row_has_the_key_of_its_tensors():
+    for row in {row.architecture: row for row in FILES}.values():
+        assert row in with_tensors_of(row.architecture, DIALECTS[row.dialect])
+        assert decode(encode(row.architecture)) == row.architecture
+        assert tensors_key(row.architecture.replace(num_classes=7, in_channels=1)) == tensors_key(row.architecture)
+
+
+def outcome(row, **known) -> str:
+    try:
+        return "noted" if decision(row, **known).note else "read"
+    except WeightsError as error:
+        return type(error).__name__
+
+
+@cache
+def outcome_of_tensors(dialect: str, network: Architecture) -> str:
+    """The outcome for a file of which nothing but the tensors is known."""
+    return outcome(next(row for row in FILES if (row.dialect, row.architecture) == (dialect, network)))
+
+
+def test_questions_are_rare():
+    """Over all published files: with what comes with them (a folder with config.json, a hash), and without."""
+    files = [row for row in FILES if row.tag and row.source != "mmdetection"]
+    bare = Counter(outcome_of_tensors(row.dialect, row.architecture) for row in files)
+    asked = [row for row in files if outcome_of_tensors(row.dialect, row.architecture) not in ("read", "noted")]
+    known = Counter(outcome(row, sha256=row.digits.ljust(64, "0"), names=[row.name]) for row in asked)
+    assert known["AmbiguousArchitecture"] + known["AmbiguousDialect"] == 0
+    assert known["UnsupportedFormat"] == sum(bool(row.differs) for row in files) == 13
+    assert bare["AmbiguousArchitecture"] + bare["AmbiguousDialect"] < len(files) / 5
+
+
+FINE_TUNED = ["resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2"]
+FINE_TUNED += ["seresnet18", "seresnet50", "seresnext50_32x4d", "seresnext101_32x4d"]
+
+
+def test_of_ten_fine_tuned_networks_one_is_asked_about():
+    """With ten classes, and nothing beside the tensors: only ResNet-50, whose anti-aliased twins are published."""
+    asked = []
+    for name in FINE_TUNED:
+        row = next(row for row in FILES if row.name == name and row.source == "timm")
+        shapes = DIALECTS[row.dialect].shapes(row.architecture.replace(num_classes=10))
+        matches = recognise_all("file", shapes, [each for each in DIALECTS.values() if each.family == "torch"])
+        try:
+            decide(Path("best.pth"), matches, ModelConfig(), lambda: UNKNOWN)
+        except AmbiguousDialect:
+            asked.append(name)
+    assert asked == ["resnet50"]
+
+
+@pytest.fixture(scope="module")
+def resnet50(tmp_path_factory) -> Path:
+    """A ResNet-50 in torchvision's names, as zeros of 16 bits."""
+    path = tmp_path_factory.mktemp("resnet50") / "best.npz"
+    shapes = DIALECTS["torch"].shapes(architecture("resnet50", num_classes=3))
+    np.savez(path, **{name: np.zeros(shape, np.float16) for name, shape in shapes.items()})
+    return path
+
+
+def test_the_command_asks_with_status_2_and_takes_the_answer_that_it_proposes(resnet50, tmp_path):
+    target = tmp_path / "a.safetensors"
+    asked = se_resnet("convert", resnet50, target)
+    assert asked.returncode == 2
+    assert "--architecture resnet50 " in asked.stderr
+    assert not target.exists()
+    answered = se_resnet("convert", resnet50, target, "--architecture", "resnet50")
+    assert answered.returncode == 0, answered.stderr
+    assert se_resnet("convert", target, tmp_path / "b.npz").returncode == 0
+    assert next(iter(json.loads(se_resnet("inspect", resnet50, "--json").stdout)["candidates"])) == "resnet50"
+
+
+@pytest.mark.parametrize("of_one", [True, False], ids=["one file", "all files"])
+def test_a_batch_takes_the_answer_for_one_file_or_for_all(resnet50, tmp_path, of_one):
+    files = tmp_path / "files.jsonl"
+    answer = {"architecture": "resnet50"}
+    files.write_text(json.dumps({"source": str(resnet50), "target": "a.safetensors", **(answer if of_one else {})}))
+    options = [] if of_one else ["--architecture", "resnet50"]
+    result = se_resnet("convert", "--batch", files, tmp_path / "out", *options)
+    assert result.returncode == 0, result.stderr
+    assert se_weights.read(tmp_path / "out" / "a.safetensors").architecture.name == "resnet50"
+
+
+def test_a_parity_check_takes_the_answer(resnet50):
+    with pytest.raises(AmbiguousArchitecture):
+        open_case(str(resnet50))
+    assert open_case(str(resnet50), architecture="resnet50:stride_in=conv1").architecture.stride_in == "conv1"
