@@ -1,8 +1,10 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in Keras 3."""
 
+import json
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from se_spec import Architecture, Block, expect_floating, expect_images
@@ -170,6 +172,14 @@ class SEResNet(keras.Model):
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
         }
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the architecture, of which tensors do not show everything, next to the variables, as bytes of JSON."""
+        super().save_own_variables(store)
+        store["architecture"] = np.frombuffer(json.dumps(self.architecture.to_dict()).encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load nothing: the variables are those of the layers, and the architecture stays that of this model."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:

@@ -8,7 +8,7 @@ from se_spec import Architecture
 from se_weights.checkpoint import Checkpoint
 from se_weights.errors import TargetExists
 from se_weights.files import format_of
-from se_weights.files.formats import SAFETENSORS, SHARDS
+from se_weights.files.formats import SAFETENSORS, SHARDED_SAFETENSORS
 from se_weights.provenance.conversion_record import record_path, write_conversion_record
 from se_weights.reading.read import read, read_disambiguated
 from se_weights.reading.recognition import find_dialect
@@ -94,6 +94,6 @@ def _expect_separate(source: Path, target: Path) -> None:
         raise TargetExists(f"{target} is the source itself: choose another target")
     if real_target.is_relative_to(real_source) or real_source.is_relative_to(real_target):
         raise TargetExists(f"of {target} and {source}, one contains the other: choose a target outside the source")
-    into_shard = source.name.endswith(SHARDS.suffixes) and real_target.name.endswith(SAFETENSORS.suffixes)
+    into_shard = source.name.endswith(SHARDED_SAFETENSORS.suffixes) and real_target.name.endswith(SAFETENSORS.suffixes)
     if into_shard and real_source.parent == real_target.parent and target.exists():
         raise TargetExists(f"{target} may be a shard of the source: choose a target in another folder")

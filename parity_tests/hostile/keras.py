@@ -187,7 +187,7 @@ CASES = (
         "91b",
         "the list of such shards",
         file_with("model.weights.json", json.dumps(SHARDS).encode()),
-        5,
-        "format.unsupported",
+        4,
+        "shards.path",
     ),
 )

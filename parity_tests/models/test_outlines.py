@@ -11,7 +11,7 @@ OWN = {
     "se_torch": {"add_architecture"},  # a state dict has room for the architecture of its model
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
-        *("build", "compute_output_shape", "get_config", "from_config"),
+        *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
         *("Convolution", "BatchNorm", "padded", "padded_shape"),
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental

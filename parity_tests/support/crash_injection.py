@@ -22,7 +22,7 @@ TRACED_FILES = (
     "provenance/conversion_record.py",
     "files/npz.py",
     "files/safetensors/huggingface.py",
-    "files/safetensors/sharded.py",
+    "files/sharded.py",
     "files/safetensors/single_file.py",
     "files/msgpack/flax_state.py",
     "files/keras/weights_h5.py",

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import functools
+import json
 import pathlib
 import random
 import types
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 
 import se_weights
-from parity_tests.support.cases import small_network
-from se_weights.errors import UnsafeFile
+from parity_tests.support.cases import skip_without, small_network
+from se_weights.errors import MalformedFile, UnsafeFile
 from se_weights.files.torch.pickle_names import is_attack
 
 torch = pytest.importorskip("torch")
@@ -136,3 +137,50 @@ def test_a_name_that_only_an_attack_needs_is_known(name):
 @pytest.mark.parametrize("name", ["builtins.int", "builtins.getattr", "functools.partial", "copyreg.__newobj__"])
 def test_a_name_that_honest_files_need_is_no_attack(name):
     assert not is_attack(*name.rsplit(".", 1))
+
+
+@skip_without("tf")
+def test_keras_files_of_every_kind_keep_the_settings_that_no_tensor_shows(tmp_path):
+    """Weights, archives and shards, alone, inside a Sequential and after training."""
+    import keras
+
+    import se_tf
+
+    network = small_network().architecture.replace(
+        num_classes=3, stride_in="conv1", stem={"pool": "ceil"}, bn_epsilon=1e-3
+    )
+    model = se_tf.SEResNet(network)
+    sequential = keras.Sequential([keras.Input((33, 40, 3)), model])
+    sequential.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    sequential.fit(np.ones((4, 33, 40, 3), np.float32), np.array([0, 1, 2, 0]), verbose=0)
+    for name, saved in (("inner", model), ("outer", sequential)):
+        saved.save_weights(tmp_path / f"{name}.weights.h5")
+        saved.save_weights(tmp_path / f"{name}.weights.json", max_shard_size=2e-5)
+        saved.save(tmp_path / f"{name}.keras")
+        for suffix in (".weights.h5", ".weights.json", ".keras"):
+            checkpoint = se_weights.read(tmp_path / f"{name}{suffix}")
+            assert checkpoint.architecture.function_key() == network.function_key()
+            for parameter, values in se_tf.read_weights(model).items():
+                assert np.array_equal(checkpoint.weights[parameter], values)
+    assert len(list(tmp_path.glob("inner_*.weights.h5"))) > 1
+    again = se_tf.SEResNet(network)
+    again.load_weights(tmp_path / "inner.weights.h5")
+    assert np.array_equal(se_tf.read_weights(again)["fc.bias"], se_tf.read_weights(model)["fc.bias"])
+
+
+def test_shards_of_torch_files_are_read_by_their_index(tmp_path):
+    """As accelerate saves a model without safetensors."""
+    tensors, names = state_dict(), iter(["pytorch_model-00001.bin", "pytorch_model-00002.bin"])
+    keys = list(tensors)
+    index = {}
+    for part in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+        shard = next(names)
+        torch.save({key: tensors[key] for key in part}, tmp_path / shard)
+        index |= dict.fromkeys(part, shard)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    for path in (tmp_path, tmp_path / "pytorch_model.bin.index.json"):
+        checkpoint = se_weights.read(path)
+        assert all(np.array_equal(checkpoint.weights[name], small_network().weights[name]) for name in keys)
+    (tmp_path / "pytorch_model-00002.bin").unlink()
+    with pytest.raises(MalformedFile, match="00002"):
+        se_weights.read(tmp_path)

@@ -87,7 +87,7 @@ def with_tensors_of(network: Architecture, dialect: Dialect) -> list[PublishedFi
     """
     rows = _rows().get(tensors_key(network), [])
     places = _places(network, dialect)
-    ours = dialect.carries_config and (network.se or dialect.family != "torch")
+    ours = dialect.is_only_ours(network)
     return [
         row
         for row in map(_parse, rows)

@@ -96,6 +96,10 @@ class Dialect:
     model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
     options_without_tensors: str = ""
 
+    def is_only_ours(self, architecture: Architecture) -> bool:
+        """Whether no other code base gives a network's tensors these names: torchvision's are also canonical ones."""
+        return self.carries_config and (architecture.se or self.family != "torch")
+
     def completed(self, inferred: Architecture) -> Architecture | None:
         """Add the hidden config to an architecture that was inferred from names and shapes.
 

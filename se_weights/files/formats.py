@@ -25,6 +25,7 @@ class Format:
         signatures: The signatures that a file may begin with (se_weights/files/signatures.py), if any are known.
         folder: Whether it is written as a folder.
         read_only: Whether it cannot be written.
+        shards: The suffix of the files that an index of this format names, if it is an index.
         metadata: "always" if our metadata are always written; "when needed" if other readers might reject them.
     """
 
@@ -37,6 +38,7 @@ class Format:
     folder: bool = False
     read_only: bool = False
     metadata: str = "always"
+    shards: str = ""
 
     def open(self, path: Path) -> AbstractContextManager[FileContents]:
         """Opens a file.
@@ -96,14 +98,24 @@ PTH = Format(
     "torch.pth",
     signatures=("zip", "pickle"),
 )
-SHARDS = Format(
-    "sharded safetensors", (".safetensors.index.json",), ANY, ALL_FLOATS, "safetensors.sharded", read_only=True
-)
 SAFETENSORS = Format(
     "safetensors", (".safetensors",), ANY, ALL_FLOATS, "safetensors.single_file", signatures=("safetensors",)
 )
 HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, "keras.weights_h5", signatures=("HDF5",))
 KERAS_ARCHIVE = Format("Keras archive", (".keras",), ("keras",), ALL_FLOATS, "keras.archive", signatures=("zip",))
+SHARDED_SAFETENSORS = Format(
+    *("sharded safetensors", (".safetensors.index.json",), ANY, ALL_FLOATS, "sharded"),
+    read_only=True,
+    shards=".safetensors",
+)
+SHARDED_PTH = Format(
+    "sharded torch", (".bin.index.json",), ("torch",), ALL_FLOATS, "sharded", read_only=True, shards=".bin"
+)
+SHARDED_HDF5 = Format(
+    *("sharded Keras weights", (".weights.json",), ("keras",), ALL_FLOATS, "sharded"),
+    read_only=True,
+    shards=".weights.h5",
+)
 MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, "msgpack.flax_state", metadata="when needed")
 NPZ = Format("npz", (".npz",), ANY, FLOATS, "npz", signatures=("zip",))
 KERAS2 = Format(
@@ -113,5 +125,8 @@ HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "safetens
 ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", folder=True)
 TORCH_DCP = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
 
-FORMATS = (PTH, SHARDS, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2, HUGGINGFACE, ORBAX)
+FORMATS = (
+    *(PTH, SHARDED_SAFETENSORS, SHARDED_PTH, SHARDED_HDF5, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2),
+    *(HUGGINGFACE, ORBAX),
+)
 """The formats with suffixes, in the order in which these are compared: longer suffixes come first."""

@@ -10,7 +10,18 @@ from pathlib import Path
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
 from se_weights.files.contents import FileContents
 from se_weights.files.folders import check_inside
-from se_weights.files.formats import FORMATS, HDF5, ORBAX, PTH, SAFETENSORS, SHARDS, TORCH_DCP, Format
+from se_weights.files.formats import (
+    FORMATS,
+    HDF5,
+    ORBAX,
+    PTH,
+    SAFETENSORS,
+    SHARDED_HDF5,
+    SHARDED_PTH,
+    SHARDED_SAFETENSORS,
+    TORCH_DCP,
+    Format,
+)
 from se_weights.files.hashing import file_sha256
 from se_weights.files.limits import AXIS, BOMB, NAME, RANK, TENSORS
 from se_weights.files.orbax.folder import is_orbax
@@ -20,9 +31,11 @@ from se_weights.threads import in_background
 
 FOLDER_FILES = (
     ("model.safetensors", SAFETENSORS),
-    ("model.safetensors.index.json", SHARDS),
+    ("model.safetensors.index.json", SHARDED_SAFETENSORS),
     ("model.weights.h5", HDF5),
+    ("model.weights.json", SHARDED_HDF5),
     ("pytorch_model.bin", PTH),
+    ("pytorch_model.bin.index.json", SHARDED_PTH),
 )
 """The files by which the format of a folder is detected, as timm, transformers, torch's DCP and Keras name them."""
 
@@ -96,21 +109,21 @@ def open_file(path: Path) -> Iterator[tuple[Format, FileContents, Callable[[], s
         SourceChanged: The file was changed while it was open.
     """
     file_format, inner = detect_format(path)
-    before = _file_states(path, inner)
+    before = _file_states(path, inner, file_format)
     try:
         if path.is_dir() and not inner.is_dir():
             check_inside(path, inner)
         if inner.is_file():
             check_signature(inner, file_format)
         with in_background(partial(file_sha256, path)) as sha256, file_format.open(inner) as contents:
-            _check_contents(inner, contents)
+            _check_contents(inner, file_format, contents)
             yield file_format, contents, sha256
     except (WeightsError, OSError) as error:
-        _check_unchanged(path, inner, before)
+        _check_unchanged(path, inner, file_format, before)
         if isinstance(error, WeightsError) and error.id in REFUSALS:
             _with_path(path, error)
         raise
-    _check_unchanged(path, inner, before)
+    _check_unchanged(path, inner, file_format, before)
 
 
 def _with_path(path: Path, error: WeightsError) -> WeightsError:
@@ -119,29 +132,29 @@ def _with_path(path: Path, error: WeightsError) -> WeightsError:
     return error
 
 
-def _file_states(path: Path, inner: Path) -> list[tuple[str, int, int, int]]:
+def _file_states(path: Path, inner: Path, file_format: Format) -> list[tuple[str, int, int, int]]:
     """Inode, size and time of a file, of those in a folder, or of the shards next to an index, to detect changes."""
     if not inner.exists():
         raise FileNotFoundError(f"there is no file {inner}")
     if not inner.is_dir() and not inner.is_file():
         raise OSError(f"{inner} is not a file: it is a device, a pipe or a socket")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    if path.name.endswith(SHARDS.suffixes):
-        files += sorted(path.parent.glob("*.safetensors"))
+    if file_format.shards and not path.is_dir():
+        files += sorted(path.parent.glob(f"*{file_format.shards}"))
     states = ((str(file), file.stat(follow_symlinks=file.exists())) for file in files)
     return [(name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
-def _check_unchanged(path: Path, inner: Path, before: list[tuple[str, int, int, int]]) -> None:
+def _check_unchanged(path: Path, inner: Path, file_format: Format, before: list[tuple[str, int, int, int]]) -> None:
     try:
-        same = _file_states(path, inner) == before
+        same = _file_states(path, inner, file_format) == before
     except OSError:
         same = False
     if not same:
         raise SourceChanged(f"{path} was changed while it was read: read it again once nobody writes to it")
 
 
-def _check_contents(path: Path, contents: FileContents) -> None:
+def _check_contents(path: Path, file_format: Format, contents: FileContents) -> None:
     """Checks the names and shapes of the tensors, and their size in relation to the file's."""
     if len(contents.tensors) > TENSORS:
         raise refuse("tensor.count", f"{len(contents.tensors):,}")
@@ -156,5 +169,5 @@ def _check_contents(path: Path, contents: FileContents) -> None:
     size = sum(file.stat().st_size for file in files if file.is_file())
     declared = sum(tensor.nbytes for tensor in contents.tensors.values())
     times, most = BOMB
-    if not path.name.endswith(SHARDS.suffixes) and declared > max(times * size, most):
+    if not file_format.shards and declared > max(times * size, most):
         raise refuse("file.bomb", f"{declared:,} bytes of tensors in a file of {size:,}")

@@ -17,6 +17,9 @@ from se_weights.reading.infer_architecture import UNNAMED
 from se_weights.reading.model_config import ModelConfig
 from se_weights.reading.recognition import INFERRED, DialectMatch, format_architecture, only_match, recognise_all
 
+OWN_SETTINGS = "stride_in, stem.pool, squeeze.after_relu, bn_epsilon and dropout"
+"""Settings of our own networks that no tensor shows."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -98,6 +101,9 @@ def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
     notes = [
         f"the tensors could also be those of {names}" if names else "",
         f"the tensors do not show {match.dialect.name}'s {options}, whose defaults are assumed" if options else "",
+        f"without metadata, {OWN_SETTINGS} are not known: those of a plain network are assumed"
+        if match.dialect.is_only_ours(match.architecture)
+        else "",
     ]
     return "; ".join(filter(None, notes))
 

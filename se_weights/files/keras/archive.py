@@ -48,7 +48,7 @@ def open_contents(path: Path, list_file: hdf5.ListFile = hdf5.list_sandboxed) ->
             for chunk in archive.chunks(WEIGHTS):
                 file.write(chunk)
         with hdf5.open_listing(weights, list_file) as listing:
-            yield FileContents(listing.contents.tensors, metadata)
+            yield FileContents(listing.contents.tensors, {**listing.contents.metadata, **metadata})
 
 
 @contextmanager

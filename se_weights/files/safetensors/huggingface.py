@@ -4,13 +4,13 @@ torch's DCP can read them, too (`torch.distributed.checkpoint.HuggingFaceStorage
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from se_weights.files import sharded
 from se_weights.files.contents import FileContents, Tensor
-from se_weights.files.safetensors import sharded
 from se_weights.files.safetensors import single_file as safetensors
 
 SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -51,7 +51,7 @@ def write(path: Path, contents: FileContents, shard_bytes: int = SHARD_BYTES) ->
             safetensors.write(path / name, FileContents(tensors, contents.metadata))
         index = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
         total = sum(tensor.nbytes for tensor in contents.tensors.values())
-        (path / INDEX).write_bytes(sharded.encode_index(index, total))
+        (path / INDEX).write_bytes(_encode_index(index, total))
     (path / CONFIG).write_text(json.dumps(_config(contents), indent=2) + "\n")
 
 
@@ -81,3 +81,14 @@ def _config(contents: FileContents) -> dict[str, Any]:
         "pretrained_cfg": {"num_classes": config.get("num_classes"), **pretrained},
         "se_resnet": config,
     }
+
+
+def _encode_index(shards: Mapping[str, str], total: int) -> bytes:
+    """The JSON of an index.
+
+    Args:
+        shards: The name of the shard of each tensor.
+        total: The size of all tensors in bytes.
+    """
+    document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shards.items()))}
+    return (json.dumps(document, indent=2) + "\n").encode()
