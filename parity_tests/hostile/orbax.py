@@ -253,6 +253,6 @@ CASES = (
         "file.bomb",
     ),
     converted("111", "arrays that were kept on devices which are not here", changed_folder("zarr3", on_other_devices)),
-    refused("112a", "several steps of a training run", steps("1000", "2000"), 2, "orbax.steps", "2000"),
+    converted("112a", "several steps of a training run, of which the newest is read", steps("1000", "2000")),
     refused("112b", "no step at all", steps(), 2, "orbax.steps"),
 )

@@ -216,7 +216,8 @@ def test_linen_variables_are_read_however_they_were_saved(tmp_path, way):
             checkpoints.save_checkpoint(path, variables, step=5)
     found, metadata = read(path)
     assert same(found, arrays)
-    assert metadata == ({"left": "opt_state step"} if way == "a training state" else {})
+    expected = {"a training state": {"left": "opt_state step"}, "variables": {}}
+    assert metadata == expected.get(way, {"opened": "checkpoint_5"})
 
 
 # Refusals: a small folder of each layout, corrupted in one place.
@@ -402,9 +403,18 @@ def test_an_uncommitted_step_with_a_committed_item_is_refused(layouts, tmp_path)
     assert refusal(tmp_path / "run") == "orbax.uncommitted"
 
 
-def test_several_steps_are_listed_and_none_is_chosen(layouts, tmp_path):
+def test_the_newest_of_several_steps_is_read_and_said(layouts, tmp_path):
+    save_steps(tmp_path / "run", {"fc": {"bias": np.zeros(3, np.float32)}}, (3, 12))
+    with orbax.open_contents(tmp_path / "run") as contents:
+        assert contents.metadata["opened"].startswith("12")
+        assert contents.metadata["left"] == "3"
+
+
+def test_several_items_that_are_no_collections_are_listed_and_none_is_chosen(layouts, tmp_path):
     save_steps(tmp_path / "run", read(layouts["zarr"])[0], (3, 12))
-    with pytest.raises(WeightsError, match="steps of a training run: 12, 3") as caught:
+    for step, item in (("3", "student"), ("12", "teacher")):
+        (tmp_path / "run" / step).rename(tmp_path / "run" / item)
+    with pytest.raises(WeightsError, match="student, teacher") as caught:
         read(tmp_path / "run")
     assert caught.value.id == "orbax.steps"
     (tmp_path / "empty").mkdir()

@@ -260,7 +260,7 @@ def test_a_folder_of_a_network_that_computes_otherwise_is_refused(tmp_path, case
     folder = published(tmp_path / "folder", case)
     (folder / "config.json").write_text(json.dumps(OTHER_FUNCTIONS[other]))
     path = folder / "model.safetensors" if named else folder
-    with pytest.raises(UnsupportedFormat, match=r"config\.json names"):
+    with pytest.raises(UnsupportedFormat, match=r"config\.json says"):
         se_weights.read(path)
     known = checkpoint(case).architecture
     assert se_weights.read(path, architecture=known).architecture == known

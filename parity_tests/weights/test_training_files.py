@@ -8,15 +8,18 @@ import enum
 import functools
 import json
 import pathlib
+import pickle
 import random
 import types
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
+from se_weights.dialects import DIALECTS
 from se_weights.errors import MalformedFile, UnsafeFile
 from se_weights.files.torch.pickle_names import is_attack
 
@@ -184,3 +187,98 @@ def test_shards_of_torch_files_are_read_by_their_index(tmp_path):
     (tmp_path / "pytorch_model-00002.bin").unlink()
     with pytest.raises(MalformedFile, match="00002"):
         se_weights.read(tmp_path)
+
+
+def flax_train_state() -> dict[str, object]:
+    """What `serialization.to_state_dict` makes of a TrainState, with the averaged parameters that some scripts add."""
+    tree: dict[str, dict] = {}
+    dialect = DIALECTS["linen"]
+    network = small_network()
+    for parameter, place in dialect.places(network.architecture).items():
+        *levels, leaf = place.names[0].split("/")
+        branch = tree
+        for level in levels:
+            branch = branch.setdefault(level, {})
+        branch[leaf] = se_weights.relayout(network.weights[parameter.name], parameter.axes, place.axes)
+    optimizer = {"0": {"mu": tree["params"], "nu": tree["params"], "count": np.int32(3)}}
+    return {"step": 3, "lr": 0.5, "note": "best", **tree, "opt_state": optimizer, "ema_params": tree["params"]}
+
+
+@skip_without("flax")
+@pytest.mark.parametrize("kind", ["msgpack", "legacy folder", "legacy file", "pickle", "within a checkpoint"])
+def test_a_flax_train_state_is_read_and_its_optimizer_left(tmp_path, kind):
+    from flax import serialization
+
+    state = flax_train_state()
+    path = tmp_path / (
+        "checkpoint_12" if kind.startswith("legacy") else "state.pkl" if kind == "pickle" else "a.msgpack"
+    )
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(state))
+    else:
+        path.write_bytes(serialization.to_bytes({"model": state, "epoch": 7} if kind.startswith("within") else state))
+    (tmp_path / "checkpoint_9").write_bytes(b"an earlier step")
+    checkpoint = se_weights.read(tmp_path if kind == "legacy folder" else path)
+    assert checkpoint.dialect == "linen"
+    assert {"opt_state", "ema_params"} <= set(checkpoint.metadata["left"].split())
+    for name, values in small_network().weights.items():
+        assert np.array_equal(checkpoint.weights[name], values)
+
+
+@skip_without("flax")
+@pytest.mark.parametrize("kind", ["msgpack of numbered layers", "pickle of JAX arrays", "names with dots"])
+def test_an_nnx_state_is_read_as_its_users_keep_it(tmp_path, kind):
+    import jax
+    from flax import nnx, serialization, traverse_util
+    from safetensors.numpy import save_file
+
+    import se_flax
+
+    model = se_flax.from_file(small_network_file(tmp_path))
+    state = nnx.to_pure_dict(nnx.state(model))
+    if kind == "pickle of JAX arrays":
+        path = tmp_path / "state.pkl"
+        path.write_bytes(pickle.dumps(state))
+    elif kind == "names with dots":
+        path = tmp_path / "state.safetensors"
+        flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, state))
+        save_file({".".join(map(str, names)): np.ascontiguousarray(array) for names, array in flat.items()}, path)
+    else:
+        path = tmp_path / "state.msgpack"
+        path.write_bytes(serialization.msgpack_serialize(jax.tree.map(np.asarray, state)))
+    checkpoint = se_weights.read(path)
+    assert "without metadata" in se_weights.notes(checkpoint)[-1]
+    for name, values in small_network().weights.items():
+        assert np.array_equal(checkpoint.weights[name], values)
+
+
+@skip_without("flax")
+@pytest.mark.parametrize("items", [("params", "batch_stats"), ("model", "optimizer")])
+def test_the_items_of_an_orbax_checkpoint_are_joined_or_the_optimizer_left(tmp_path, items):
+    import orbax.checkpoint as ocp
+    from flax import nnx
+
+    import se_flax
+
+    model = se_flax.from_file(small_network_file(tmp_path))
+    states = {
+        "params": nnx.state(model, nnx.Param),
+        "batch_stats": nnx.state(model, nnx.BatchStat),
+        "model": nnx.state(model),
+        "optimizer": {"count": np.ones(3, np.float32)},
+    }
+    with ocp.CheckpointManager(tmp_path / "run") as manager:
+        for step in (3, 12):
+            arguments = {item: ocp.args.StandardSave(states[item]) for item in items}
+            manager.save(step, args=ocp.args.Composite(**arguments))
+    checkpoint = se_weights.read(tmp_path / "run")
+    assert checkpoint.metadata["unwrapped"].startswith("12")
+    assert set(checkpoint.metadata["left"].split()) >= {"3", *({"optimizer"} & set(items))}
+    for name, values in small_network().weights.items():
+        assert np.array_equal(checkpoint.weights[name], values)
+
+
+def small_network_file(folder: Path) -> Path:
+    """A file of the small network with its metadata."""
+    se_weights.write(small_network().checkpoint, folder / "source.safetensors")
+    return folder / "source.safetensors"

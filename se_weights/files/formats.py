@@ -93,7 +93,7 @@ ANY = ("torch", "keras", "keras2", "flax")
 PTH = Format(
     "torch",
     (".pth", ".pt", ".pkl", ".pth.tar", ".bin"),
-    ("torch",),
+    ("torch", "flax"),
     ALL_FLOATS,
     "torch.pth",
     signatures=("zip", "pickle"),

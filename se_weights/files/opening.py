@@ -13,6 +13,7 @@ from se_weights.files.folders import check_inside
 from se_weights.files.formats import (
     FORMATS,
     HDF5,
+    MSGPACK,
     ORBAX,
     PTH,
     SAFETENSORS,
@@ -39,6 +40,8 @@ FOLDER_FILES = (
 )
 """The files by which the format of a folder is detected, as timm, transformers, torch's DCP and Keras name them."""
 
+
+FLAX_STEP = re.compile(r"checkpoint_(\d+)")
 
 HUB_REPOSITORY = re.compile(r"[\w-]+/[\w.-]+")
 
@@ -73,6 +76,8 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     for name, known in FOLDER_FILES:
         if (path / name).exists():
             return known, path / name
+    if steps := {path / name: step for name, step in flax_steps(path).items()}:
+        return MSGPACK, max(steps, key=lambda step: steps[step])
     if any(path.glob("shard-*-model-*.safetensors")):
         return TORCH_DCP, path
     if (path / ".metadata").exists():
@@ -82,6 +87,12 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
         raise IsADirectoryError(f"{path} is not a file: it is a folder")
     raise _with_path(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
+
+
+def flax_steps(folder: Path) -> dict[str, int]:
+    """The files in which older versions of Flax save the steps of a training run, and the numbers of the steps."""
+    found = {path.name: FLAX_STEP.fullmatch(path.name) for path in folder.iterdir() if path.is_file()}
+    return {name: int(match[1]) for name, match in found.items() if match}
 
 
 def _file_format(path: Path) -> Format:

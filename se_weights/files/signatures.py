@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from se_weights.files.formats import HDF5, KERAS_ARCHIVE, NPZ, PTH, SAFETENSORS, Format
+from se_weights.files.formats import HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, PTH, SAFETENSORS, Format
 from se_weights.files.limits import HEADER
 from se_weights.files.zip_archive import open_archive
 from se_weights.refusals import refuse
@@ -31,6 +31,10 @@ OTHER_SIGNATURES = {
 }
 """First bytes of files that do not contain weights, and the id of the refusal."""
 
+MSGPACK_MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
+MSGPACK_TEXTS = {*range(0xA1, 0xC0), 0xD9}
+"""First bytes of a map of msgpack, and those of the text that follows, its first key."""
+
 TAR, TAR_OFFSET = b"ustar", 257
 OLD_TORCH = b"sys_info"
 """The first member of the tar that torch saved before 0.1.10."""
@@ -53,7 +57,10 @@ def format_by_content(path: Path) -> Format | None:
         WeightsError: The file is a zip archive, and is refused.
     """
     with path.open("rb") as file:
-        signature = (_signature_name(file.read(START_BYTES)) or "").partition(" ")[0]
+        start = file.read(START_BYTES)
+    signature = (_signature_name(start) or "").partition(" ")[0]
+    if not signature and start[:1] and start[0] in MSGPACK_MAPS and set(start[1:6]) & MSGPACK_TEXTS:
+        return MSGPACK
     if signature != "zip":
         return FORMAT_OF_SIGNATURE.get(signature)
     with open_archive(path) as archive:

@@ -21,7 +21,7 @@ from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.infer_architecture import Shapes, network_prefixes
-from se_weights.reading.model_config import read_model_config
+from se_weights.reading.model_config import ModelConfig, read_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
 from se_weights.reading.twins import Decision, decide
 from se_weights.reading.wrappers import Unwrapped, unwrap
@@ -139,6 +139,7 @@ def _read(
     """
     path = Path(path)
     with open_file(path) as (file_format, contents, sha256):
+        config = read_model_config(path, contents.settings) if architecture is None else ModelConfig()
         recorded = _parse_metadata(contents, "architecture", partial(_parse_architecture, contents))
         _parse_metadata(contents, "preprocessing", Preprocessing.from_text)
         _parse_metadata(contents, CAST, parse_cast_reports)
@@ -163,7 +164,6 @@ def _read(
         elif known is not None:
             decisions = [Decision(only_match(str(path), matches))]
         else:
-            config = read_model_config(path, contents.settings)
             decisions = [decide(path, matches, config, sha256, dialect)]
         return [_load_checkpoint(path, contents, unwrapped, decision, sha256, hashed) for decision in decisions]
 
@@ -178,9 +178,12 @@ def _check_weights_are_read(contents: FileContents) -> None:
 def _check_nothing_unread(contents: FileContents, chosen: Iterable[Tensor]) -> None:
     """Refuses objects that are not read among the tensors of the network, whose modules' names they have."""
     chosen_ids = {id(tensor) for tensor in chosen}
-    branches = {name.rpartition("/")[0] for name, tensor in contents.tensors.items() if id(tensor) in chosen_ids}
+    keys = [name.rpartition("/")[::2] for name, tensor in contents.tensors.items() if id(tensor) in chosen_ids]
+    branches, flat = {branch for branch, _ in keys}, {branch for branch, key in keys if "." in key}
     paths = ((name, *name.rpartition("/")[::2]) for name in contents.unread)
-    contents.refuse_unread(name for name, branch, key in paths if branch in branches and "." in key)
+    contents.refuse_unread(
+        name for name, branch, key in paths if branch in branches and ("." in key or branch not in flat)
+    )
 
 
 def _shapes(unwrapped: Unwrapped) -> Shapes:
@@ -255,7 +258,7 @@ def _load_checkpoint(
         "source": escaped(path.name),
         "source_sha256": sha256(),
         "source_dialect": match.dialect.name,
-        "unwrapped": " ".join(unwrapped.wrappers),
+        "unwrapped": " ".join(filter(None, (contents.metadata.get("opened", ""), *unwrapped.wrappers))),
         "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
         "objects": " ".join(contents.objects),
         "published": decision.published,

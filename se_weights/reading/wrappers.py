@@ -23,6 +23,9 @@ NOT_ENCODER = ("decoder.", "segmentation_head.", "classification_head.")
 KERAS_OPTIMIZER = "/optimizer/vars/"
 """Where Keras saves the variables of the optimizer of a compiled model, or of one inside another."""
 
+COLLECTIONS = ("params", "batch_stats")
+"""The collections of a Flax Linen network, next to which a TrainState has those of its optimizer."""
+
 INSERTED_MODULES = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """Modules that torch.compile, activation checkpointing and FSDP insert into the names of the modules that they wrap."""
 
@@ -60,18 +63,27 @@ def unwrap(contents: FileContents) -> Unwrapped:
             tensors = inner
             wrappers.append(key)
             break
+    for prefix in sorted({name.partition("params/")[0] for name in tensors if "params/" in name}):
+        collections = tuple(f"{prefix}{collection}/" for collection in COLLECTIONS)
+        if all(any(name.startswith(collection) for name in tensors) for collection in collections):
+            ignored |= {_branch(name, prefix) for name in tensors if not name.startswith(collections)}
+            tensors = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(collections)}
+            wrappers += [prefix] if prefix else []
+            break
     if contents.training and any("/" not in name for name in tensors):
         # the weights are at the top level, so that the branches are those of an optimizer
         ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
         tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    if any(name.endswith(".kernel") for name in tensors) and not any("/" in name for name in tensors):
+        tensors = {name.replace(".", "/"): tensor for name, tensor in tensors.items()}  # a Flax tree, flattened
     network = {name: tensor for name, tensor in tensors.items() if KERAS_OPTIMIZER not in f"/{name}"}
     if len(network) < len(tensors):
         ignored.add("optimizer")
         tensors = network
-    while prefix := _shared_prefix(tensors):
+    while shared := _shared_prefix(tensors):
         ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        wrappers.append(prefix)
+        tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items() if name.startswith(shared)}
+        wrappers.append(shared)
     inserted = [module for module in INSERTED_MODULES if any(module in name.split(".") for name in tensors)]
     shorter = {_without_modules(name, inserted): tensor for name, tensor in tensors.items()}
     if inserted and len(shorter) == len(tensors):

@@ -12,6 +12,8 @@ from typing import BinaryIO
 from se_weights.refusals import refuse
 
 MAP, ARRAY, TEXT, BYTES, EXTENSION, INTEGER, TRUE = "map", "array", "text", "bytes", "extension", "integer", "true"
+NUMBER = "number"
+"""A negative integer, a floating-point number, `false` or `nil`; its length is that of the bytes that follow."""
 
 SHORT_HEADERS: Mapping[int, tuple[str, int]] = {
     **{first: (INTEGER, first) for first in range(0x80)},
@@ -20,6 +22,9 @@ SHORT_HEADERS: Mapping[int, tuple[str, int]] = {
     **{0xA0 + length: (TEXT, length) for length in range(32)},
     **{0xD4 + power: (EXTENSION, 2**power) for power in range(5)},
     0xC3: (TRUE, 0),
+    **dict.fromkeys((0xC0, 0xC2, *range(0xE0, 0x100)), (NUMBER, 0)),
+    **{0xCA + power: (NUMBER, 4 * 2**power) for power in range(2)},
+    **{0xD0 + power: (NUMBER, 2**power) for power in range(4)},
 }
 """Kind and length by first byte, for headers of one byte. The length of an integer is its value."""
 

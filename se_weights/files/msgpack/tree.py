@@ -6,10 +6,20 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from se_weights.files.contents import FileContents, Tensor, read_values
+from se_weights.files.contents import FileContents, Tensor, UnreadObject, read_values
 from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import DEPTH, HEADER, NAME, RANK, TENSORS
-from se_weights.files.msgpack.headers import ARRAY, BYTES, EXTENSION, INTEGER, MAP, TEXT, TRUE, HeaderReader
+from se_weights.files.msgpack.headers import (
+    ARRAY,
+    BYTES,
+    EXTENSION,
+    INTEGER,
+    MAP,
+    NUMBER,
+    TEXT,
+    TRUE,
+    HeaderReader,
+)
 from se_weights.refusals import refuse
 
 NDARRAY, SCALAR = 1, 3
@@ -35,6 +45,7 @@ class TreeReader:
         self.values = HeaderReader(file, 0, file.seek(0, 2), "msgpack.damaged")
         self.tensors: dict[str, Tensor] = {}
         self.metadata: dict[str, str] = {}
+        self.unread: dict[str, UnreadObject] = {}
 
     def read(self) -> FileContents:
         """The contents of the file. Raises WeightsError."""
@@ -44,7 +55,7 @@ class TreeReader:
         self._read_map("", count, 0)
         if self.values.offset != self.values.end:
             raise refuse("msgpack.damaged", f"{self.values.end - self.values.offset} bytes follow its end")
-        return FileContents(self.tensors, self.metadata)
+        return FileContents(self.tensors, self.metadata, unread=self.unread)
 
     def _read_map(self, path: str, count: int, depth: int) -> None:
         """Reads a map of so many entries, after its header."""
@@ -69,10 +80,10 @@ class TreeReader:
 
     def _read_key(self, path: str, keys: set[str]) -> str:
         offset, (kind, length) = self.values.offset, self.values.read_header()
-        if kind is not TEXT:
+        if kind not in (TEXT, INTEGER):  # NNX numbers the layers of a list
             raise refuse("msgpack.key", f"one in {path or 'the root'}, at offset {offset:,}")
-        key = self.values.read_text(min(length, NAME + 1))
-        if key in keys or length > NAME:
+        key = str(length) if kind is INTEGER else self.values.read_text(min(length, NAME + 1))
+        if key in keys or len(key) > NAME:
             raise refuse("msgpack.key", f"{key[:100]} in {path or 'the root'}")
         keys.add(key)
         return key
@@ -86,6 +97,9 @@ class TreeReader:
             if length > HEADER:
                 raise refuse("metadata.json", f"{length:,} bytes are too many")
             self.metadata = parse_metadata(self.values.read_text(length))
+        elif kind in (TEXT, BYTES, NUMBER, INTEGER, TRUE):  # a step, a score or a name beside the weights
+            self.values.skip(length if kind in (TEXT, BYTES, NUMBER) else 0)
+            self.unread[path] = UnreadObject(f"a {kind}, not an array", "msgpack.array", 0)
         else:
             raise refuse("msgpack.array", f"{path} is a {kind or 'value'}, not an array")
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from se_weights.errors import MissingExtra
 from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.orbax import zarr
-from se_weights.files.orbax.folder import check_entries, find_tree, read_own_metadata, read_text
+from se_weights.files.orbax.folder import check_entries, find_checkpoint, read_own_metadata, read_text
 from se_weights.files.orbax.tree import VALUE_LEVEL, Tree, read_tree
 from se_weights.files.processes.framework_process import run_writer
 from se_weights.files.processes.sandbox import Limits, run_sandboxed
@@ -54,10 +54,25 @@ def open_contents(path: Path) -> Iterator[FileContents]:
         MissingExtra: TensorStore is needed and not installed; this can also be raised when a tensor is loaded.
     """
     check_entries(path)
-    folders = find_tree(path)
-    tree = read_tree(folders[-1])
+    found = find_checkpoint(path)
+    with ExitStack() as stack:
+        tensors: dict[str, Tensor] = {}
+        left = {*found.left}
+        for folder in found.trees:
+            tree = read_tree(folder)
+            inner = stack.enter_context(_open_tree(tree))
+            left |= tree.left | (tree.entries.keys() - inner.keys())
+            level = f"{folder.name}/" if len(found.trees) > 1 and not tree.is_nnx else ""
+            tensors |= {f"{level}{name}": tensor for name, tensor in inner.items()}
+        metadata = {"opened": "/".join(folder.name for folder in found.outer[1:]), "left": " ".join(sorted(left))}
+        own = read_own_metadata(found.outer)
+        yield FileContents(tensors, own | {key: text for key, text in metadata.items() if text})
+
+
+@contextmanager
+def _open_tree(tree: Tree) -> Iterator[Mapping[str, Tensor]]:
+    """The arrays of a tree, apart from the keys and counts of random numbers."""
     declared = _declared(tree)
-    left = sorted(tree.left | {name for name, (dtype, _) in declared.items() if dtype == RANDOM})
     lock = Lock()
     with ExitStack() as stack:
 
@@ -81,7 +96,7 @@ def open_contents(path: Path) -> Iterator[FileContents]:
             for name, (dtype, shape) in declared.items()
             if dtype != RANDOM
         }
-        yield FileContents(tensors, read_own_metadata(folders) | ({"left": " ".join(left)} if left else {}))
+        yield tensors
 
 
 def write(path: Path, contents: FileContents) -> None:

@@ -7,11 +7,14 @@
 A tree can also be saved without these levels; its folder is then the step and the item.
 """
 
+import re
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from se_weights.errors import WeightsError
 from se_weights.files.json_document import DuplicateKey, check_strings, parse_object
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
@@ -19,6 +22,25 @@ from se_weights.refusals import refuse
 TREE, STEP, DATABASE, COMMITTED = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "commit_success.txt"
 TEMPORARY = ".orbax-checkpoint-tmp"
 DEFAULT_ITEM = "default"
+COLLECTIONS = ("batch_stats", "params")
+"""The items of a network that is saved in two, as Flax users save its parameters and its statistics."""
+
+TRAINING_STATE = (
+    "step",
+    "opt_state",
+    "optimizer",
+    "opt",
+    "optimizer_state",
+    "meta",
+    "metadata",
+    "metrics",
+    "rng",
+    "rngs",
+)
+"""First levels, or items, of a TrainState, of an nnx.Optimizer and of what training scripts save next to a model."""
+
+STEP_NAME = re.compile(r"(?:[A-Za-z]+[_-])?(\d+)")
+"""The folder of a step: `3`, `checkpoint_3`, `step-3`."""
 METADATA = "se_resnet"
 """The key of our metadata in Orbax's `custom_metadata`."""
 
@@ -53,24 +75,44 @@ def check_entries(path: Path) -> None:
                 raise refuse("orbax.metadata", f"it has more than {FILES:,} files")
 
 
-def find_tree(path: Path) -> list[Path]:
-    """Finds the folder that contains the tree.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the trees of a checkpoint are in a folder.
 
-    Returns:
-        The given folder, and those in it down to that of the tree.
+    Attributes:
+        outer: The given folder, and those in it down to that of the trees.
+        trees: The folder of the tree; two if the collections of a network were saved as items of their own.
+        left: The names of other items of the checkpoint, and of earlier steps.
+    """
+
+    outer: tuple[Path, ...]
+    trees: tuple[Path, ...]
+    left: tuple[str, ...] = ()
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Finds the folders that contain the trees of a checkpoint: of a training run, those of the newest step.
 
     Raises:
-        WeightsError: The folder contains several steps, or the saving was not completed.
+        WeightsError: The folder contains several checkpoints, or the saving was not completed.
     """
-    folders = [path]
+    outer: list[Path] = [path]
+    left: list[str] = []
     _check_committed(path)
-    while not (folders[-1] / TREE).is_file():
-        outer, inner = folders[-1], _only_child(folders[-1])
-        _check_committed(inner)
-        if (outer / STEP).is_file() and (inner / COMMITTED).exists() and not (outer / COMMITTED).exists():
-            raise refuse("orbax.uncommitted", f"its item {inner.name} has a {COMMITTED}, and {outer.name} does not")
-        folders.append(inner)
-    return folders
+    while not (outer[-1] / TREE).is_file():
+        folder = outer[-1]
+        children, others = _children(folder)
+        for child in children:
+            _check_committed(child)
+            if (folder / STEP).is_file() and (child / COMMITTED).exists() and not (folder / COMMITTED).exists():
+                raise refuse(
+                    "orbax.uncommitted", f"its item {child.name} has a {COMMITTED}, and {folder.name} does not"
+                )
+        left += others
+        if len(children) > 1:
+            return Checkpoint(tuple(outer), tuple(children), tuple(left))
+        outer += children
+    return Checkpoint(tuple(outer), (outer[-1],), tuple(left))
 
 
 def read_own_metadata(folders: Sequence[Path]) -> dict[str, str]:
@@ -96,17 +138,32 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _only_child(folder: Path) -> Path:
+def _children(folder: Path) -> tuple[list[Path], list[str]]:
+    """The folder in a folder that contains the tree, or those of the items of a network; and the names of the others.
+
+    Of the steps of a training run, this is the newest; of several items, that which is not the optimizer's.
+    """
     children = sorted(child for child in folder.iterdir() if child.is_dir() and is_orbax(child))
     completed = [child for child in children if TEMPORARY not in child.name]
-    candidates = [child for child in completed if child.name == DEFAULT_ITEM] or completed
-    if len(candidates) == 1:
-        return candidates[0]
+    steps = {child: int(found[1]) for child in completed if (found := STEP_NAME.fullmatch(child.name))}
+    items = [child for child in completed if child.name not in TRAINING_STATE]
+    if {child.name for child in items} == set(COLLECTIONS):
+        chosen = items
+    elif len(steps) == len(completed) > 0:
+        chosen = [max(steps, key=lambda step: steps[step])]
+    else:
+        chosen = [child for child in items if child.name == DEFAULT_ITEM] or items
+        if len(chosen) != 1:
+            raise _no_checkpoint(folder, children, completed)
+    return chosen, [child.name for child in completed if child not in chosen]
+
+
+def _no_checkpoint(folder: Path, children: Sequence[Path], completed: Sequence[Path]) -> WeightsError:
     if children and not completed:
-        raise refuse("orbax.uncommitted", f"it only contains {', '.join(child.name for child in children)}")
-    if not candidates and any((folder / name).exists() for name in (STEP, DATABASE)):
-        raise refuse("orbax.metadata", f"{TREE} is missing")
-    raise refuse("orbax.steps", ", ".join(child.name for child in candidates) or "there are none")
+        return refuse("orbax.uncommitted", f"it only contains {', '.join(child.name for child in children)}")
+    if not completed and any((folder / name).exists() for name in (STEP, DATABASE)):
+        return refuse("orbax.metadata", f"{TREE} is missing")
+    return refuse("orbax.steps", ", ".join(child.name for child in completed) or "there are none")
 
 
 def _check_committed(folder: Path) -> None:

@@ -12,13 +12,10 @@ from typing import Any
 
 from se_weights.files.folders import is_file_name
 from se_weights.files.orbax import zarr
-from se_weights.files.orbax.folder import DATABASE, TREE, read_document
+from se_weights.files.orbax.folder import DATABASE, TRAINING_STATE, TREE, read_document
 from se_weights.refusals import refuse
 
 VALUE_LEVEL = "value"
-TRAINING_STATE = ("step", "opt_state", "optimizer")
-"""First levels of a TrainState, of an nnx.Optimizer and of what training scripts save next to a model."""
-
 STRING = "string"
 """The `value_type` of entries that are not arrays."""
 
@@ -64,6 +61,11 @@ class Tree:
     layout: zarr.Layout
     in_database: bool
     left: frozenset[str]
+
+    @property
+    def is_nnx(self) -> bool:
+        """Whether it is an NNX state, which has a level `value` under every array."""
+        return any(entry.levels[-1] == VALUE_LEVEL for entry in self.entries.values())
 
 
 def read_tree(folder: Path) -> Tree:

@@ -243,6 +243,22 @@ def from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str, *r
     return array
 
 
+def reconstruct_array(
+    reconstruct: Callable[..., ArrayPlaceholder], arguments: tuple[Any, ...], state: tuple[Any, ...], *rest: Any
+) -> ArrayPlaceholder:
+    """Replaces `jax._src.array._reconstruct_array`, with which JAX pickles an array as one of numpy.
+
+    Args:
+        reconstruct: The placeholder of the function that makes numpy's array.
+        arguments: Its arguments.
+        state: The state of numpy's array.
+        *rest: Further arguments of JAX's function, which are ignored.
+    """
+    array = ArrayPlaceholder()
+    array.__setstate__(state)
+    return array
+
+
 class InertPlaceholder:
     """A placeholder for an object that is not read: it runs nothing, and no weights are taken from it.
 

@@ -32,6 +32,7 @@ from se_weights.files.torch.pickle_placeholders import (
     rebuild_from_type,
     rebuild_parameter,
     rebuild_tensor,
+    reconstruct_array,
     torch_size,
 )
 from se_weights.refusals import refuse
@@ -135,6 +136,7 @@ _READ: dict[tuple[str, str], Any] = {
     ("torch._tensor", "_rebuild_from_type_v2"): AllowedFunction(rebuild_from_type),
     ("numpy.core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
     ("numpy._core.numeric", "_frombuffer"): AllowedFunction(from_buffer),
+    ("jax._src.array", "_reconstruct_array"): AllowedFunction(reconstruct_array),
     ("torch", "Size"): AllowedFunction(torch_size),
     ("_codecs", "encode"): AllowedFunction(encode_latin1),
     ("numpy", "dtype"): DtypePlaceholder,
