@@ -5,17 +5,23 @@ se_weights runs it in a separate process, so that converting never imports Keras
 
 import sys
 
-from se_tf.weights import from_file
+import se_weights
+from se_tf.se_resnet import SEResNet
+from se_tf.weights import load_weights
 
 
 def main(source: str, target: str) -> None:
-    """Builds the model of a weights file, and saves it.
+    """Builds the model of a weights file, of the type of its weights, and saves it.
 
     Args:
         source: The weights file.
         target: The `.keras` file to write.
     """
-    from_file(source).save(target)
+    checkpoint = se_weights.read(source)
+    (dtype,) = {array.dtype.name for array in checkpoint.weights.values()}
+    model = SEResNet(checkpoint.architecture, dtype=dtype)
+    load_weights(model, checkpoint.weights)
+    model.save(target)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class WeightMismatch(WeightsError):
     """The tensors are not those of the architecture.
 
     Attributes:
+        what: What does not match, without the differences.
         differences: One line for each difference: `- name` for a missing tensor, `+ name` for an unexpected one,
             `! name` for a wrong shape, dtype or value.
     """
@@ -91,6 +92,7 @@ class WeightMismatch(WeightsError):
     id = "weights.mismatch"
 
     def __init__(self, what: str, differences: Iterable[str]) -> None:
+        self.what = what
         self.differences = tuple(printable(line) for line in differences)
         super().__init__(f"{what} ({len(self.differences)} differences)\n" + "\n".join(self.differences))
 

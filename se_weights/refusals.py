@@ -117,7 +117,9 @@ REFUSALS = {
     "torch.distributed": Refusal(
         UnsupportedFormat,
         "this is a torch.distributed checkpoint with pickled metadata, which run code when they are loaded",
-        "Save it as safetensors, with torch.distributed.checkpoint.HuggingFaceStorageWriter",
+        "Merge it with dcp_to_torch_save of torch.distributed.checkpoint.format_utils (python -m "
+        "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth), or save it with "
+        "HuggingFaceStorageWriter",
     ),
     # safetensors
     "safetensors.header": Refusal(MalformedFile, "the safetensors header cannot be read", AGAIN),

@@ -20,7 +20,7 @@ import pytest
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
 from se_weights.dialects import DIALECTS
-from se_weights.errors import MalformedFile, UnsafeFile
+from se_weights.errors import MalformedFile, UnsafeFile, UnsupportedFormat, WeightMismatch
 from se_weights.files.torch.pickle_names import is_attack
 
 torch = pytest.importorskip("torch")
@@ -282,3 +282,94 @@ def small_network_file(folder: Path) -> Path:
     """A file of the small network with its metadata."""
     se_weights.write(small_network().checkpoint, folder / "source.safetensors")
     return folder / "source.safetensors"
+
+
+HEADS = {
+    "of two layers": {"fc.0.weight": (16, 32), "fc.0.bias": (16,), "fc.3.weight": (7, 16)},
+    "beside the classifier": {"arcface.weight": (7, 5)},
+    "a loss with weights": {"criterion.weight": (5, 5), "accuracy.count": ()},
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_network_is_read_beside_another_head_which_is_left(tmp_path, head):
+    tensors = state_dict() | {name: torch.ones(shape) for name, shape in HEADS[head].items()}
+    replaced = "fc.0.weight" in HEADS[head]
+    tensors = {name: tensor for name, tensor in tensors.items() if not (replaced and name in ("fc.weight", "fc.bias"))}
+    torch.save(tensors, tmp_path / "a.pth")
+    checkpoint = se_weights.read(tmp_path / "a.pth")
+    assert checkpoint.architecture.num_classes == (0 if replaced else 5)
+    assert set(checkpoint.metadata["left"].split()) == {name.partition(".")[0] for name in HEADS[head]}
+
+
+@pytest.mark.parametrize(
+    "name", ["layer1.0.extra.weight", "conv0.weight", "global_pool.p", "fc.scale", "attention.weight", "conv1.extra"]
+)
+def test_an_unexpected_tensor_in_or_of_a_part_of_the_network_refuses_the_file(tmp_path, name):
+    torch.save(state_dict() | {name: torch.ones(3, 3)}, tmp_path / "a.pth")
+    with pytest.raises(WeightMismatch, match=f"\\+ {name}"):
+        se_weights.read(tmp_path / "a.pth")
+
+
+def changed_names(**ends: str) -> dict[str, object]:
+    return {
+        next((name.removesuffix(end) + new for end, new in ends.items() if name.endswith(end)), name): tensor
+        for name, tensor in state_dict().items()
+    }
+
+
+KINDS = {
+    "int8 quantised": lambda: state_dict() | {"fc.zero_point": torch.ones(())},
+    "quantisation-aware": lambda: state_dict() | {"activation_post_process_0.scale": torch.ones(1)},
+    "pruned": lambda: changed_names(weight="weight_orig"),
+    "reparametrised": lambda: changed_names(weight="parametrizations.weight.original0"),
+    "adapter": lambda: {f"{name}.lora_A": tensor for name, tensor in state_dict().items()},
+    "folded": lambda: {
+        **{name: tensor for name, tensor in state_dict().items() if "bn" not in name and "downsample" not in name},
+        **{name.replace("weight", "bias"): torch.ones(3) for name in state_dict() if "conv" in name},
+    },
+    "3-D": lambda: {name: x[..., None] if x.ndim == 4 else x for name, x in state_dict().items()},
+    "1-D": lambda: {name: x[..., 0] if x.ndim == 4 else x for name, x in state_dict().items()},
+    "DeepSpeed ZeRO": lambda: {name: torch.ones(0) for name in state_dict()},
+    "speaker": lambda: state_dict() | {"torchfb.0.flipped_filter": torch.ones(1, 1, 2), "bn3.x.y": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_not_read_is_called_what_it_is(tmp_path, kind):
+    torch.save(KINDS[kind](), tmp_path / "a.pth")
+    with pytest.raises(WeightMismatch, match=f"it looks like .*{kind}") as caught:
+        se_weights.read(tmp_path / "a.pth")
+    assert "again." not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("saved_model.pb", "SavedModel"), ("ckpt.index", "tf.train.Checkpoint"), ("zero_pp_rank_0_states.txt", "ZeRO")],
+)
+def test_a_folder_that_is_not_read_is_called_what_it_is(tmp_path, name, says):
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(UnsupportedFormat, match=says):
+        se_weights.read(tmp_path)
+
+
+def test_the_only_weights_file_in_a_folder_is_read(tmp_path):
+    torch.save({"model": state_dict()}, tmp_path / "best_accuracy=0.9.pt")
+    (tmp_path / "notes.txt").write_text("notes")
+    assert np.array_equal(se_weights.read(tmp_path).weights["fc.bias"], small_network().weights["fc.bias"])
+    torch.save({"model": state_dict()}, tmp_path / "last.pt")
+    with pytest.raises(UnsupportedFormat):
+        se_weights.read(tmp_path)
+
+
+@skip_without("tf")
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_keras_archive_is_written_in_the_type_of_the_weights(tmp_path, dtype):
+    network = small_network()
+    weights = {name: values.astype(dtype) for name, values in network.weights.items()}
+    se_weights.write(se_weights.Checkpoint(network.architecture, weights), tmp_path / "a.keras")
+    read = se_weights.read(tmp_path / "a.keras").weights
+    assert all(np.array_equal(read[name], values) and read[name].dtype == dtype for name, values in weights.items())
+    weights["fc.bias"] = weights["fc.bias"].astype("float32")
+    with pytest.raises(UnsupportedFormat, match="--dtype"):
+        se_weights.write(se_weights.Checkpoint(network.architecture, weights), tmp_path / "b.keras")

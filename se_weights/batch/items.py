@@ -9,6 +9,7 @@ from pathlib import Path
 
 from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
 from se_weights.files import FORMATS, detect_format
+from se_weights.files.opening import FOLDER_FILES
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,12 @@ def _find_checkpoints(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def _is_checkpoint_folder(folder: Path) -> bool:
+    """Whether a folder is a checkpoint itself, and not one of files: its only file is converted as a file."""
     try:
-        detect_format(folder)
+        _, inner = detect_format(folder)
     except UnsupportedFormat:
         return folder.name.lower().endswith((".hf", ".orbax"))
-    return True
+    return inner == folder or inner.name in dict(FOLDER_FILES)
 
 
 def _items_in_list(path: Path, suffix: str) -> Iterator[Item]:

@@ -41,6 +41,14 @@ FOLDER_FILES = (
 """The files by which the format of a folder is detected, as timm, transformers, torch's DCP and Keras name them."""
 
 
+OTHER_FOLDERS = {
+    "saved_model.pb": "a TensorFlow SavedModel: save the weights of the Keras model instead, model.save_weights(path)",
+    "*.index": "a tf.train.Checkpoint: restore it, and save the weights of the Keras model, model.save_weights(path)",
+    "zero_pp_rank_*": "a DeepSpeed ZeRO checkpoint: join its parts with the zero_to_fp32.py beside it",
+    "global_step*": "a DeepSpeed checkpoint: join its parts with the zero_to_fp32.py beside it",
+}
+"""What a folder is that contains a file of such a name, and what to do."""
+
 FLAX_STEP = re.compile(r"checkpoint_(\d+)")
 
 HUB_REPOSITORY = re.compile(r"[\w-]+/[\w.-]+")
@@ -86,7 +94,17 @@ def detect_format(path: Path) -> tuple[Format, Path]:
         return ORBAX, path
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
         raise IsADirectoryError(f"{path} is not a file: it is a folder")
-    raise _with_path(path, refuse("folder.content", f"{len(list(path.iterdir()))} entries"))
+    if (only := _only_weights_file(path)) is not None:
+        return only
+    kind = next((what for name, what in OTHER_FOLDERS.items() if any(path.glob(name))), "")
+    entries = f"{len(list(path.iterdir()))} entries"
+    raise _with_path(path, refuse("folder.content", f"{entries}; it looks like {kind}" if kind else entries))
+
+
+def _only_weights_file(folder: Path) -> tuple[Format, Path] | None:
+    """The format and path of the one file in a folder whose suffix names a format, as ignite and Lightning save it."""
+    found = [(known, path) for path in folder.iterdir() if path.is_file() and (known := _format_by_suffix(path))]
+    return found[0] if len(found) == 1 else None
 
 
 def flax_steps(folder: Path) -> dict[str, int]:

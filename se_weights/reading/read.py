@@ -1,8 +1,9 @@
 """Reads a file as a checkpoint: open, unwrap, recognise, compare with the manifest, load."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from se_weights.reading.infer_architecture import Shapes, network_prefixes
 from se_weights.reading.model_config import ModelConfig, read_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
 from se_weights.reading.twins import Decision, decide
+from se_weights.reading.unreadable import describe
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
 from se_weights.threads import background_queue
@@ -34,6 +36,9 @@ PRESERVED_METADATA = (
     *("reordered", "folded", "identified", "cast", "weights_sha256"),
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
+
+PARTS_OF_NETWORKS = re.compile(r"pool|norm|gem|stem|conv|bn|layer|block|stage|input|att|downsample", re.IGNORECASE)
+"""What the name of a module contains that is part of a network: with it, the network computes another function."""
 
 MAX_SEARCHED, MAX_PREFIXES = 20_000, 16
 """Tensors of a larger model in which a network is looked for, and the number of prefixes that are tried."""
@@ -153,12 +158,7 @@ def _read(
         except WeightMismatch as mismatch:
             _check_nothing_unread(contents, unwrapped.tensors.values())
             _check_weights_are_read(contents)
-            inner = {} if _is_close(mismatch, unwrapped) else _inner_networks(unwrapped, dialects, find)
-            if not inner:
-                raise
-            if len(inner) > 1:
-                raise AmbiguousPrefix(str(path), inner) from mismatch
-            ((unwrapped, matches),) = inner.values()
+            unwrapped, matches = _network_inside(path, unwrapped, dialects, find, known, mismatch)
         if undecided:
             decisions = [Decision(match) for match in matches]
         elif known is not None:
@@ -205,6 +205,62 @@ def _under_prefix(path: Path, contents: FileContents, prefix: str) -> Unwrapped:
             ignored = tuple(sorted({*outer.ignored, *inner.ignored}))
             return Unwrapped(inner.tensors, (*outer.wrappers, *inner.wrappers), ignored)
     raise WeightMismatch(f"{path} has no tensors under the prefix {prefix}", [f"- {prefix}"])
+
+
+def _network_inside(
+    path: Path,
+    unwrapped: Unwrapped,
+    dialects: Sequence[Dialect],
+    find: Callable[[Shapes], list[DialectMatch]],
+    known: Architecture | str | None,
+    mismatch: WeightMismatch,
+) -> tuple[Unwrapped, list[DialectMatch]]:
+    """The network in a larger model: with a head of its own, or under a prefix.
+
+    Args:
+        path: The file, for messages.
+        unwrapped: Its tensors.
+        dialects: The dialects to try.
+        find: Finds the matches of tensors.
+        known: The architecture, or its name, if it is known.
+        mismatch: How the tensors differ from the closest network; it is raised if there is none inside.
+
+    Raises:
+        AmbiguousPrefix: There are several.
+    """
+    if body := _without_own_head(unwrapped, dialects, known):
+        return body, find(_shapes(body))
+    inner = {} if _is_close(mismatch, unwrapped) else _inner_networks(unwrapped, dialects, find)
+    if len(inner) > 1:
+        raise AmbiguousPrefix(str(path), inner) from mismatch
+    if inner:
+        (found,) = inner.values()
+        return found
+    kind = describe(unwrapped.tensors)
+    raise WeightMismatch(f"{mismatch.what}: {kind}", mismatch.differences) if kind else mismatch
+
+
+def _without_own_head(
+    unwrapped: Unwrapped, dialects: Iterable[Dialect], known: Architecture | str | None
+) -> Unwrapped | None:
+    """The tensors of a complete network beside modules that are not part of one: another head, a loss, a metric."""
+    for match in closest_matches(_shapes(unwrapped), dialects, known):
+        names = {name for place in match.dialect.places(match.architecture).values() for name in place.names}
+        if not all(line.startswith("+ ") for line in match.differences):
+            continue
+        body = {name.partition(".")[0] for name in names}
+        others = {name: tensor for name, tensor in unwrapped.tensors.items() if _is_beside(name, body)}
+        left = {name.partition(".")[0] for name in others}
+        if left and len(others) == len(match.differences) and any(len(each.shape) > 1 for each in others.values()):
+            tensors = {name: tensor for name, tensor in unwrapped.tensors.items() if name not in others}
+            return Unwrapped(tensors, unwrapped.wrappers, tuple(sorted({*unwrapped.ignored, *left})))
+    return None
+
+
+def _is_beside(name: str, modules: Collection[str]) -> bool:
+    """Whether a tensor is of a module beside a network's, by its name not of a part that would change the network."""
+    module, dot, _ = name.partition(".")
+    return bool(dot) and module not in modules and not PARTS_OF_NETWORKS.search(module)
 
 
 def _is_close(mismatch: WeightMismatch, unwrapped: Unwrapped) -> bool:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from se_weights.errors import MissingExtra
+from se_weights.errors import MissingExtra, UnsupportedFormat
 from se_weights.files import zip_archive as zipped
 from se_weights.files.contents import FileContents
 from se_weights.files.hdf5 import listing as hdf5
@@ -78,10 +78,16 @@ def write(path: Path, contents: FileContents) -> None:
 
     Raises:
         MissingExtra: Keras is not installed.
+        UnsupportedFormat: The weights are of several types, which a Keras model saves as one.
         WriteFailed: Keras failed.
     """
     if not (find_spec("keras") and find_spec("tensorflow")):
         raise MissingExtra("writing .keras needs Keras: pip install 'se-resnet[tf]', or write .weights.h5 instead")
+    dtypes = sorted({tensor.dtype.name for tensor in contents.tensors.values()})
+    if len(dtypes) > 1:
+        raise UnsupportedFormat(
+            f"the weights are of the types {', '.join(dtypes)}, and a Keras model has one: convert with --dtype float32"
+        )
     with tempfile.TemporaryDirectory() as folder:
         source, model = Path(folder, "weights.safetensors"), Path(folder, "model.keras")
         safetensors.write(source, contents)
