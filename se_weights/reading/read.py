@@ -37,8 +37,12 @@ PRESERVED_METADATA = (
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
 
-PARTS_OF_NETWORKS = re.compile(r"pool|norm|gem|stem|conv|bn|layer|block|stage|input|att|downsample", re.IGNORECASE)
-"""What the name of a module contains that is part of a network: with it, the network computes another function."""
+BESIDE_NETWORKS = re.compile(
+    r"head|^fc|class|arc|margin|loss|crit|metric|acc|auroc|auc|f1|proj|pred|logit|cos|linear|mlp|aux|decoder|embed|center",
+    re.IGNORECASE,
+)
+"""What the name of a module contains that stands beside a network: a head, a loss, a metric. Any other may be a part of
+the network, which computes another function with it."""
 
 MAX_SEARCHED, MAX_PREFIXES = 20_000, 16
 """Tensors of a larger model in which a network is looked for, and the number of prefixes that are tried."""
@@ -258,9 +262,9 @@ def _without_own_head(
 
 
 def _is_beside(name: str, modules: Collection[str]) -> bool:
-    """Whether a tensor is of a module beside a network's, by its name not of a part that would change the network."""
+    """Whether a tensor is of a module beside a network's: by its name a head, a loss or a metric."""
     module, dot, _ = name.partition(".")
-    return bool(dot) and module not in modules and not PARTS_OF_NETWORKS.search(module)
+    return bool(dot) and module not in modules and bool(BESIDE_NETWORKS.search(module))
 
 
 def _is_close(mismatch: WeightMismatch, unwrapped: Unwrapped) -> bool:

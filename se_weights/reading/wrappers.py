@@ -26,6 +26,9 @@ KERAS_OPTIMIZER = "/optimizer/vars/"
 COLLECTIONS = ("params", "batch_stats")
 """The collections of a Flax Linen network, next to which a TrainState has those of its optimizer."""
 
+TRAINING_COLLECTIONS = re.compile(r"opt|ema|step|rng|scale|metric|epoch|loss|grad|averag", re.IGNORECASE)
+"""What the names of the other collections of a TrainState contain."""
+
 INSERTED_MODULES = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """Modules that torch.compile, activation checkpointing and FSDP insert into the names of the modules that they wrap."""
 
@@ -66,8 +69,14 @@ def unwrap(contents: FileContents) -> Unwrapped:
     for prefix in sorted({name.partition("params/")[0] for name in tensors if "params/" in name}):
         collections = tuple(f"{prefix}{collection}/" for collection in COLLECTIONS)
         if all(any(name.startswith(collection) for name in tensors) for collection in collections):
-            ignored |= {_branch(name, prefix) for name in tensors if not name.startswith(collections)}
-            tensors = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(collections)}
+            others = {_branch(name, prefix) for name in tensors if not name.startswith(collections)}
+            training = tuple(other for other in others if TRAINING_COLLECTIONS.search(other.rpartition("/")[2]))
+            ignored |= set(training)
+            tensors = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(collections) or _branch(name, prefix) not in training
+            }
             wrappers += [prefix] if prefix else []
             break
     if contents.training and any("/" not in name for name in tensors):
