@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from se_spec import Architecture, architecture, config_differences, list_architectures, manifest
 from se_weights.dialects import DIALECTS, Dialect, Place
+
+TABLE = Path(__file__).with_name("published.tsv")
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{8,64}(?![0-9a-f])")
 """What code bases write into the names of their files: the first digits of the hash."""
@@ -145,7 +146,7 @@ def all_files() -> Iterator[PublishedFile]:
 def _rows() -> dict[str, list[dict[str, str]]]:
     """The rows of the table by the key of their tensors."""
     rows: dict[str, list[dict[str, str]]] = {}
-    with files(__package__).joinpath("published.tsv").open(encoding="utf-8") as table:
+    with TABLE.open(encoding="utf-8") as table:
         for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
             rows.setdefault(row["tensors"], []).append(row)
     return rows
