@@ -133,7 +133,7 @@ def _convert_one(
         )
     seconds = time.perf_counter() - began
     metadata = checkpoint.metadata
-    left_out, wrappers = metadata.get("left", "").split(), metadata.get("unwrapped", "").split()
+    left_out, wrappers, objects = (metadata.get(key, "").split() for key in ("left", "unwrapped", "objects"))
     casts = [str(cast) for cast in recorded_casts(checkpoint)] if options.dtype else []
     notes = se_weights.notes(checkpoint)
     result = {
@@ -146,6 +146,7 @@ def _convert_one(
         "weights_sha256": checkpoint.weights_sha256,
         "unwrapped": wrappers,
         "left": left_out,
+        "objects": objects,
         "reordered": metadata.get("reordered", ""),
         CAST: casts,
         "notes": notes,
@@ -155,6 +156,7 @@ def _convert_one(
     read = f"{source}: {checkpoint.architecture.name} in the dialect {checkpoint.dialect}"
     read += f" (found under {', '.join(wrappers)})" if wrappers else ""
     read += f"; left out: {', '.join(left_out)}" if left_out else ""
+    read += f"; objects not read: {', '.join(objects)}" if objects else ""
     written = f"{target}: {result['tensors']} tensors, {result['bytes']:,} bytes, read back and equal"
     written += f", {result['reordered']}" if result["reordered"] else ""
     written += f", {seconds:.2f} s"

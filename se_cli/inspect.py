@@ -44,7 +44,7 @@ def command(
                 "sha256": se_weights.file_sha256(file),
                 "candidates": error.candidates,
             },
-            f"{format_name}: {str(error).partition(chr(10))[0]}",
+            f"{format_name}: {str(error).splitlines()[0]}",
             table("candidate", "description", rows=list(error.candidates.items())),
         )
         return

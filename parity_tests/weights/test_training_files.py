@@ -303,7 +303,16 @@ def test_a_network_is_read_beside_another_head_which_is_left(tmp_path, head):
 
 
 @pytest.mark.parametrize(
-    "name", ["layer1.0.extra.weight", "conv0.weight", "global_pool.p", "fc.scale", "attention.weight", "conv1.extra"]
+    "name",
+    [
+        "layer1.0.extra.weight",
+        "conv0.weight",
+        "global_pool.p",
+        "fc.scale",
+        "fc_norm.weight",
+        "attention.weight",
+        "conv1.extra",
+    ],
 )
 def test_an_unexpected_tensor_in_or_of_a_part_of_the_network_refuses_the_file(tmp_path, name):
     torch.save(state_dict() | {name: torch.ones(3, 3)}, tmp_path / "a.pth")
@@ -319,10 +328,10 @@ def changed_names(**ends: str) -> dict[str, object]:
 
 
 KINDS = {
-    "int8 quantised": lambda: state_dict() | {"fc.zero_point": torch.ones(())},
-    "quantisation-aware": lambda: state_dict() | {"activation_post_process_0.scale": torch.ones(1)},
+    "int8 quantized": lambda: state_dict() | {"fc.zero_point": torch.ones(())},
+    "quantization-aware": lambda: state_dict() | {"activation_post_process_0.scale": torch.ones(1)},
     "pruned": lambda: changed_names(weight="weight_orig"),
-    "reparametrised": lambda: changed_names(weight="parametrizations.weight.original0"),
+    "reparametrized": lambda: changed_names(weight="parametrizations.weight.original0"),
     "adapter": lambda: {f"{name}.lora_A": tensor for name, tensor in state_dict().items()},
     "folded": lambda: {
         **{name: tensor for name, tensor in state_dict().items() if "bn" not in name and "downsample" not in name},
@@ -336,7 +345,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_not_read_is_called_what_it_is(tmp_path, kind):
+def test_a_file_that_is_not_read_is_named_with_what_to_do(tmp_path, kind):
     torch.save(KINDS[kind](), tmp_path / "a.pth")
     with pytest.raises(WeightMismatch, match=f"it looks like .*{kind}") as caught:
         se_weights.read(tmp_path / "a.pth")
@@ -347,7 +356,7 @@ def test_a_file_that_is_not_read_is_called_what_it_is(tmp_path, kind):
     ("name", "says"),
     [("saved_model.pb", "SavedModel"), ("ckpt.index", "tf.train.Checkpoint"), ("zero_pp_rank_0_states.txt", "ZeRO")],
 )
-def test_a_folder_that_is_not_read_is_called_what_it_is(tmp_path, name, says):
+def test_a_folder_that_is_not_read_is_named_with_what_to_do(tmp_path, name, says):
     (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(UnsupportedFormat, match=says):
         se_weights.read(tmp_path)
@@ -373,3 +382,22 @@ def test_a_keras_archive_is_written_in_the_type_of_the_weights(tmp_path, dtype):
     weights["fc.bias"] = weights["fc.bias"].astype("float32")
     with pytest.raises(UnsupportedFormat, match="--dtype"):
         se_weights.write(se_weights.Checkpoint(network.architecture, weights), tmp_path / "b.keras")
+
+
+def test_the_module_of_a_deepspeed_checkpoint_is_read_and_its_optimizer_shard_named(tmp_path):
+    """The model states of the stages 0 to 2 hold the whole network; those of the optimizer its parts."""
+    options = {"ds_version": "0.15.0", "ds_config": {"zero_optimization": {"stage": 1}}, "buffer_names": []}
+    torch.save({"module": state_dict(), "optimizer": None, **options}, tmp_path / "mp_rank_00_model_states.pt")
+    checkpoint = se_weights.read(tmp_path / "mp_rank_00_model_states.pt")
+    assert np.array_equal(checkpoint.weights["fc.bias"], small_network().weights["fc.bias"])
+    shard = {"optimizer_state_dict": {"zero_stage": 1, "single_partition_of_fp32_groups": [torch.ones(9)]}, **options}
+    torch.save(shard, tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    with pytest.raises(WeightMismatch, match="zero_to_fp32"):
+        se_weights.read(tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+
+
+def test_a_number_beside_the_networks_of_a_checkpoint_hides_none_of_them(tmp_path):
+    torch.save({"iteration": torch.tensor(7), "student": state_dict()}, tmp_path / "a.pth")
+    checkpoint = se_weights.read(tmp_path / "a.pth")
+    assert checkpoint.metadata["unwrapped"] == "student/"
+    assert checkpoint.metadata["left"] == "iteration"

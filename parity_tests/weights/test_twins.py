@@ -1,5 +1,6 @@
 """Published networks that have the same tensors and compute different functions: known, asked about, or noted."""
 
+import hashlib
 import json
 from collections import Counter
 from functools import cache
@@ -13,11 +14,12 @@ from parity_tests.support.cases import small_network
 from parity_tests.support.isolated_process import se_resnet
 from se_parity.inputs.open_case import open_case
 from se_spec import Architecture, architecture, manifest
-from se_weights.catalogue.published import all_files, decode, encode, tensors_key, with_tensors_of
+from se_weights.catalogue.published import all_files, decode, encode, file_hash, tensors_key, with_tensors_of
 from se_weights.dialects import DIALECTS
 from se_weights.errors import AmbiguousArchitecture, AmbiguousDialect, UnsupportedFormat, WeightsError
-from se_weights.reading.model_config import ModelConfig
-from se_weights.reading.recognition import format_architecture, parse_architecture, recognise_all
+from se_weights.reading.architecture_text import format_architecture, parse_architecture
+from se_weights.reading.model_config import ModelConfig, read_model_config
+from se_weights.reading.recognition import recognise_all
 from se_weights.reading.twins import Decision, decide
 
 FILES = list(all_files())
@@ -85,7 +87,8 @@ def test_a_network_that_has_a_name_and_no_weights_is_noted():
     found = decision(published("seresnetaa50d"))
     assert "seresnetaa50d" in found.note
     assert "aa_layer" in found.note
-    assert decision(published("seresnetaa50d"), names=["seresnet50d"]).note == ""
+    assert "aa_layer" in decision(published("seresnet18"), names=["another"]).note
+    assert decision(published("seresnet18"), names=["seresnet18"]).note == ""
 
 
 def test_a_basic_network_of_torchvision_is_read_without_a_note():
@@ -256,3 +259,93 @@ def test_a_parity_check_takes_the_answer(resnet50):
     with pytest.raises(AmbiguousArchitecture):
         open_case(str(resnet50))
     assert open_case(str(resnet50), architecture="resnet50:stride_in=conv1").architecture.stride_in == "conv1"
+
+
+def test_a_name_that_code_bases_give_to_different_networks_does_not_decide():
+    """In our own names, a script's `seresnet50` may be timm's or pytorchcv's, which strides elsewhere."""
+    shapes = DIALECTS["torch"].shapes(published("seresnet50", source="pytorchcv").architecture)
+    matches = recognise_all("file", shapes, [DIALECTS["torch"]])
+    with pytest.raises(AmbiguousArchitecture):
+        decide(Path("a.pth"), matches, ModelConfig(frozenset(["seresnet50"])), lambda: UNKNOWN)
+
+
+def test_a_file_that_changes_between_two_readings_is_identified_anew(tmp_path):
+    row = published("seresnet50", source="pytorchcv")
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"first")
+    assert file_hash(path, "sha1") != row.digits
+    path.write_bytes(b"second")
+    assert file_hash(path, "sha1") == hashlib.sha1(b"second").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "stride_in"),
+    [
+        ("model=dict(backbone=dict(type='SEResNet', style='caffe', out_indices=(3, )), head=dict())", "conv1"),
+        ("model = {'backbone': {'type': 'SEResNet', 'style': 'caffe'}, 'neck': {'style': 'pytorch'}}", "conv1"),
+        ('{"backbone": {"norm": {"type": "BN"}, "style": "pytorch", "strides": [1, 2, 2, 2]}}', "conv2"),
+        ("model=dict(backbone=dict(type='SEResNet'), head=dict(style='caffe'))", None),
+        ("backbone=dict(strides=5, dilations=x", None),
+        ("backbone=dict(" + "(" * 60000, None),
+    ],
+    ids=["dict", "braces", "JSON", "another part", "damaged", "hostile"],
+)
+def test_the_backbone_of_a_config_is_found_in_its_text(tmp_path, text, stride_in):
+    if "strides=5" in text:
+        with pytest.raises(UnsupportedFormat, match="strides"):
+            read_model_config(tmp_path / "a.pth", [("cfg", text)])
+    else:
+        settings = read_model_config(tmp_path / "a.pth", [("cfg", text)]).settings
+        assert settings.get("stride_in") == stride_in
+
+
+class Options(dict):
+    """Options in a class of a training script, as yacs, addict and EasyDict have them."""
+
+
+class Node:
+    """A node of OmegaConf, which holds its value."""
+
+    def __init__(self, value: object) -> None:
+        self._val = value
+
+
+@pytest.mark.parametrize(
+    "options", [Options(output_stride=8), {"output_stride": Node(8)}, Options(net=Options(act_layer="silu"))]
+)
+def test_options_in_objects_are_read_too(tmp_path, options):
+    torch = pytest.importorskip("torch")
+    state_dict = {name: torch.from_numpy(array) for name, array in small_network().weights.items()}
+    torch.save({"state_dict": state_dict, "config": options}, tmp_path / "a.pth")
+    with pytest.raises(UnsupportedFormat, match="another function"):
+        se_weights.read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("prefix", ["student", "teacher"])
+def test_each_of_two_networks_of_ours_in_a_file_keeps_its_settings(tmp_path, prefix):
+    """Their tensors have equal names and shapes."""
+    torch = pytest.importorskip("torch")
+    import se_torch
+
+    settings = {"student": {"stride_in": "conv1"}, "teacher": {"stem": {"pool": "ceil"}}}
+    networks = {name: small_network().architecture.replace(**changed) for name, changed in settings.items()}
+    torch.save({name: se_torch.SEResNet(known).state_dict() for name, known in networks.items()}, tmp_path / "a.pth")
+    both = torch.nn.ModuleDict({name: se_torch.SEResNet(known) for name, known in networks.items()})
+    torch.save(both.state_dict(), tmp_path / "b.pth")
+    for path in (tmp_path / "a.pth", tmp_path / "b.pth"):
+        found = se_weights.read(path, prefix=prefix).architecture
+        assert found.function_key() == networks[prefix].function_key()
+
+
+@pytest.mark.parametrize("prefix", ["layers/se_res_net", "layers/se_res_net_1"])
+def test_each_of_two_networks_of_ours_in_a_keras_file_keeps_its_settings(tmp_path, prefix):
+    keras = pytest.importorskip("keras")
+    import se_tf
+
+    settings = ({"stride_in": "conv1"}, {"stem": {"pool": "ceil"}})
+    networks = [small_network().architecture.replace(**changed) for changed in settings]
+    images = keras.Input((33, 40, 3))
+    models = [se_tf.SEResNet(known, name=name) for known, name in zip(networks, ("student", "teacher"), strict=True)]
+    keras.Model(images, [model(images) for model in models]).save_weights(tmp_path / "a.weights.h5")
+    found = se_weights.read(tmp_path / "a.weights.h5", prefix=prefix).architecture
+    assert found.function_key() == networks[prefix.endswith("_1")].function_key()

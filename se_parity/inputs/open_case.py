@@ -35,13 +35,15 @@ def open_case(
 
     Raises:
         se_weights.WeightsError: the file cannot be read.
-        se_spec.ArchitectureError: there is no architecture of that name.
+        se_spec.ArchitectureError: there is no architecture of that name, or a file's option is given with it.
     """
     if Path(subject).exists() or "." in subject or "/" in subject:
         checkpoint, _ = se_weights.read_disambiguated(
             subject, dialect=dialect, architecture=architecture, prefix=prefix
         )
         network, weights = checkpoint.architecture, checkpoint.weights
+    elif architecture or prefix:
+        raise se_spec.ArchitectureError(f"an architecture and a prefix are those of a file, and {subject} is no file")
     else:
         network = se_spec.architecture(subject)
         weights = trained_like_weights(network)

@@ -120,8 +120,8 @@ def _items_in_list(path: Path, suffix: str) -> Iterator[Item]:
             entry = json.loads(line) if line.lstrip().startswith("{") else {"source": line.strip()}
             source = _expect_name(entry.pop("source"))
             target = _expect_name(entry.pop("target", _default_target(Path(Path(source).name), suffix)))
-            names = {key: _expect_name(entry.pop(key)) for key in ("dialect", "architecture") if entry.get(key)}
-            yield Item(source, target, **names)
+            dialect, architecture = (_optional_name(entry.pop(key, None)) for key in ("dialect", "architecture"))
+            yield Item(source, target, dialect, architecture)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedFile(
                 f"{path}, line {number}: expected a path, or a JSON object with a source: {error}"
@@ -146,3 +146,7 @@ def _default_target(path: Path, suffix: str) -> str:
             name = name[: -len(known)]
             break
     return path.with_name(name + suffix).as_posix()
+
+
+def _optional_name(value: object) -> str | None:
+    return None if value is None else _expect_name(value)

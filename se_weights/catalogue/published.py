@@ -22,8 +22,6 @@ TABLE = Path(__file__).with_name("published.tsv")
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{8,64}(?![0-9a-f])")
 """What code bases write into the names of their files: the first digits of the hash."""
 
-HASH_ALGORITHMS = {"sha256-prefix": "sha256", "sha1": "sha1", "md5": "md5"}
-
 
 @dataclass(frozen=True)
 class PublishedFile:
@@ -36,8 +34,8 @@ class PublishedFile:
         dialect: The dialect of the names in the file.
         architecture: The architecture with these tensors.
         differs: How the network differs from that architecture; empty if it does not.
-        hash_kind: The kind of the hash: a key of `HASH_ALGORITHMS`, or empty.
-        digits: The first digits of the hash.
+        hash_algorithm: "sha256", "sha1" or "md5", or empty if no hash is published.
+        digits: The first digits of the hash, or all.
     """
 
     source: str
@@ -46,7 +44,7 @@ class PublishedFile:
     dialect: str
     architecture: Architecture
     differs: str
-    hash_kind: str
+    hash_algorithm: str
     digits: str
 
     def config_differences(self, other: Architecture) -> dict[str, object]:
@@ -58,24 +56,19 @@ class PublishedFile:
         differences = config_differences(_without_ends(other), _without_ends(self.architecture))
         return {setting: value for setting, (_, value) in differences.items()}
 
+    @property
+    def function(self) -> object:
+        """A key of the function that the network computes, classes and image channels aside."""
+        return self.differs, _function(self.architecture)
+
     def computes(self, other: Architecture) -> bool:
         """Whether the network computes the same function as an architecture, classes and image channels aside."""
-        return not self.differs and _function(self.architecture) == _function(other)
+        return self.function == ("", _function(other))
 
-    def is_file(self, path: Path, sha256: str) -> bool:
-        """Whether a file is this one, by its content or by the digits in its name.
-
-        Args:
-            path: The file.
-            sha256: The SHA-256 hash of its content.
-        """
-        algorithm = HASH_ALGORITHMS.get(self.hash_kind)
-        if algorithm is None:
-            return False
-        if any(self.digits.startswith(digits[: len(self.digits)]) for digits in HASH_IN_NAME.findall(path.name)):
-            return True
-        content = sha256 if algorithm == "sha256" or not path.is_file() else _hash(path, algorithm)
-        return content.startswith(self.digits)
+    def is_named_in(self, file_name: str) -> bool:
+        """Whether a file name has the digits of this file's hash."""
+        found = HASH_IN_NAME.findall(file_name)
+        return bool(self.hash_algorithm) and any(self.digits.startswith(each[: len(self.digits)]) for each in found)
 
 
 def with_tensors_of(network: Architecture, dialect: Dialect) -> list[PublishedFile]:
@@ -132,7 +125,7 @@ def _places(network: Architecture, dialect: Dialect) -> list[Place]:
 
 
 def _parse(row: dict[str, str]) -> PublishedFile:
-    known = {key: row[key] for key in ("source", "name", "tag", "dialect", "differs", "hash_kind", "digits")}
+    known = {key: row[key] for key in ("source", "name", "tag", "dialect", "differs", "hash_algorithm", "digits")}
     return PublishedFile(**known, architecture=decode(row["architecture"]))
 
 
@@ -152,7 +145,12 @@ def _rows() -> dict[str, list[dict[str, str]]]:
     return rows
 
 
-@cache
-def _hash(path: Path, algorithm: str) -> str:
+def file_hash(path: Path, algorithm: str) -> str:
+    """The hash of a file's content in hexadecimal.
+
+    Args:
+        path: The file.
+        algorithm: The name of the algorithm, as `hashlib` has it.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -65,6 +65,8 @@ class FileContents:
         unread: The objects that are not read, by their names.
         objects: The names of the classes of these objects and of all inside them, apart from plain data.
         settings: What training scripts save beside the weights: names of options with their values.
+        architectures: What the networks of our packages save of themselves: the JSON of their architectures by the
+            prefixes that their tensors have in the file.
     """
 
     tensors: Mapping[str, Tensor]
@@ -73,10 +75,11 @@ class FileContents:
     unread: Mapping[str, UnreadObject] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
     settings: Sequence[tuple[str, object]] = ()
+    architectures: Mapping[str, str] = field(default_factory=dict)
 
     def refuse_unread(self, names: Iterable[str]) -> None:
         """Raises the refusal for the first of these objects that are not read, if there is one."""
-        for name in names:
+        if (name := next(iter(names), None)) is not None:
             raise refuse(self.unread[name].reason, f"{name or 'the whole file'} is {self.unread[name].name}")
 
 

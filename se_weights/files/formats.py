@@ -104,7 +104,11 @@ SAFETENSORS = Format(
 HDF5 = Format("Keras weights", (".weights.h5",), ("keras",), ALL_FLOATS, "keras.weights_h5", signatures=("HDF5",))
 KERAS_ARCHIVE = Format("Keras archive", (".keras",), ("keras",), ALL_FLOATS, "keras.archive", signatures=("zip",))
 SHARDED_SAFETENSORS = Format(
-    *("sharded safetensors", (".safetensors.index.json",), ANY, ALL_FLOATS, "sharded"),
+    "sharded safetensors",
+    (".safetensors.index.json",),
+    ANY,
+    ALL_FLOATS,
+    "sharded",
     read_only=True,
     shards=".safetensors",
 )
@@ -112,7 +116,11 @@ SHARDED_PTH = Format(
     "sharded torch", (".bin.index.json",), ("torch",), ALL_FLOATS, "sharded", read_only=True, shards=".bin"
 )
 SHARDED_HDF5 = Format(
-    *("sharded Keras weights", (".weights.json",), ("keras",), ALL_FLOATS, "sharded"),
+    "sharded Keras weights",
+    (".weights.json",),
+    ("keras",),
+    ALL_FLOATS,
+    "sharded",
     read_only=True,
     shards=".weights.h5",
 )
@@ -126,7 +134,17 @@ ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", 
 TORCH_DCP = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
 
 FORMATS = (
-    *(PTH, SHARDED_SAFETENSORS, SHARDED_PTH, SHARDED_HDF5, SAFETENSORS, HDF5, KERAS_ARCHIVE, MSGPACK, NPZ, KERAS2),
-    *(HUGGINGFACE, ORBAX),
+    PTH,
+    SHARDED_SAFETENSORS,
+    SHARDED_PTH,
+    SHARDED_HDF5,
+    SAFETENSORS,
+    HDF5,
+    KERAS_ARCHIVE,
+    MSGPACK,
+    NPZ,
+    KERAS2,
+    HUGGINGFACE,
+    ORBAX,
 )
 """The formats with suffixes, in the order in which these are compared: longer suffixes come first."""

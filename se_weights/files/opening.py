@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -49,7 +50,8 @@ OTHER_FOLDERS = {
 }
 """What a folder is that contains a file of such a name, and what to do."""
 
-FLAX_STEP = re.compile(r"checkpoint_(\d+)")
+FLAX_STEP = re.compile(r"checkpoint_\d{1,18}")
+"""The file of a step of a training run, as older versions of Flax save it."""
 
 HUB_REPOSITORY = re.compile(r"[\w-]+/[\w.-]+")
 
@@ -84,8 +86,8 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     for name, known in FOLDER_FILES:
         if (path / name).exists():
             return known, path / name
-    if steps := {path / name: step for name, step in flax_steps(path).items()}:
-        return MSGPACK, max(steps, key=lambda step: steps[step])
+    if steps := [file for file in path.iterdir() if file.is_file() and FLAX_STEP.fullmatch(file.name)]:
+        return MSGPACK, max(steps, key=lambda file: int(file.name.rpartition("_")[2]))
     if any(path.glob("shard-*-model-*.safetensors")):
         return TORCH_DCP, path
     if (path / ".metadata").exists():
@@ -105,12 +107,6 @@ def _only_weights_file(folder: Path) -> tuple[Format, Path] | None:
     """The format and path of the one file in a folder whose suffix names a format, as ignite and Lightning save it."""
     found = [(known, path) for path in folder.iterdir() if path.is_file() and (known := _format_by_suffix(path))]
     return found[0] if len(found) == 1 else None
-
-
-def flax_steps(folder: Path) -> dict[str, int]:
-    """The files in which older versions of Flax save the steps of a training run, and the numbers of the steps."""
-    found = {path.name: FLAX_STEP.fullmatch(path.name) for path in folder.iterdir() if path.is_file()}
-    return {name: int(match[1]) for name, match in found.items() if match}
 
 
 def _file_format(path: Path) -> Format:
@@ -146,6 +142,8 @@ def open_file(path: Path) -> Iterator[tuple[Format, FileContents, Callable[[], s
             check_signature(inner, file_format)
         with in_background(partial(file_sha256, path)) as sha256, file_format.open(inner) as contents:
             _check_contents(inner, file_format, contents)
+            if inner != path and inner.name not in dict(FOLDER_FILES):
+                contents = replace(contents, metadata={"opened": inner.name, **contents.metadata})
             yield file_format, contents, sha256
     except (WeightsError, OSError) as error:
         _check_unchanged(path, inner, file_format, before)

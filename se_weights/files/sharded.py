@@ -4,19 +4,16 @@ The index of Hugging Face and accelerate names the shard of each tensor. That of
 each group of tensors (keras 3.15, saving/saving_lib.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from se_weights.files.contents import FileContents
 from se_weights.files.folders import check_inside, is_file_name
-from se_weights.files.formats import HDF5, PTH, SAFETENSORS, Format
+from se_weights.files.formats import FORMATS, HDF5
 from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
-
-SHARDS = {".safetensors.index.json": SAFETENSORS, ".bin.index.json": PTH, ".weights.json": HDF5}
-"""The format of the shards by the suffix of their index."""
 
 
 @contextmanager
@@ -26,8 +23,9 @@ def open_contents(path: Path) -> Iterator[FileContents]:
     Raises:
         WeightsError: The index or a shard is refused; or a tensor is missing, or not listed in the index.
     """
-    shard_format = next(known for suffix, known in SHARDS.items() if path.name.endswith(suffix))
-    index = _read_index(path, shard_format)
+    suffix = next(known.shards for known in FORMATS if known.shards and path.name.endswith(known.suffixes))
+    shard_format = next(known for known in FORMATS if suffix in known.suffixes)
+    index = _read_index(path, suffix)
     with ExitStack() as stack:
         names = sorted({shard for shards in index.values() for shard in shards})
         shards = {name: stack.enter_context(shard_format.open(path.parent / name)) for name in names}
@@ -36,19 +34,26 @@ def open_contents(path: Path) -> Iterator[FileContents]:
             for name in contents.tensors:
                 if name in actual:
                     raise refuse("shards.index", f"{name} is in {actual[name]} and in {shard}")
-                if shard_format is not HDF5 and name not in index:
-                    raise refuse("shards.index", f"{shard} contains {name}, which the index does not list")
                 actual[name] = shard
         if shard_format is not HDF5:
-            for name, (shard, *_) in index.items():
-                if actual.get(name) != shard:
-                    raise refuse("shards.missing", f"{name}, which is in {shard} according to the index")
+            _check_listed(index, actual)
         tensors = {name: shards[shard].tensors[name] for name, shard in actual.items()}
         metadata = {key: text for contents in shards.values() for key, text in contents.metadata.items()}
-        yield FileContents(tensors, metadata)
+        architectures = {key: text for contents in shards.values() for key, text in contents.architectures.items()}
+        yield FileContents(tensors, metadata, architectures=architectures)
 
 
-def _read_index(path: Path, shard_format: Format) -> dict[str, list[str]]:
+def _check_listed(index: Mapping[str, list[str]], actual: Mapping[str, str]) -> None:
+    """Checks that the tensors are those that the index lists, each in its shard."""
+    for name, shard in actual.items():
+        if name not in index:
+            raise refuse("shards.index", f"{shard} contains {name}, which the index does not list")
+    for name, (shard, *_) in index.items():
+        if actual.get(name) != shard:
+            raise refuse("shards.missing", f"{name}, which is in {shard} according to the index")
+
+
+def _read_index(path: Path, suffix: str) -> dict[str, list[str]]:
     """The names of the shards of each tensor, or of each group of tensors."""
     if path.stat().st_size > HEADER:
         raise refuse("shards.index", f"{path.stat().st_size:,} bytes are more than the {HEADER:,} that it may have")
@@ -60,7 +65,7 @@ def _read_index(path: Path, shard_format: Format) -> dict[str, list[str]]:
     index = {name: _as_list(shards) for name, shards in listed.items()} if isinstance(listed, dict) else {}
     if not index or not all(shards and all(isinstance(each, str) for each in shards) for shards in index.values()):
         raise refuse("shards.index", "its weight_map is not an object of file names")
-    _check_shards(path, {shard for shards in index.values() for shard in shards}, shard_format)
+    _check_shards(path, {shard for shards in index.values() for shard in shards}, suffix)
     return index
 
 
@@ -68,13 +73,13 @@ def _as_list(shards: object) -> list:
     return shards if isinstance(shards, list) else [shards]
 
 
-def _check_shards(path: Path, shards: Iterable[str], shard_format: Format) -> None:
+def _check_shards(path: Path, shards: Iterable[str], suffix: str) -> None:
     """Checks that the shards are files in the folder of the index."""
     for shard in sorted(shards):
         if any(character in shard for character in "/\\:\0") or shard in ("", ".", ".."):
             raise refuse("shards.path", f"it names {shard!r}, and shards must be in the folder of the index")
-        if not shard.endswith(shard_format.suffixes) or not is_file_name(shard):
-            raise refuse("shards.index", f"it names {shard!r}, and only a {shard_format.name} file can be a shard")
+        if not shard.endswith(suffix) or not is_file_name(shard):
+            raise refuse("shards.index", f"it names {shard!r}, and only a {suffix} file can be a shard")
         check_inside(path.parent, path.parent / shard)
         if not (path.parent / shard).is_file():
             raise refuse("shards.missing", shard)

@@ -5,7 +5,6 @@ anti-aliased networks (timm 1.0.31, models/resnet.py and models/_hub.py), dilate
 mmpretrain's `style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0, models/backbones/resnet.py).
 """
 
-import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from typing import Any
 
 from se_weights.errors import UnsupportedFormat, printable
 from se_weights.files.json_document import DuplicateKey, parse_object
-from se_weights.files.limits import CONFIG as LONGEST_TEXT
 from se_weights.files.limits import HEADER
 from se_weights.refusals import refuse
 
@@ -23,6 +21,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 """Names of weights files to which a `config.json` in the same folder belongs."""
 
 ANTI_ALIASED = re.compile(r"res(net|next)(aa|blur)")
+"""How timm names its anti-aliased networks; later releases may have more than the table of published files."""
 
 NAME_OPTIONS = ("architecture", "arch", "model_name", "model", "backbone", "backbone_name", "encoder_name", "encoder")
 """Options under which a network is named."""
@@ -36,6 +35,9 @@ PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
 }
 """Options of timm and segmentation_models_pytorch that change the function and no tensor, with the values of the
 supported networks."""
+
+BACKBONE = re.compile(r"\bbackbone['\"]?\s*[=:]\s*(?:dict\(|\{)")
+"""Where the options of the backbone begin in a config of OpenMMLab, a text of Python."""
 
 STAGES = (1, 2, 2, 2)
 """Strides of the stages of a network that is not dilated."""
@@ -78,35 +80,40 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
             if option in PLAIN_OPTIONS and value not in PLAIN_OPTIONS[option]:
                 raise _unsupported(path, source, f"{option}={value!r}", option)
             if option in ("cfg", "config") and isinstance(value, str):
-                settings |= _mm_settings(path, source, value)
+                settings |= _backbone_settings(path, source, value)
     return ModelConfig(frozenset(names), settings)
 
 
-def _mm_settings(path: Path, source: str, text: str) -> dict[str, object]:
-    """The settings that a config of OpenMMLab has for its backbone."""
-    options = dict(_mm_backbone(text))
-    strides, dilations = options.get("strides", STAGES), options.get("dilations", ())
-    if tuple(strides) != STAGES[: len(strides)] or any(each != 1 for each in dilations):
-        raise _unsupported(path, source, f"strides={strides!r} and dilations={dilations!r}", "dilations")
-    return {"stride_in": "conv1" if options["style"] == "caffe" else "conv2"} if "style" in options else {}
+def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
+    """The settings that the text of a config of OpenMMLab has for its backbone."""
+    backbone = _backbone_text(text)
+    strides, dilations = (_numbers(backbone, option) for option in ("strides", "dilations"))
+    if strides != STAGES[: len(strides)] or any(dilation != 1 for dilation in dilations):
+        raise _unsupported(path, source, f"strides={strides} and dilations={dilations}", "dilations")
+    style = _option(backbone, "style")
+    return {"stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2"} if style else {}
 
 
-def _mm_backbone(text: str) -> Iterator[tuple[str, Any]]:
-    """The options of the backbone in a config, a text of Python's dictionaries, of which nothing is run."""
-    if len(text) > LONGEST_TEXT:
-        return
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "backbone" and isinstance(node.value, ast.Call):
-            for option in node.value.keywords:
-                if option.arg in ("style", "strides", "dilations"):
-                    try:
-                        yield option.arg, ast.literal_eval(option.value)
-                    except ValueError:
-                        continue
+def _backbone_text(text: str) -> str:
+    """The options of the backbone: the text in the brackets behind its name."""
+    found = BACKBONE.search(text)
+    begin = found.end() if found else len(text)
+    depth = 1
+    for position in range(begin, len(text)):
+        depth += (text[position] in "([{") - (text[position] in ")]}")
+        if not depth:
+            return text[begin:position]
+    return text[begin:]
+
+
+def _option(text: str, name: str) -> str:
+    """The value of an option as it is written, up to the bracket or comma that ends it; empty if it has none."""
+    found = re.search(rf"\b{name}['\"]?\s*[=:]\s*([\[(][^\])]*|[^,)\]}}\s]*)", text)
+    return found[1] if found else ""
+
+
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d{1,9}", _option(text, name))))
 
 
 def _items(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -1,10 +1,8 @@
 """Reads a file as a checkpoint: open, unwrap, recognise, compare with the manifest, load."""
 
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -16,16 +14,16 @@ from numpy.typing import NDArray
 from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, AmbiguousPrefix, WeightMismatch, escaped
+from se_weights.errors import AmbiguousDialect, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, Tensor, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
-from se_weights.reading.infer_architecture import Shapes, network_prefixes
+from se_weights.reading.infer_architecture import Shapes
+from se_weights.reading.inner_network import network_inside
 from se_weights.reading.model_config import ModelConfig, read_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
 from se_weights.reading.twins import Decision, decide
-from se_weights.reading.unreadable import describe
 from se_weights.reading.wrappers import Unwrapped, unwrap
 from se_weights.refusals import refuse
 from se_weights.threads import background_queue
@@ -36,16 +34,6 @@ PRESERVED_METADATA = (
     *("reordered", "folded", "identified", "cast", "weights_sha256"),
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
-
-BESIDE_NETWORKS = re.compile(
-    r"head|^fc|class|arc|margin|loss|crit|metric|acc|auroc|auc|f1|proj|pred|logit|cos|linear|mlp|aux|decoder|embed|center",
-    re.IGNORECASE,
-)
-"""What the name of a module contains that stands beside a network: a head, a loss, a metric. Any other may be a part of
-the network, which computes another function with it."""
-
-MAX_SEARCHED, MAX_PREFIXES = 20_000, 16
-"""Tensors of a larger model in which a network is looked for, and the number of prefixes that are tried."""
 
 
 def read(
@@ -149,23 +137,22 @@ def _read(
     path = Path(path)
     with open_file(path) as (file_format, contents, sha256):
         config = read_model_config(path, contents.settings) if architecture is None else ModelConfig()
-        recorded = _parse_metadata(contents, "architecture", partial(_parse_architecture, contents))
         _parse_metadata(contents, "preprocessing", Preprocessing.from_text)
         _parse_metadata(contents, CAST, parse_cast_reports)
         unwrapped = _under_prefix(path, contents, prefix) if prefix else unwrap(contents)
-        known = architecture or recorded
-        dialect = dialect or _dialect_in_metadata(contents, file_format, _shapes(unwrapped), known)
+        known = partial(_known_architecture, contents, architecture)
+        dialect = dialect or _dialect_in_metadata(contents, file_format, unwrapped.shapes, known(unwrapped))
         dialects = _dialects_to_try(file_format, dialect)
-        find = partial(recognise_all, str(path), dialects=dialects, known=known)
+        find = partial(_find_matches, path, dialects, known)
         try:
-            matches = find(_shapes(unwrapped))
+            matches = find(unwrapped)
         except WeightMismatch as mismatch:
             _check_nothing_unread(contents, unwrapped.tensors.values())
             _check_weights_are_read(contents)
-            unwrapped, matches = _network_inside(path, unwrapped, dialects, find, known, mismatch)
+            unwrapped, matches = network_inside(path, unwrapped, dialects, find, known, mismatch)
         if undecided:
             decisions = [Decision(match) for match in matches]
-        elif known is not None:
+        elif known(unwrapped) is not None:
             decisions = [Decision(only_match(str(path), matches))]
         else:
             decisions = [decide(path, matches, config, sha256, dialect)]
@@ -190,10 +177,6 @@ def _check_nothing_unread(contents: FileContents, chosen: Iterable[Tensor]) -> N
     )
 
 
-def _shapes(unwrapped: Unwrapped) -> Shapes:
-    return {name: tensor.shape for name, tensor in unwrapped.tensors.items()}
-
-
 def _under_prefix(path: Path, contents: FileContents, prefix: str) -> Unwrapped:
     """The network under a prefix of the unwrapped names, or else of the names in the file."""
     unwrapped = unwrap(contents)
@@ -209,85 +192,6 @@ def _under_prefix(path: Path, contents: FileContents, prefix: str) -> Unwrapped:
             ignored = tuple(sorted({*outer.ignored, *inner.ignored}))
             return Unwrapped(inner.tensors, (*outer.wrappers, *inner.wrappers), ignored)
     raise WeightMismatch(f"{path} has no tensors under the prefix {prefix}", [f"- {prefix}"])
-
-
-def _network_inside(
-    path: Path,
-    unwrapped: Unwrapped,
-    dialects: Sequence[Dialect],
-    find: Callable[[Shapes], list[DialectMatch]],
-    known: Architecture | str | None,
-    mismatch: WeightMismatch,
-) -> tuple[Unwrapped, list[DialectMatch]]:
-    """The network in a larger model: with a head of its own, or under a prefix.
-
-    Args:
-        path: The file, for messages.
-        unwrapped: Its tensors.
-        dialects: The dialects to try.
-        find: Finds the matches of tensors.
-        known: The architecture, or its name, if it is known.
-        mismatch: How the tensors differ from the closest network; it is raised if there is none inside.
-
-    Raises:
-        AmbiguousPrefix: There are several.
-    """
-    if body := _without_own_head(unwrapped, dialects, known):
-        return body, find(_shapes(body))
-    inner = {} if _is_close(mismatch, unwrapped) else _inner_networks(unwrapped, dialects, find)
-    if len(inner) > 1:
-        raise AmbiguousPrefix(str(path), inner) from mismatch
-    if inner:
-        (found,) = inner.values()
-        return found
-    kind = describe(unwrapped.tensors)
-    raise WeightMismatch(f"{mismatch.what}: {kind}", mismatch.differences) if kind else mismatch
-
-
-def _without_own_head(
-    unwrapped: Unwrapped, dialects: Iterable[Dialect], known: Architecture | str | None
-) -> Unwrapped | None:
-    """The tensors of a complete network beside modules that are not part of one: another head, a loss, a metric."""
-    for match in closest_matches(_shapes(unwrapped), dialects, known):
-        names = {name for place in match.dialect.places(match.architecture).values() for name in place.names}
-        if not all(line.startswith("+ ") for line in match.differences):
-            continue
-        body = {name.partition(".")[0] for name in names}
-        others = {name: tensor for name, tensor in unwrapped.tensors.items() if _is_beside(name, body)}
-        left = {name.partition(".")[0] for name in others}
-        if left and len(others) == len(match.differences) and any(len(each.shape) > 1 for each in others.values()):
-            tensors = {name: tensor for name, tensor in unwrapped.tensors.items() if name not in others}
-            return Unwrapped(tensors, unwrapped.wrappers, tuple(sorted({*unwrapped.ignored, *left})))
-    return None
-
-
-def _is_beside(name: str, modules: Collection[str]) -> bool:
-    """Whether a tensor is of a module beside a network's: by its name a head, a loss or a metric."""
-    module, dot, _ = name.partition(".")
-    return bool(dot) and module not in modules and bool(BESIDE_NETWORKS.search(module))
-
-
-def _is_close(mismatch: WeightMismatch, unwrapped: Unwrapped) -> bool:
-    """Whether most tensors match: the file is then a damaged network, and not a larger model that contains one."""
-    return 2 * len(mismatch.differences) < len(unwrapped.tensors)
-
-
-def _inner_networks(
-    unwrapped: Unwrapped,
-    dialects: Iterable[Dialect],
-    find: Callable[[Shapes], list[DialectMatch]],
-) -> dict[str, tuple[Unwrapped, list[DialectMatch]]]:
-    """The complete networks inside a larger model, by their prefixes."""
-    names = unwrapped.tensors.keys()
-    if len(names) > MAX_SEARCHED:
-        return {}
-    prefixes = dict.fromkeys(prefix for dialect in dialects for prefix in network_prefixes(names, dialect))
-    found = {}
-    for prefix in list(prefixes)[:MAX_PREFIXES]:
-        inner = unwrapped.under(prefix)
-        with suppress(WeightMismatch):
-            found[prefix] = inner, find(_shapes(inner))
-    return found
 
 
 def _load_checkpoint(
@@ -357,6 +261,35 @@ def _parse_metadata(contents: FileContents, key: str, parse: Callable[[str], Any
         return parse(text) if text else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ArchitectureError) as error:
         raise refuse("metadata.json", f"invalid {key}: {error}") from error
+
+
+def _known_architecture(
+    contents: FileContents, named: Architecture | str | None, unwrapped: Unwrapped
+) -> Architecture | str | None:
+    """The architecture that the user named, or else that which the file has for these tensors, if any."""
+    if named is not None:
+        return named
+    if "architecture" in contents.metadata:
+        return _parse_metadata(contents, "architecture", partial(_parse_architecture, contents))
+    chosen = {id(tensor) for tensor in unwrapped.tensors.values()}
+    prefixes = [
+        prefix
+        for prefix in contents.architectures
+        if chosen <= {id(tensor) for name, tensor in contents.tensors.items() if name.startswith(prefix)}
+    ]
+    if not prefixes:
+        return None
+    with_this = replace(contents, metadata={"architecture": contents.architectures[max(prefixes, key=len)]})
+    return _parse_metadata(with_this, "architecture", partial(_parse_architecture, contents))
+
+
+def _find_matches(
+    path: Path,
+    dialects: Iterable[Dialect],
+    known: Callable[[Unwrapped], Architecture | str | None],
+    unwrapped: Unwrapped,
+) -> list[DialectMatch]:
+    return recognise_all(str(path), unwrapped.shapes, dialects, known(unwrapped))
 
 
 def _parse_architecture(contents: FileContents, text: str) -> Architecture:

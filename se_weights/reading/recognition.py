@@ -5,21 +5,17 @@ with the manifest. Only a match without differences counts. If several of them c
 must choose.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from se_spec import Architecture, ArchitectureError, architecture, config_differences, named_like
+from se_spec import Architecture, architecture, config_differences, named_like
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch
+from se_weights.reading.architecture_text import INFERRED, parse_architecture
 from se_weights.reading.infer_architecture import Shapes, infer_architectures
 
 INFERRED_FIELDS = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
 """Fields that are inferred from the tensors even if the user names the architecture; so is `shortcut.where`."""
-
-INFERRED = "inferred"
-"""The name, where the user names the architecture, of that which its tensors show."""
 
 
 @dataclass(frozen=True)
@@ -157,50 +153,6 @@ def _candidate_architectures(
     completed = dict.fromkeys(map(dialect.completed, inferred))
     for candidate in filter(None, completed):
         yield candidate.replace(**settings) if known else _with_published_name(candidate)
-
-
-def parse_architecture(text: str) -> tuple[str, dict[str, Any]]:
-    """The name of an architecture, and settings that tensors do not show: "resnet50:stride_in=conv1,stem.pool=ceil".
-
-    Args:
-        text: The name, or "inferred"; after a colon, settings by their dotted names.
-
-    Returns:
-        The name, and the settings as `Architecture.replace` takes them.
-
-    Raises:
-        ArchitectureError: A setting has no value.
-    """
-    name, _, listed = text.partition(":")
-    settings: dict[str, Any] = {}
-    for item in filter(None, listed.split(",")):
-        setting, equals, value = item.partition("=")
-        if not equals:
-            raise ArchitectureError(f"{item!r} in {text!r} is not a setting and its value, such as stride_in=conv1")
-        group, _, field = setting.partition(".")
-        parsed = _parse_value(value)
-        settings[group] = {**settings.get(group, {}), field: parsed} if field else parsed
-    return name, settings
-
-
-def format_architecture(name: str, settings: Mapping[str, object]) -> str:
-    """The text that `parse_architecture` reads.
-
-    Args:
-        name: The name of the architecture.
-        settings: The settings by their dotted names.
-    """
-    values = (
-        f"{setting}={value if isinstance(value, str) else json.dumps(value)}" for setting, value in settings.items()
-    )
-    return f"{name}:{','.join(values)}" if settings else name
-
-
-def _parse_value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _inferred_fields(inferred: Architecture) -> dict[str, object]:

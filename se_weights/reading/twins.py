@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from se_spec import Architecture
-from se_weights.catalogue import PublishedFile, with_tensors_of
+from se_weights.catalogue import PublishedFile, file_hash, with_tensors_of
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousArchitecture, UnsupportedFormat, WeightMismatch
+from se_weights.reading.architecture_text import INFERRED, format_architecture
 from se_weights.reading.infer_architecture import UNNAMED
 from se_weights.reading.model_config import ModelConfig
-from se_weights.reading.recognition import INFERRED, DialectMatch, format_architecture, only_match, recognise_all
+from se_weights.reading.recognition import DialectMatch, only_match, recognise_all
 
 OWN_SETTINGS = "stride_in, stem.pool, squeeze.after_relu, bn_epsilon and dropout"
 """Settings of our own networks that no tensor shows."""
@@ -27,8 +28,8 @@ class Decision:
 
     Attributes:
         match: The match.
-        published: The published file that the file is, or ends as a network's name in a `config.json`; may be empty.
-        note: What could not be told from the tensors; may be empty.
+        published: The published network that the file contains, if its hash or what lies beside it shows that.
+        note: What the tensors do not show, and what was assumed; may be empty.
     """
 
     match: DialectMatch
@@ -67,16 +68,18 @@ def decide(
         if match.dialect.carries_config or dialect in (None, row.dialect)
     ]
     twins = [row for row in rows if not all(row.computes(match.architecture) for match in matches)]
-    if twins and (chosen := _known(path, rows, config.names, sha256)):
-        if chosen.differs:
-            raise _unsupported(path, f"is {chosen.source}'s {_full_name(chosen)}", chosen)
-        for match in matches:
-            if chosen.computes(match.architecture):
-                return Decision(match, f"{chosen.source} {_full_name(chosen)}")
+    named = [row for row in rows if config.names & {row.name, _full_name(row)}]
+    if twins:
+        for row in _of_one_function(named) or _of_one_function(_with_hash(path, rows, sha256)):
+            if row.differs:
+                raise _unsupported(path, f"is {row.source}'s {_full_name(row)}", row)
+            for match in matches:
+                if row.computes(match.architecture):
+                    return Decision(match, f"{row.source} {_full_name(row)}")
     match = only_match(str(path), matches)
     if published := [row for row in twins if row.tag]:
         raise _question(path, match, [row for row in rows if row.tag], published)
-    return Decision(match, note="" if config.names else _note(match, twins))
+    return Decision(match, note="" if named else _note(match, twins))
 
 
 def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
@@ -87,11 +90,11 @@ def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
         dialect: The dialect of the file.
     """
     try:
-        (match,) = recognise_all(network.name, dialect.shapes(network), [dialect])
-    except (WeightMismatch, ValueError):
+        matches = recognise_all(network.name, dialect.shapes(network), [dialect])
+    except WeightMismatch:
         return False
     twins = (row for row in with_tensors_of(network, dialect) if row.tag and not row.computes(network))
-    return match.architecture.function_key() == network.function_key() and not any(twins)
+    return all(match.architecture.function_key() == network.function_key() for match in matches) and not any(twins)
 
 
 def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
@@ -108,12 +111,20 @@ def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
     return "; ".join(filter(None, notes))
 
 
-def _known(
-    path: Path, rows: Sequence[PublishedFile], names: frozenset[str], sha256: Callable[[], str]
-) -> PublishedFile | None:
-    """The published file that a `config.json` or the hash names."""
-    named = next((row for row in rows if names & {row.name, _full_name(row)}), None)
-    return named or next((row for row in rows if row.is_file(path, sha256())), None)
+def _of_one_function(rows: Sequence[PublishedFile]) -> Sequence[PublishedFile]:
+    """The rows if they compute one function, else none: code bases give the same name to different networks."""
+    functions = {row.function for row in rows}
+    return rows if len(functions) == 1 else ()
+
+
+def _with_hash(path: Path, rows: Sequence[PublishedFile], sha256: Callable[[], str]) -> list[PublishedFile]:
+    """The rows of the file: by the digits in its name, or else by its content."""
+    by_name = [row for row in rows if row.is_named_in(path.name)]
+    if by_name:
+        return by_name
+    others = {row.hash_algorithm for row in rows} - {"", "sha256"} if path.is_file() else set()
+    hashes = {"sha256": sha256(), **{algorithm: file_hash(path, algorithm) for algorithm in others}}
+    return [row for row in rows if row.digits and hashes.get(row.hash_algorithm, "").startswith(row.digits)]
 
 
 def _full_name(row: PublishedFile) -> str:

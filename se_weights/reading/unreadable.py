@@ -59,13 +59,13 @@ KINDS = (
         ),
     ),
     Kind(
-        "a network prepared for quantisation-aware training",
+        "a network prepared for quantization-aware training",
         STATE_DICT,
         _named(r"activation_post_process|fake_quant"),
     ),
     Kind(
-        "an int8 quantised network",
-        f"{STATE_DICT}: quantised weights are rounded",
+        "an int8 quantized network",
+        f"{STATE_DICT}: quantized weights are rounded",
         lambda tensors: (
             _named(r"_packed_params|zero_point")(tensors)
             or any(tensor.dtype == "int8" and len(tensor.shape) > 1 for tensor in tensors.values())
@@ -77,7 +77,7 @@ KINDS = (
         _named(r"weight_(orig|mask)$"),
     ),
     Kind(
-        "a network with reparametrised weights (weight norm, spectral norm)",
+        "a network with reparametrized weights (weight norm, spectral norm)",
         "call torch.nn.utils.parametrize.remove_parametrizations before saving",
         _named(r"parametrizations\.|weight_[guv]$"),
     ),
@@ -101,7 +101,7 @@ def describe(tensors: Tensors) -> str:
     """A clause that names what tensors are which no dialect matches, and what to do; empty if that is not known.
 
     Args:
-        tensors: The tensors of the file by name.
+        tensors: The tensors by name, as they are in the file.
     """
     kind = next((kind for kind in KINDS if kind.matches(tensors)), None)
     return f"it looks like {kind.what}; {kind.advice}" if kind else ""

@@ -6,7 +6,7 @@ published SE checkpoints.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from se_weights.files import FileContents, Tensor
 
@@ -47,58 +47,91 @@ class Unwrapped:
     wrappers: tuple[str, ...]
     ignored: tuple[str, ...]
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors by name."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
     def under(self, prefix: str) -> "Unwrapped":
         """The tensors under a prefix that ends with "." or "/"; the modules beside it are ignored."""
-        others = {_branch(name, prefix) for name in self.tensors if not name.startswith(prefix)}
+        return self.keep(prefix, {_branch(name, prefix) for name in self.tensors if not name.startswith(prefix)})
+
+    def keep(self, prefix: str, ignored: Collection[str], wrapper: str | None = None) -> "Unwrapped":
+        """The tensors under a prefix, without it.
+
+        Args:
+            prefix: The prefix; empty for all tensors.
+            ignored: What is ignored in addition.
+            wrapper: How the prefix is named among the wrappers, if not as it is.
+        """
         tensors = {name.removeprefix(prefix): self.tensors[name] for name in self.tensors if name.startswith(prefix)}
-        return Unwrapped(tensors, (*self.wrappers, prefix), tuple(sorted({*self.ignored, *others})))
+        wrappers = (*self.wrappers, wrapper or prefix) if prefix else self.wrappers
+        return Unwrapped(tensors, wrappers, tuple(sorted({*self.ignored, *ignored})))
 
 
 def unwrap(contents: FileContents) -> Unwrapped:
     """Remove keys and prefixes that are around all weights, and tensors that are not part of the network."""
-    wrappers: list[str] = []
-    ignored: set[str] = set()
-    tensors = dict(contents.tensors)
+    found = _under_state_dict_key(Unwrapped(contents.tensors, (), ()))
+    found = _without_training_collections(found)
+    if contents.training:
+        found = _without_branches(found)
+    found = _without_keras_optimizer(_with_slashes(found))
+    return _without_inserted_modules(_under_shared_prefixes(found))
+
+
+def _under_state_dict_key(found: Unwrapped) -> Unwrapped:
     for key in STATE_DICT_KEYS:
-        inner = {name.removeprefix(f"{key}/"): tensors[name] for name in tensors if name.startswith(f"{key}/")}
-        if inner:
-            ignored |= {name.partition("/")[0] for name in tensors if not name.startswith(f"{key}/")}
-            tensors = inner
-            wrappers.append(key)
-            break
-    for prefix in sorted({name.partition("params/")[0] for name in tensors if "params/" in name}):
+        if any(name.startswith(f"{key}/") for name in found.tensors):
+            ignored = {name.partition("/")[0] for name in found.tensors} - {key}
+            return found.keep(f"{key}/", ignored, wrapper=key)
+    return found
+
+
+def _without_training_collections(found: Unwrapped) -> Unwrapped:
+    """The collections of a Flax network, where they are beside those of its training."""
+    for prefix in sorted({name.partition("params/")[0] for name in found.tensors if "params/" in name}):
         collections = tuple(f"{prefix}{collection}/" for collection in COLLECTIONS)
-        if all(any(name.startswith(collection) for name in tensors) for collection in collections):
-            others = {_branch(name, prefix) for name in tensors if not name.startswith(collections)}
-            training = tuple(other for other in others if TRAINING_COLLECTIONS.search(other.rpartition("/")[2]))
-            ignored |= set(training)
-            tensors = {
-                name.removeprefix(prefix): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(collections) or _branch(name, prefix) not in training
-            }
-            wrappers += [prefix] if prefix else []
-            break
-    if contents.training and any("/" not in name for name in tensors):
-        # the weights are at the top level, so that the branches are those of an optimizer
-        ignored |= {name.partition("/")[0] for name in tensors if "/" in name}
-        tensors = {name: tensor for name, tensor in tensors.items() if "/" not in name}
-    if any(name.endswith(".kernel") for name in tensors) and not any("/" in name for name in tensors):
-        tensors = {name.replace(".", "/"): tensor for name, tensor in tensors.items()}  # a Flax tree, flattened
-    network = {name: tensor for name, tensor in tensors.items() if KERAS_OPTIMIZER not in f"/{name}"}
-    if len(network) < len(tensors):
-        ignored.add("optimizer")
-        tensors = network
-    while shared := _shared_prefix(tensors):
-        ignored |= {other for other in NOT_ENCODER if any(name.startswith(other) for name in tensors)}
-        tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items() if name.startswith(shared)}
-        wrappers.append(shared)
-    inserted = [module for module in INSERTED_MODULES if any(module in name.split(".") for name in tensors)]
-    shorter = {_without_modules(name, inserted): tensor for name, tensor in tensors.items()}
-    if inserted and len(shorter) == len(tensors):
-        tensors = shorter
-        wrappers += [f"{module}." for module in inserted]
-    return Unwrapped(tensors, tuple(wrappers), tuple(sorted(ignored)))
+        if all(any(name.startswith(collection) for name in found.tensors) for collection in collections):
+            others = {_branch(name, prefix) for name in found.tensors if not name.startswith(collections)}
+            training = {other for other in others if TRAINING_COLLECTIONS.search(other.rpartition("/")[2])}
+            kept = {name: each for name, each in found.tensors.items() if _branch(name, prefix) not in training}
+            return replace(found, tensors=kept).keep(prefix, training)
+    return found
+
+
+def _without_branches(found: Unwrapped) -> Unwrapped:
+    """The weights at the top level of a training checkpoint, where its branches are those of an optimizer."""
+    if not any("." in name and "/" not in name for name in found.tensors):
+        return found
+    tensors = {name: tensor for name, tensor in found.tensors.items() if "/" not in name}
+    return replace(found, tensors=tensors).keep("", {name.partition("/")[0] for name in found.tensors if "/" in name})
+
+
+def _with_slashes(found: Unwrapped) -> Unwrapped:
+    """The tree of a Flax network whose levels are joined by dots."""
+    if any("/" in name for name in found.tensors) or not any(name.endswith(".kernel") for name in found.tensors):
+        return found
+    return replace(found, tensors={name.replace(".", "/"): tensor for name, tensor in found.tensors.items()})
+
+
+def _without_keras_optimizer(found: Unwrapped) -> Unwrapped:
+    tensors = {name: tensor for name, tensor in found.tensors.items() if KERAS_OPTIMIZER not in f"/{name}"}
+    return replace(found, tensors=tensors).keep("", {"optimizer"} if len(tensors) < len(found.tensors) else set())
+
+
+def _under_shared_prefixes(found: Unwrapped) -> Unwrapped:
+    while prefix := _shared_prefix(found.tensors):
+        ignored = {other for other in NOT_ENCODER if any(name.startswith(other) for name in found.tensors)}
+        found = found.keep(prefix, ignored)
+    return found
+
+
+def _without_inserted_modules(found: Unwrapped) -> Unwrapped:
+    inserted = [module for module in INSERTED_MODULES if any(module in name.split(".") for name in found.tensors)]
+    tensors = {_without_modules(name, inserted): tensor for name, tensor in found.tensors.items()}
+    if not inserted or len(tensors) < len(found.tensors):
+        return found
+    return replace(found, tensors=tensors, wrappers=(*found.wrappers, *(f"{module}." for module in inserted)))
 
 
 def _branch(name: str, prefix: str) -> str:

@@ -21,7 +21,7 @@ from se_weights.files.limits import CONFIG
 from se_weights.files.processes import sandbox
 from se_weights.refusals import refuse
 
-ARCHITECTURE = "/vars/architecture"
+ARCHITECTURE = "vars/architecture"
 """How the name of the dataset ends in which a model of se_tf saves its architecture."""
 
 METADATA = "se_resnet"
@@ -95,18 +95,20 @@ def open_listing(path: Path, list_file: ListFile) -> Iterator[Listing]:
         listing = list_file(path, decompressed)
         files = {flag: stack.enter_context(file.open("rb")) for flag, file in ((False, path), (True, decompressed))}
         tensors = {name: _tensor(name, entry, files) for name, entry in listing["tensors"].items()}
-        architecture = _take_architecture(tensors)
-        metadata = {**architecture, **parse_metadata(listing["metadata"])}
-        yield Listing(FileContents(tensors, metadata), listing["names"])
+        architectures = _take_architectures(tensors)
+        metadata = parse_metadata(listing["metadata"])
+        yield Listing(FileContents(tensors, metadata, architectures=architectures), listing["names"])
 
 
-def _take_architecture(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """The architecture that a model of se_tf saved as bytes of JSON, by its metadata key; removed from the tensors."""
-    found = [name for name in tensors if f"/{name}".endswith(ARCHITECTURE)]
-    taken = [tensors.pop(name) for name in found]
-    if len(taken) != 1 or taken[0].dtype != np.uint8 or taken[0].nbytes > CONFIG:
-        return {}
-    return {"architecture": bytes(taken[0].load()).decode("utf-8", "replace")}
+def _take_architectures(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """The JSON of the architectures that models of se_tf saved, by their prefixes; removed from the tensors."""
+    found = {}
+    for name in [name for name in tensors if f"/{name}".endswith(f"/{ARCHITECTURE}")]:
+        tensor = tensors.pop(name)
+        if tensor.dtype != np.uint8 or tensor.nbytes > CONFIG:
+            raise refuse("metadata.json", f"{name} has the type {tensor.dtype} and {tensor.nbytes:,} bytes")
+        found[name.removesuffix(ARCHITECTURE)] = bytes(tensor.load()).decode("utf-8", "replace")
+    return found
 
 
 def _tensor(name: str, entry: Mapping[str, Any], files: Mapping[bool, BinaryIO]) -> Tensor:

@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def open_contents(path: Path, list_file: hdf5.ListFile = hdf5.list_sandboxed) ->
             for chunk in archive.chunks(WEIGHTS):
                 file.write(chunk)
         with hdf5.open_listing(weights, list_file) as listing:
-            yield FileContents(listing.contents.tensors, {**listing.contents.metadata, **metadata})
+            yield replace(listing.contents, metadata=metadata)
 
 
 @contextmanager

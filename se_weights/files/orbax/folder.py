@@ -76,7 +76,7 @@ def check_entries(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointFolders:
     """Where the trees of a checkpoint are in a folder.
 
     Attributes:
@@ -90,7 +90,7 @@ class Checkpoint:
     left: tuple[str, ...] = ()
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
+def find_checkpoint(path: Path) -> CheckpointFolders:
     """Finds the folders that contain the trees of a checkpoint: of a training run, those of the newest step.
 
     Raises:
@@ -110,9 +110,9 @@ def find_checkpoint(path: Path) -> Checkpoint:
                 )
         left += others
         if len(children) > 1:
-            return Checkpoint(tuple(outer), tuple(children), tuple(left))
+            return CheckpointFolders(tuple(outer), tuple(children), tuple(left))
         outer += children
-    return Checkpoint(tuple(outer), (outer[-1],), tuple(left))
+    return CheckpointFolders(tuple(outer), (outer[-1],), tuple(left))
 
 
 def read_own_metadata(folders: Sequence[Path]) -> dict[str, str]:

@@ -26,7 +26,7 @@ ATTACK_MODULES = {
 BUILTINS = ("builtins", "__builtin__", "__builtins__")
 
 ATTACK_FUNCTIONS = {
-    *(name for name, value in vars(builtins).items() if not isinstance(value, type)),
+    *(name for name, value in vars(builtins).items() if callable(value) and not isinstance(value, type)),
     *("map", "filter", "super", "memoryview"),
     *("apply", "execfile", "file", "raw_input", "reload", "reduce", "__build_class__"),
 }

@@ -1,11 +1,10 @@
 """Placeholders for the objects of torch and numpy in a pickle. They hold data, and run nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from reprlib import repr as short
-from typing import Any, Self
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from se_weights.files.contents import Tensor
 from se_weights.files.limits import AXIS, RANK
+from se_weights.files.torch.inert_objects import InertPlaceholder, TensorClass, inert_class
 from se_weights.refusals import refuse
 
 STORAGES: dict[str, Any] = {
@@ -63,8 +63,8 @@ class Storage:
 
 
 def rebuild_tensor(
-    storage: "Storage | InertPlaceholder", offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
-) -> "Tensor | InertPlaceholder":
+    storage: Storage | InertPlaceholder, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
+) -> Tensor | InertPlaceholder:
     """Replaces `torch._utils._rebuild_tensor_v2`; offset and stride are in values.
 
     Args:
@@ -127,8 +127,8 @@ def rebuild_parameter(tensor: Tensor, *rest: Any) -> Tensor:
 
 
 def rebuild_from_type(
-    rebuild: Callable[..., "Tensor | InertPlaceholder"], kind: Any, arguments: tuple[Any, ...], state: Any
-) -> "Tensor | InertPlaceholder":
+    rebuild: Callable[..., Tensor | InertPlaceholder], kind: Any, arguments: tuple[Any, ...], state: Any
+) -> Tensor | InertPlaceholder:
     """Replaces `torch._tensor._rebuild_from_type_v2`. The attributes of the tensor are ignored.
 
     Args:
@@ -156,21 +156,6 @@ def encode_latin1(text: str, encoding: str) -> bytes:
         encoding: The name of the encoding, which is ignored: Python writes "latin1".
     """
     return text.encode("latin-1")
-
-
-class AllowedFunction:
-    """A function that a pickle may call, but not change: the opcode BUILD would set attributes of the function."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise refuse("pickle.damaged", "it sets attributes of a function")
 
 
 class DtypePlaceholder:
@@ -218,7 +203,7 @@ class ArrayPlaceholder:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, content = state
         if dtype.name not in NUMPY_NAMES:
-            self.unread = unread_tensor(f"an array of type {dtype.name}", "tensor.type")
+            self.unread = inert_class(f"an array of type {dtype.name}", "tensor.type")()
             return
         content = content.encode("latin-1") if isinstance(content, str) else content
         flat = np.frombuffer(content, dtype.dtype)
@@ -257,105 +242,3 @@ def reconstruct_array(
     array = ArrayPlaceholder()
     array.__setstate__(state)
     return array
-
-
-class InertPlaceholder:
-    """A placeholder for an object that is not read: it runs nothing, and no weights are taken from it.
-
-    The unpickler makes a subclass for each name, so that what a file contains can be listed. The arguments, the state
-    and the items of the object are kept only to tell how many tensors are lost with it.
-
-    Attributes:
-        name: The name of the object's class or function.
-        reason: The id of the refusal if the weights depend on such an object.
-    """
-
-    name = ""
-    reason = "pickle.global"
-
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        placeholder = super().__new__(cls)
-        placeholder.content = [arguments, options]
-        return placeholder
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.content: list[Any]
-
-    def __call__(self, *arguments: Any) -> "InertPlaceholder":
-        self.content.append(arguments)
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        self.content.append(state)
-
-    def append(self, item: Any) -> None:
-        """Takes an item, as a list does."""
-        self.content.append(item)
-
-    def extend(self, items: Any) -> None:
-        """Takes items, as a list does."""
-        self.content.append(items)
-
-    def add(self, item: Any) -> None:
-        """Takes an item, as a set does."""
-        self.content.append(item)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.content.append(value)
-
-
-class TensorClass(InertPlaceholder):
-    """A placeholder for torch's own classes of tensors, which hold the values alone."""
-
-
-class IndirectCall(InertPlaceholder):
-    """A placeholder for `functools.partial` and `getattr`, which may only refer to data and to other placeholders."""
-
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        _check_inert(cls.name, [arguments, options])
-        return super().__new__(cls, *arguments, **options)
-
-    def __setstate__(self, state: Any) -> None:
-        _check_inert(self.name, state)
-        super().__setstate__(state)
-
-
-def _check_inert(name: str, content: Any) -> None:
-    for item in nested(content):
-        if isinstance(item, AllowedFunction) or (isinstance(item, type) and not issubclass(item, InertPlaceholder)):
-            raise refuse("pickle.global", f"{name} of a function")
-
-
-def nested(content: Any) -> Iterator[Any]:
-    """The object and all in it: in lists, dictionaries and placeholders, each once, however often it is referred to."""
-    stack, seen = [content], set()
-    while stack:
-        item = stack.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        match item:
-            case InertPlaceholder():
-                stack += item.content
-            case dict():
-                stack += [*dict.keys(item), *dict.values(item)]
-            case list() | tuple() | set() | frozenset():
-                stack += item
-
-
-def unread_tensor(name: str, reason: str) -> InertPlaceholder:
-    """A placeholder for a tensor or an array of a kind that is not read."""
-    return inert_class(name, reason)()
-
-
-@lru_cache(maxsize=1000)
-def inert_class(name: str, reason: str, base: type[InertPlaceholder] = InertPlaceholder) -> type[InertPlaceholder]:
-    """A class of placeholders.
-
-    Args:
-        name: The name of what it replaces.
-        reason: The id of the refusal if the weights depend on such an object.
-        base: Its base class.
-    """
-    return type("InertPlaceholder", (base,), {"name": name, "reason": reason})

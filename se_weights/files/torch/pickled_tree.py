@@ -7,15 +7,13 @@ from typing import Any
 
 from se_weights.files.contents import FileContents, Tensor, UnreadObject
 from se_weights.files.limits import CONFIG, DEPTH, NAME, OBJECTS
+from se_weights.files.torch.inert_objects import InertPlaceholder, nested
 from se_weights.files.torch.pickle_names import is_plain
-from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder, InertPlaceholder, nested
+from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder
 from se_weights.refusals import refuse
 
-SETTINGS = 20_000
-"""Options beside the weights that are looked at."""
 
-
-def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool = False) -> FileContents:
+def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> FileContents:
     """The contents of a pickle: tensors by the keys that lead to them, joined by "/".
 
     Numbers, strings and lists, which training scripts save next to the weights, are ignored; objects are listed.
@@ -41,8 +39,15 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool = Fa
             raise refuse("tensor.name", f"{path} occurs twice")
         elif value is not None:
             tensors[path] = value
-    objects, settings = tuple(sorted(_objects(tree))), list(islice(_settings(tree), SETTINGS))
-    contents = FileContents(tensors, metadata, training, unread, objects, settings)
+    contents = FileContents(
+        tensors,
+        metadata,
+        training,
+        unread,
+        objects=tuple(sorted(_objects(tree))),
+        settings=list(_settings(tree)),
+        architectures=_architectures(tree),
+    )
     if not tensors:
         contents.refuse_unread(
             name for name, item in unread.items() if not name or item.tensors or item.reason != "pickle.global"
@@ -61,10 +66,17 @@ def _settings(tree: Any) -> Iterator[tuple[str, object]]:
     """Names and values of the options in dictionaries and objects; a class is given by its name."""
     for branch in nested(tree):
         for key, value in dict.items(branch) if isinstance(branch, dict) else ():
-            if isinstance(value, type) and issubclass(value, InertPlaceholder):
-                value = value.name
+            value = _option_value(value)
             if isinstance(key, str) and (value is None or isinstance(value, str | int | float)):
                 yield key, value
+
+
+def _option_value(value: Any) -> Any:
+    """The value of an option: of a class its name, of a node of OmegaConf the value in it."""
+    if isinstance(value, type) and issubclass(value, InertPlaceholder):
+        return value.name
+    states = value.content if isinstance(value, InertPlaceholder) else ()
+    return next((state["_val"] for state in states if isinstance(state, dict) and "_val" in state), value)
 
 
 def _unread_object(placeholder: InertPlaceholder) -> UnreadObject:
@@ -87,7 +99,7 @@ def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | Iner
 
 
 def _branches(tree: Any) -> Iterable[tuple[Any, Any]]:
-    """The items of a dictionary or of a list of pairs; and the dictionaries in a list, by their indices.
+    """The items of a dictionary or of a list of pairs; and the dictionaries and tensors in a list, by their indices.
 
     Ray's tutorials save a state dict and that of the optimizer as a tuple; older scripts the items of one as a list.
     """
@@ -97,30 +109,33 @@ def _branches(tree: Any) -> Iterable[tuple[Any, Any]]:
         return ()
     if tree and all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in tree):
         return tree
-    return ((index, item) for index, item in enumerate(tree) if isinstance(item, dict))
+    return ((index, item) for index, item in enumerate(tree) if isinstance(item, dict | Tensor | ArrayPlaceholder))
 
 
-def architecture_metadata(tree: Any, depth: int = 0) -> dict[str, str]:
-    """The `architecture` that se_torch adds to the `_metadata` of its state dicts, where torch has module versions.
+def _architectures(tree: Any, path: str = "", depth: int = 0) -> dict[str, str]:
+    """The JSON of the architectures that se_torch adds to the `_metadata` of state dicts, which has module versions.
 
     Args:
-        tree: The unpickled tree.
-        depth: The number of levels above `tree`; at most two are searched below the root.
+        tree: The unpickled tree; at most two levels of it are searched.
+        path: The keys that lead to it.
+        depth: Their number.
 
     Returns:
-        The architecture as JSON by the key `architecture`; empty where the tree has none.
+        The JSON by the prefix of the network's tensors.
 
     Raises:
-        WeightsError: The architecture cannot be written as JSON, or is too large.
+        WeightsError: An architecture cannot be written as JSON, or is too large.
     """
-    if not isinstance(tree, dict) or depth > 2:
-        return {}
+    found: dict[str, str] = {}
+    if depth > 2:
+        return found
     modules = getattr(tree, "_metadata", None)
-    for metadata in modules.values() if isinstance(modules, dict) else ():
+    for module, metadata in modules.items() if isinstance(modules, dict) else ():
         if isinstance(metadata, dict) and isinstance(metadata.get("architecture"), dict):
-            return {"architecture": _encode(metadata["architecture"])}
-    inner = (architecture_metadata(branch, depth + 1) for branch in dict.values(tree))
-    return next(filter(None, inner), {})
+            found[f"{path}{module}." if module else path] = _encode(metadata["architecture"])
+    for key, branch in _branches(tree):
+        found |= _architectures(branch, f"{path}{key}/", depth + 1)
+    return found
 
 
 def _encode(config: dict[Any, Any]) -> str:

@@ -21,7 +21,7 @@ from se_weights.files.json_document import parse_metadata
 from se_weights.files.limits import PICKLE
 from se_weights.files.torch.pickle_placeholders import STORAGES, Storage, StorageType
 from se_weights.files.torch.pickle_writer import pickle_state_dict
-from se_weights.files.torch.pickled_tree import architecture_metadata, contents_of_tree
+from se_weights.files.torch.pickled_tree import contents_of_tree
 from se_weights.files.torch.unpickler import FindStorage, unpickle, unpickle_trusted
 from se_weights.files.zip_archive import Archive, open_archive
 from se_weights.refusals import refuse
@@ -82,9 +82,7 @@ def _zip_contents(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any]
     if rest := content.read():
         raise refuse("pickle.damaged", f"{len(rest)} bytes follow its end")
     record = f"{root}/{METADATA}"
-    metadata = (
-        parse_metadata(archive.read_document(record)) if record in archive.records else architecture_metadata(tree)
-    )
+    metadata = parse_metadata(archive.read_document(record)) if record in archive.records else {}
     return contents_of_tree(tree, metadata, training=True)
 
 
@@ -108,7 +106,7 @@ def _legacy_contents(file: BinaryIO) -> FileContents:
     if first != LEGACY_MAGIC:
         if rest := file.read(1):
             raise refuse("pickle.damaged", f"{rest!r} and perhaps more follows its end")
-        return contents_of_tree(first, {})
+        return contents_of_tree(first, {}, training=False)
     for _ in ("protocol version", "byte order and sizes"):
         unpickle(file, _no_storage)
     declared: dict[str, tuple[StorageType, int]] = {}
@@ -134,7 +132,7 @@ def _legacy_contents(file: BinaryIO) -> FileContents:
         if end > _size(file):
             raise refuse("torch.storage", f"the storage {key} of {count} values reaches past the end of the file")
         file.seek(end)
-    return contents_of_tree(tree, architecture_metadata(tree), training=True)
+    return contents_of_tree(tree, {}, training=True)
 
 
 def _size(file: BinaryIO) -> int:

@@ -13,22 +13,24 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from se_weights.errors import WeightsError
+from se_weights.files.torch.inert_objects import (
+    AllowedFunction,
+    IndirectCall,
+    InertPlaceholder,
+    TensorClass,
+    inert_class,
+)
 from se_weights.files.torch.pickle_names import BUILTINS, INDIRECT_CALLS, is_attack
 from se_weights.files.torch.pickle_opcodes import scan_pickle
 from se_weights.files.torch.pickle_placeholders import (
     STORAGES,
-    AllowedFunction,
     ArrayPlaceholder,
     DtypePlaceholder,
-    IndirectCall,
-    InertPlaceholder,
     Storage,
     StorageType,
-    TensorClass,
     byte_array,
     encode_latin1,
     from_buffer,
-    inert_class,
     rebuild_from_type,
     rebuild_parameter,
     rebuild_tensor,
@@ -106,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
             return inert_class(full, "pickle.global", IndirectCall)
         return inert_class(full, "torch.kind" if _is_tensor(module, name) else "pickle.global")
 
-    def persistent_load(self, identity: Any) -> "Storage | InertPlaceholder":
+    def persistent_load(self, identity: Any) -> Storage | InertPlaceholder:
         match identity:
             case ("storage", type() as kind, *_) if issubclass(kind, InertPlaceholder):
                 return kind()
