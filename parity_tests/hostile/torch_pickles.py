@@ -67,6 +67,19 @@ def doubled(levels: int) -> bytes:
     return tree
 
 
+OBJECT = global_name("training", "Options") + op.EMPTY_TUPLE + op.NEWOBJ
+
+
+def filled_later(holder: bytes) -> bytes:
+    """A dictionary with 20,000 references to a list, or to objects that hold it, which gets its numbers afterwards."""
+    shared = op.BINGET + b"\0"
+    value = holder + shared + op.BUILD if holder else shared
+    items = b"".join(op.BININT + struct.pack("<i", number) + value for number in range(20_000))
+    tree = op.EMPTY_LIST + op.BINPUT + b"\0" + op.POP + op.EMPTY_DICT + op.MARK + items + op.SETITEMS
+    numbers = shared + op.MARK + (op.BININT1 + b"\x07") * 20_000 + op.APPENDS + op.POP
+    return tree + numbers
+
+
 def framed(excess: int) -> Make:
     """A pickle of protocol 4 whose frame is declared this many bytes longer than it is."""
 
@@ -355,6 +368,20 @@ CASES = (
         pickled(lambda valid: op.EMPTY_DICT + number(1) + op.TUPLE1 * 10**5 + number(1) + op.SETITEM),
         3,
         "pickle.depth",
+    ),
+    Case(
+        "58f",
+        "objects that hold one list, which is long",
+        with_entries(evil=filled_later(OBJECT)),
+        3,
+        "pickle.size",
+    ),
+    Case(
+        "58g",
+        "references to one list, which is long",
+        with_entries(evil=filled_later(b"")),
+        3,
+        "pickle.size",
     ),
     Case("58e", "a pickle of 80 megabytes", sparse_pickle, 3, "pickle.size"),
 )

@@ -90,11 +90,25 @@ def _check_inert(name: str, content: Any) -> None:
             raise refuse("pickle.global", f"{name} of a function")
 
 
-def nested(content: Any) -> Iterator[Any]:
-    """The object and all in it: in lists, dictionaries and placeholders, each once, however often it is referred to."""
+def nested(content: Any, budget: Iterator[object] | None = None) -> Iterator[Any]:
+    """The object and all in it: in lists, dictionaries and placeholders.
+
+    Args:
+        content: The object.
+        budget: Gives something for each reference that is followed. Where several objects are searched, one budget for
+            all bounds the time: they may hold the same large list.
+
+    Yields:
+        Each object once, however often it is referred to.
+
+    Raises:
+        WeightsError: The budget is used up.
+    """
     stack, seen = [content], set()
     while stack:
         item = stack.pop()
+        if budget is not None and next(budget, None) is None:
+            raise refuse("pickle.size", "its objects refer to one another too often")
         if id(item) in seen:
             continue
         seen.add(id(item))

@@ -1,8 +1,8 @@
 """Finds the tensors, and the config of the architecture, in the tree that a pickle contains."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 from se_weights.files.contents import FileContents, Tensor, UnreadObject
@@ -11,6 +11,15 @@ from se_weights.files.torch.inert_objects import InertPlaceholder, nested
 from se_weights.files.torch.pickle_names import is_plain
 from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder
 from se_weights.refusals import refuse
+
+CONTAINERS = dict | list | tuple
+VALUES = Tensor | ArrayPlaceholder | InertPlaceholder
+
+NETWORKS, MODULES = 16, 10_000
+"""Networks whose architectures a file may have, and modules of a network that are searched for them."""
+
+STATES = 8
+"""States and items of an object in which the value of an option is looked for."""
 
 
 def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> FileContents:
@@ -30,11 +39,12 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> 
         raise refuse("pickle.content", f"it is a {type(tree).__name__}")
     tensors: dict[str, Tensor] = {}
     unread: dict[str, UnreadObject] = {}
+    budget = repeat(True, OBJECTS)
     for count, (path, value) in enumerate(_walk(tree, "", 0)):
         if count > OBJECTS:
             raise refuse("pickle.size", f"it has more than {OBJECTS:,} branches")
         if isinstance(value, InertPlaceholder):
-            unread[path] = _unread_object(value)
+            unread[path] = _unread_object(value, list(nested(value, budget)))
         elif value is not None and path in tensors:
             raise refuse("tensor.name", f"{path} occurs twice")
         elif value is not None:
@@ -46,7 +56,7 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> 
         unread,
         objects=tuple(sorted(_objects(tree))),
         settings=list(_settings(tree)),
-        architectures=_architectures(tree),
+        architectures=dict(islice(_architectures(tree), NETWORKS)),
     )
     if not tensors:
         contents.refuse_unread(
@@ -75,16 +85,15 @@ def _option_value(value: Any) -> Any:
     """The value of an option: of a class its name, of a node of OmegaConf the value in it."""
     if isinstance(value, type) and issubclass(value, InertPlaceholder):
         return value.name
-    states = value.content if isinstance(value, InertPlaceholder) else ()
+    states = value.content[:STATES] if isinstance(value, InertPlaceholder) else ()
     return next((state["_val"] for state in states if isinstance(state, dict) and "_val" in state), value)
 
 
-def _unread_object(placeholder: InertPlaceholder) -> UnreadObject:
-    inside = [item for item in nested(placeholder) if isinstance(item, Tensor | InertPlaceholder)]
-    names = [item.name for item in inside if isinstance(item, InertPlaceholder)]
+def _unread_object(placeholder: InertPlaceholder, content: Sequence[Any]) -> UnreadObject:
+    names = [item.name for item in content if isinstance(item, InertPlaceholder)]
     is_module = any(name.startswith("torch.nn.modules.") for name in names)
     reason = "pickle.module" if is_module and placeholder.reason == "pickle.global" else placeholder.reason
-    return UnreadObject(placeholder.name, reason, len(inside) - len(names))
+    return UnreadObject(placeholder.name, reason, sum(isinstance(item, Tensor) for item in content))
 
 
 def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | InertPlaceholder | None]]:
@@ -95,11 +104,15 @@ def _walk(tree: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor | Iner
     tree = (tree.tensor or tree.unread) if isinstance(tree, ArrayPlaceholder) else tree
     yield path, tree if isinstance(tree, Tensor | InertPlaceholder) else None
     for key, branch in _branches(tree):
-        yield from _walk(branch, f"{path}/{key}" if path else str(key), depth + 1)
+        in_root_list = not path and isinstance(tree, list | tuple) and type(key) is int  # whose tensors have no names
+        if isinstance(branch, CONTAINERS) or (isinstance(branch, VALUES) and not in_root_list):
+            yield from _walk(branch, f"{path}/{key}" if path else str(key), depth + 1)
+        else:
+            yield path, None  # so that it is counted
 
 
 def _branches(tree: Any) -> Iterable[tuple[Any, Any]]:
-    """The items of a dictionary or of a list of pairs; and the dictionaries and tensors in a list, by their indices.
+    """The items of a dictionary or of a list of pairs; and those of another list, by their indices.
 
     Ray's tutorials save a state dict and that of the optimizer as a tuple; older scripts the items of one as a list.
     """
@@ -107,35 +120,38 @@ def _branches(tree: Any) -> Iterable[tuple[Any, Any]]:
         return dict.items(tree)
     if not isinstance(tree, list | tuple):
         return ()
-    if tree and all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in tree):
-        return tree
-    return ((index, item) for index, item in enumerate(tree) if isinstance(item, dict | Tensor | ArrayPlaceholder))
+    return map(_pair, enumerate(tree))
 
 
-def _architectures(tree: Any, path: str = "", depth: int = 0) -> dict[str, str]:
-    """The JSON of the architectures that se_torch adds to the `_metadata` of state dicts, which has module versions.
+def _pair(numbered: tuple[int, Any]) -> tuple[Any, Any]:
+    """A key and a branch: of an item of a list that is such a pair itself, or else its index and the item."""
+    match numbered:
+        case _, (str(key), Tensor() | ArrayPlaceholder() as branch):
+            return key, branch
+        case _:
+            return numbered
+
+
+def _architectures(tree: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The architectures that se_torch adds to the `_metadata` of state dicts, where torch has module versions.
 
     Args:
         tree: The unpickled tree; at most two levels of it are searched.
         path: The keys that lead to it.
         depth: Their number.
 
-    Returns:
-        The JSON by the prefix of the network's tensors.
+    Yields:
+        The prefix of a network's tensors, and the JSON of its architecture.
 
     Raises:
         WeightsError: An architecture cannot be written as JSON, or is too large.
     """
-    found: dict[str, str] = {}
-    if depth > 2:
-        return found
     modules = getattr(tree, "_metadata", None)
-    for module, metadata in modules.items() if isinstance(modules, dict) else ():
+    for module, metadata in islice(modules.items(), MODULES) if isinstance(modules, dict) else ():
         if isinstance(metadata, dict) and isinstance(metadata.get("architecture"), dict):
-            found[f"{path}{module}." if module else path] = _encode(metadata["architecture"])
-    for key, branch in _branches(tree):
-        found |= _architectures(branch, f"{path}{key}/", depth + 1)
-    return found
+            yield f"{path}{module}." if module else path, _encode(metadata["architecture"])
+    for key, branch in _branches(tree) if depth < 2 else ():
+        yield from _architectures(branch, f"{path}{key}/", depth + 1)
 
 
 def _encode(config: dict[Any, Any]) -> str:
