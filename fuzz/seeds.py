@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from se_spec import Architecture, manifest
 from se_weights import Checkpoint
 from se_weights.files import FileContents, Tensor
 from se_weights.files.safetensors import single_file as safetensors
-from se_weights.files.torch.torch_dcp import SHARDING_INFO
+from se_weights.files.torch.dcp_safetensors import SHARDING_INFO
 
 SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}
@@ -269,6 +270,18 @@ def pieces() -> Sample:
     return Sample("run", files)
 
 
+def torch_dcp() -> Sample:
+    """What torch.distributed.checkpoint.save writes in one process: a pickle of metadata, and archives in one file."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    tensors = {name: torch.tensor(array) for name, array in checkpoint("basic").weights.items()}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        dcp.save({"model": tensors, "epoch": 7}, checkpoint_id=folder)
+        return Sample("run", {f"run/{path.name}": path.read_bytes() for path in sorted(Path(folder).iterdir())})
+
+
 def orbax(version: int) -> Sample:
     """An Orbax checkpoint without OCDBT: a zarr array for each leaf, here uncompressed and in one chunk."""
     arrays = {("params", "conv1", "kernel"): np.ones((3, 3, 2, 4), "f4"), ("params", "fc", "bias"): np.ones(3, "f4")}
@@ -310,6 +323,7 @@ TORCH: dict[str, list[Callable[[], Sample]]] = {
         lambda: by_torch(2, training, _use_new_zipfile_serialization=False),
         lambda: by_torch(4, lambda torch, tensors: tensors, _use_new_zipfile_serialization=False),
     ],
+    "pieces": [torch_dcp],
 }
 """Files that torch itself saves, where it is installed."""
 

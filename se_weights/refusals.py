@@ -116,10 +116,13 @@ REFUSALS = {
     ),
     "torch.distributed": Refusal(
         UnsupportedFormat,
-        "this is a torch.distributed checkpoint with pickled metadata, which run code when they are loaded",
+        "this torch.distributed checkpoint is compressed, or its metadata are of a layout that is not known",
         "Merge it with dcp_to_torch_save of torch.distributed.checkpoint.format_utils (python -m "
         "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth), or save it with "
         "HuggingFaceStorageWriter",
+    ),
+    "torch.distributed-part": Refusal(
+        UnsupportedFormat, "this is one file of a torch.distributed checkpoint", "Give the path of its folder"
     ),
     # safetensors
     "safetensors.header": Refusal(MalformedFile, "the safetensors header cannot be read", AGAIN),

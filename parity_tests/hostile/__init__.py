@@ -12,6 +12,7 @@ from parity_tests.hostile import (
     semantic,
     shards,
     torch,
+    torch_dcp,
     torch_pickles,
     zips,
 )
@@ -23,6 +24,7 @@ FAMILIES = {
     "safetensors": safetensors,
     "safetensors in several files": shards,
     "torch: pickles": torch_pickles,
+    "torch: distributed checkpoints": torch_dcp,
     "torch: what is in them, and around them": torch,
     "Zip archives": zips,
     "HDF5": hdf5,

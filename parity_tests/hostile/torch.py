@@ -1,4 +1,4 @@
-"""Cases 59 to 61 and 69 to 74: whole models, older layouts of torch, special tensors and training checkpoints."""
+"""Cases 59 to 61, 69 to 72 and 74: whole models, older layouts of torch, special tensors and training checkpoints."""
 
 import pickle as op
 import struct
@@ -211,15 +211,6 @@ def with_key(key: bytes) -> Make:
     return pickled(tree)
 
 
-def distributed(folder: Path, valid: ValidFiles) -> Path:
-    """A folder of torch.distributed.checkpoint whose metadata pickle calls os.system."""
-    path = folder / "weights"
-    path.mkdir()
-    (path / ".metadata").write_bytes(pickle_of(call(global_name("os", "system"), text("touch ran"))))
-    (path / "__0_0.distcp").write_bytes(valid.content(".pth"))
-    return path
-
-
 CASES = (
     Case("59a", "a whole model of torch's own layers", pickled(model), 4, "pickle.module"),
     Case("59b", "a whole model of ours, as torch saves it", whole_model, 4, "pickle.module", made_with="torch"),
@@ -297,7 +288,6 @@ CASES = (
     accepted("71", "views, and two tensors in one storage", file_with("weights.pth", shared)),
     accepted("72a", "a checkpoint with an optimiser, options, a score and a device", with_entries(**NOTES)),
     accepted("72b", "a checkpoint with settings of OmegaConf", with_entries(config=SETTINGS)),
-    Case("73", "a folder of torch's DCP, whose metadata are a pickle", distributed, 5, "torch.distributed"),
     Case("74a", "a number for a key", with_key(number(7)), 3, "weights.mismatch", says="+ 7 (5,)"),
     Case(
         "74b",

@@ -197,6 +197,8 @@ def test_torchs_dcp_loads_every_architecture_and_its_files_are_read(tmp_path, ca
         )
         dcp.save(state, storage_writer=writer)
         expect_same(folder, case, checkpoint(case).architecture)
+    dcp.save({"app": {"model": model.state_dict(), "step": 3}}, checkpoint_id=tmp_path / "own")
+    expect_same(tmp_path / "own", case, checkpoint(case).architecture)
 
 
 RANK = """
@@ -213,7 +215,8 @@ state = {}
 for number, (name, tensor) in enumerate(load_file(f"{folder}/source.safetensors").items()):
     axis = number % tensor.dim()
     state[name] = distribute_tensor(tensor, mesh, [Shard(axis) if tensor.shape[axis] > 1 else Replicate()])
-dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(f"{folder}/theirs", save_distributed=True))
+dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(f"{folder}/safetensors", save_distributed=True))
+dcp.save({"model": state}, checkpoint_id=f"{folder}/filesystem")
 dist.barrier()
 dist.destroy_process_group()
 os._exit(0)  # torch's threads may outlive the interpreter, and then abort it
@@ -230,8 +233,9 @@ def test_a_checkpoint_saved_in_parts_by_two_processes_is_read(tmp_path, case):
     ]
     errors = [process.communicate(timeout=120)[1].decode() for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], errors
-    assert len(list((tmp_path / "theirs").glob("*.safetensors"))) == 2
-    expect_same(tmp_path / "theirs", case, checkpoint(case).architecture)
+    for name, suffix in (("safetensors", ".safetensors"), ("filesystem", ".distcp")):
+        assert len(list((tmp_path / name).glob(f"*{suffix}"))) == 2
+        expect_same(tmp_path / name, case, checkpoint(case).architecture)
 
 
 def published(folder: Path, case: str) -> Path:

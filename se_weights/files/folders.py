@@ -5,6 +5,9 @@ from pathlib import Path
 from se_weights.files.limits import FILE_NAME
 from se_weights.refusals import refuse
 
+DCP_METADATA = ".metadata"
+"""The file of a folder of torch's DCP that tells where the parts of its tensors are."""
+
 
 def is_file_name(text: str) -> bool:
     """Whether a file in a folder can have this name."""

@@ -131,7 +131,10 @@ KERAS2 = Format(
 )
 HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "safetensors.huggingface", folder=True)
 ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", folder=True)
-TORCH_DCP = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.torch_dcp", folder=True, read_only=True)
+DCP_SAFETENSORS = Format(
+    "torch DCP in safetensors", (), ("torch",), ALL_FLOATS, "torch.dcp_safetensors", folder=True, read_only=True
+)
+DCP_FILESYSTEM = Format("torch DCP", (), ("torch",), ALL_FLOATS, "torch.dcp_filesystem", folder=True, read_only=True)
 
 FORMATS = (
     PTH,

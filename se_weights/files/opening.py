@@ -10,8 +10,10 @@ from pathlib import Path
 
 from se_weights.errors import SourceChanged, UnsupportedFormat, WeightsError
 from se_weights.files.contents import FileContents
-from se_weights.files.folders import check_inside
+from se_weights.files.folders import DCP_METADATA, check_inside
 from se_weights.files.formats import (
+    DCP_FILESYSTEM,
+    DCP_SAFETENSORS,
     FORMATS,
     HDF5,
     MSGPACK,
@@ -21,7 +23,6 @@ from se_weights.files.formats import (
     SHARDED_HDF5,
     SHARDED_PTH,
     SHARDED_SAFETENSORS,
-    TORCH_DCP,
     Format,
 )
 from se_weights.files.hashing import file_sha256
@@ -89,9 +90,9 @@ def detect_format(path: Path) -> tuple[Format, Path]:
     if steps := [file for file in path.iterdir() if file.is_file() and FLAX_STEP.fullmatch(file.name)]:
         return MSGPACK, max(steps, key=lambda file: int(file.name.rpartition("_")[2]))
     if any(path.glob("shard-*-model-*.safetensors")):
-        return TORCH_DCP, path
-    if (path / ".metadata").exists():
-        raise _with_path(path, refuse("torch.distributed", "it contains .metadata"))
+        return DCP_SAFETENSORS, path
+    if (path / DCP_METADATA).exists():
+        return DCP_FILESYSTEM, path
     if path.name.lower().endswith(ORBAX.suffixes):
         return ORBAX, path
     if path.name.lower().endswith(tuple(suffix for known in FORMATS if not known.folder for suffix in known.suffixes)):
@@ -113,11 +114,18 @@ def _file_format(path: Path) -> Format:
     """The format of the suffix, or of the content where the suffix names none: `epoch=9.ckpt`, `best.model`."""
     if known := _format_by_suffix(path):
         return known
+    if path.name == DCP_METADATA or path.suffix == ".distcp":
+        raise _with_path(path, refuse("torch.distributed-part", f"it belongs to the folder {path.parent}"))
     if not path.exists():
         repository = HUB_REPOSITORY.fullmatch(str(path)) and not path.parent.exists()
         hint = "; a repository of the Hugging Face hub must be downloaded first" if repository else ""
         raise FileNotFoundError(f"there is no file {path}{hint}")
-    return (path.is_file() and format_by_content(path)) or format_of(path)
+    try:
+        return (path.is_file() and format_by_content(path)) or format_of(path)
+    except WeightsError as error:
+        if error.id in REFUSALS:
+            _with_path(path, error)
+        raise
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,28 +60,34 @@ class Record:
 class Archive:
     """An open zip file. Several threads may read records at the same time.
 
-    Attributes:
+    Args:
         file: The file.
+        begin: Where the archive begins in the file, in bytes.
+        size: Its size in bytes; that of the rest of the file by default.
+
+    Attributes:
         records: The records by name.
         comment: The comment of the archive.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, begin: int = 0, size: int | None = None) -> None:
         self.file = file
-        infos, start, self.comment = _read_directory(file)
+        self.begin = begin
+        region = _Region(file, begin, file.seek(0, 2) - begin if size is None else size)
+        infos, start, self.comment = _read_directory(region)
         self.records: dict[str, Record] = {}
         end = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset < end:
                 raise refuse("zip.overlap", f"{info.filename} begins at {info.header_offset}, inside the previous one")
-            record = _read_record(file, info)
+            record = _read_record(region, info)
             end = record.offset + record.compressed
             if record.name in self.records:
                 raise refuse("zip.twice", record.name)
             self.records[record.name] = record
-        size, declared = file.seek(0, 2), sum(record.size for record in self.records.values())
-        if declared > max(BOMB[0] * size, BOMB[1]):
-            raise refuse("file.bomb", f"its records are declared with {declared:,} bytes, and it has {size:,}")
+        declared = sum(record.size for record in self.records.values())
+        if declared > max(BOMB[0] * region.size, BOMB[1]):
+            raise refuse("file.bomb", f"its records are declared with {declared:,} bytes, and it has {region.size:,}")
         if end > start:
             raise refuse("zip.overlap", f"the last record ends at {end}, inside the directory at {start}")
 
@@ -90,7 +96,7 @@ class Archive:
         record = self.records[name]
         if record.deflated:
             return np.frombuffer(bytearray().join(self.chunks(name)), np.uint8)
-        content = read_values(self.file, record.offset, np.dtype(np.uint8), record.size)
+        content = read_values(self.file, self.begin + record.offset, np.dtype(np.uint8), record.size)
         _check_record(record, content.size, zlib.crc32(content.data))
         return content
 
@@ -123,7 +129,7 @@ class Archive:
 
     def _stored(self, record: Record) -> Iterator[bytes]:
         """The bytes in the file, in chunks; fewer if the file ends before."""
-        offset, end = record.offset, record.offset + record.compressed
+        offset, end = self.begin + record.offset, self.begin + record.offset + record.compressed
         while offset < end and (chunk := os.pread(self.file.fileno(), min(end - offset, CHUNK), offset)):
             offset += len(chunk)
             yield chunk
@@ -144,7 +150,7 @@ class Archive:
         record = self.records[name]
         if record.deflated:
             return next(self._decompressed(record), b"")[:count]
-        return os.pread(self.file.fileno(), min(record.compressed, count), record.offset)
+        return os.pread(self.file.fileno(), min(record.compressed, count), self.begin + record.offset)
 
 
 @contextmanager
@@ -154,20 +160,51 @@ def open_archive(path: Path) -> Iterator[Archive]:
         yield Archive(file)
 
 
-def _read_directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int, bytes]:
+class _Region:
+    """A part of a file, read like a file. It limits how much zipfile reads, which reads a directory as one block.
+
+    Args:
+        file: The file.
+        begin: Where the part begins, in bytes.
+        size: Its size in bytes.
+    """
+
+    def __init__(self, file: BinaryIO, begin: int, size: int) -> None:
+        self.file = file
+        self.begin = begin
+        self.size = size
+        self.position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size}[whence])
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def read(self, count: int = -1) -> bytes:
+        if count > DIRECTORY:
+            raise refuse("zip.directory", f"{count:,} bytes")
+        rest = max(0, self.size - self.position)
+        self.file.seek(self.begin + self.position)
+        content = self.file.read(rest if count < 0 else min(count, rest))
+        self.position += len(content)
+        return content
+
+
+def _read_directory(file: _Region) -> tuple[list[zipfile.ZipInfo], int, bytes]:
     """The entries of the directory, its offset, and the archive's comment."""
-    size = file.seek(0, 2)
-    file.seek(max(0, size - END.size - 0xFFFF))
+    file.seek(max(0, file.size - END.size - 0xFFFF))
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or len(tail) - end < END.size:
-        raise refuse("zip.damaged", f"its {size} bytes do not end with a directory")
+        raise refuse("zip.damaged", f"its {file.size} bytes do not end with a directory")
     comment = tail[end + END.size :]
     *_, length = END.unpack_from(tail, end)
     if length != len(comment):
         raise refuse("zip.damaged", f"{len(comment)} bytes follow its directory, which declares {length}")
     try:
-        with zipfile.ZipFile(_BoundedFile(file)) as archive:
+        with zipfile.ZipFile(file) as archive:
             infos, start = archive.infolist(), archive.start_dir
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
         raise refuse("zip.damaged", str(error)) from error
@@ -176,21 +213,7 @@ def _read_directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int, bytes]:
     return infos, start, comment
 
 
-class _BoundedFile:
-    """A file that limits how much zipfile reads, which reads a directory of any declared length as one block."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.seek: Callable[..., int] = file.seek
-        self.tell: Callable[[], int] = file.tell
-
-    def read(self, count: int = -1) -> bytes:
-        if count > DIRECTORY:
-            raise refuse("zip.directory", f"{count:,} bytes")
-        return self.file.read(count)
-
-
-def _read_record(file: BinaryIO, info: zipfile.ZipInfo) -> Record:
+def _read_record(file: _Region, info: zipfile.ZipInfo) -> Record:
     name = info.orig_filename
     if not name or len(name) > NAME or not name.isprintable() or _leads_out(name):
         raise refuse("zip.name", name)

@@ -50,7 +50,7 @@ def open_contents(path: Path) -> Iterator[FileContents]:
             raise refuse("torch.executorch", f"it begins with {first!r}")
         if first.startswith(b"PK"):
             with open_archive(path) as archive:
-                yield _zip_contents(archive)
+                yield zip_contents(archive)
         else:
             yield _legacy_contents(file)
 
@@ -59,10 +59,19 @@ def open_contents(path: Path) -> Iterator[FileContents]:
 def reopen_contents(path: Path) -> Iterator[FileContents]:
     """Opens a file that this process wrote."""
     with open_archive(path) as archive:
-        yield _zip_contents(archive, unpickle_trusted)
+        yield zip_contents(archive, unpickle_trusted)
 
 
-def _zip_contents(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any] = unpickle) -> FileContents:
+def zip_contents(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any] = unpickle) -> FileContents:
+    """The contents of an open archive, whose tensors can be loaded until it is closed.
+
+    Args:
+        archive: The archive.
+        load: Unpickles the record of the pickle.
+
+    Raises:
+        WeightsError: The archive is not one of torch.save, or is damaged.
+    """
     root = _root(archive)
     if archive.records[f"{root}/data.pkl"].size > PICKLE:
         raise refuse("pickle.size", f"it is declared with {archive.records[f'{root}/data.pkl'].size:,} bytes")
@@ -102,13 +111,13 @@ def _root(archive: Archive) -> str:
 
 def _legacy_contents(file: BinaryIO) -> FileContents:
     """The layout before torch 1.6: pickles one after the other, then the storages; or one pickle of numpy arrays."""
-    first = unpickle(file, _no_storage)
+    first = unpickle(file, no_storage)
     if first != LEGACY_MAGIC:
         if rest := file.read(1):
             raise refuse("pickle.damaged", f"{rest!r} and perhaps more follows its end")
         return contents_of_tree(first, {}, training=False)
     for _ in ("protocol version", "byte order and sizes"):
-        unpickle(file, _no_storage)
+        unpickle(file, no_storage)
     declared: dict[str, tuple[StorageType, int]] = {}
     offsets: dict[str, int] = {}
 
@@ -119,7 +128,7 @@ def _legacy_contents(file: BinaryIO) -> FileContents:
         return Storage(kind.dtype, count, lambda: read_values(file, offsets[key], kind.dtype, count))
 
     tree = unpickle(file, find_storage)
-    keys = unpickle(file, _no_storage)
+    keys = unpickle(file, no_storage)
     if not isinstance(keys, list) or set(map(str, keys)) != set(declared):
         raise refuse("torch.storage", "the listed storages are not those of the tensors")
     for key in map(str, keys):
@@ -142,7 +151,8 @@ def _size(file: BinaryIO) -> int:
     return size
 
 
-def _no_storage(kind: StorageType, key: str, count: int) -> Storage:
+def no_storage(kind: StorageType, key: str, count: int) -> Storage:
+    """Stands for the storages of a pickle that has none. Raises WeightsError."""
     raise refuse("torch.storage", f"a pickle that cannot refer to storages refers to {key}")
 
 

@@ -4,27 +4,21 @@
 (torch 2.13, _hf_utils.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from math import prod
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from se_weights.files.contents import FileContents, Tensor
+from se_weights.files.contents import FileContents
 from se_weights.files.folders import check_inside
 from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.safetensors import single_file as safetensors
+from se_weights.files.torch.joined_shards import Shard, joined_tensor
 from se_weights.refusals import refuse
 
 SHARDING_INFO = "DCP_SHARDING_INFO"
 """The metadata key of the offsets."""
 
 SUFFIX = ".safetensors"
-
-Shard = tuple[tuple[int, ...], Tensor]
-"""Where a shard begins in its tensor, along each axis; and the shard."""
 
 
 @contextmanager
@@ -39,7 +33,7 @@ def open_contents(folder: Path) -> Iterator[FileContents]:
             contents = stack.enter_context(safetensors.open_contents(path))
             for name, offset in _read_offsets(path, contents).items():
                 shards.setdefault(name, []).append((offset, contents.tensors[name]))
-        yield FileContents({name: _joined_tensor(name, parts) for name, parts in shards.items()})
+        yield FileContents({name: joined_tensor(name, parts) for name, parts in shards.items()})
 
 
 def _read_offsets(path: Path, contents: FileContents) -> Mapping[str, tuple[int, ...]]:
@@ -61,24 +55,3 @@ def _read_offsets(path: Path, contents: FileContents) -> Mapping[str, tuple[int,
 
 def _is_offset(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def _joined_tensor(name: str, shards: Sequence[Shard]) -> Tensor:
-    if len({(tensor.dtype, len(tensor.shape)) for _, tensor in shards}) > 1:
-        raise refuse("shards.pieces", f"those of {name} differ in type or rank")
-    ends = ([begin + size for begin, size in zip(offset, tensor.shape, strict=True)] for offset, tensor in shards)
-    shape = tuple(map(max, *ends)) if len(shards) > 1 else tuple(next(ends))
-    if sum(prod(tensor.shape) for _, tensor in shards) != prod(shape):
-        raise refuse("shards.pieces", f"those of {name} overlap, or do not fill the shape {shape}")
-    dtype = shards[0][1].dtype
-    return Tensor(dtype, shape, lambda: _join(name, shards, shape, dtype))
-
-
-def _join(name: str, shards: Sequence[Shard], shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
-    array, filled = np.empty(shape, dtype), np.zeros(shape, bool)
-    for offset, tensor in shards:
-        region = tuple(slice(begin, begin + size) for begin, size in zip(offset, tensor.shape, strict=True))
-        if filled[region].any():
-            raise refuse("shards.pieces", f"those of {name} overlap at {offset}")
-        array[region], filled[region] = tensor.load(), True
-    return array
