@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from se_cli.options import PATH, architecture_option, dialect_option, output_options
+from se_cli.options import PATH, architecture_option, dialect_option, output_options, prefix_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_spec import Architecture, config_differences
@@ -34,17 +34,26 @@ class WeightsSummary:
     values: Mapping[str, NDArray]
 
     @classmethod
-    def from_path(cls, path: Path, dialect: str | None = None, architecture: str | None = None) -> "WeightsSummary":
+    def from_path(
+        cls,
+        path: Path,
+        dialect: str | None = None,
+        architecture: str | None = None,
+        prefix: str | None = None,
+    ) -> "WeightsSummary":
         """Reads a conversion record where the name ends in `.manifest.json`, and a weights file otherwise.
 
         Args:
             path: A weights file or a conversion record.
             dialect: The dialect of a weights file; recognised from its tensors if not given.
             architecture: The name of its architecture; inferred from its tensors if not given.
+            prefix: The prefix of the network, where the file contains several.
         """
         if path.name.endswith(SUFFIX):
             return cls.from_record(se_weights.read_conversion_record(path))
-        checkpoint, _ = se_weights.read_disambiguated(path, dialect=dialect, architecture=architecture, hashed=True)
+        checkpoint, _ = se_weights.read_disambiguated(
+            path, dialect=dialect, architecture=architecture, prefix=prefix, hashed=True
+        )
         return cls.from_checkpoint(checkpoint)
 
     @classmethod
@@ -66,6 +75,7 @@ class WeightsSummary:
 @click.argument("second", type=PATH)
 @dialect_option
 @architecture_option
+@prefix_option
 @output_options
 @click.pass_context
 def command(
@@ -74,6 +84,7 @@ def command(
     second: Path,
     dialect: str | None,
     architecture: str | None,
+    prefix: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -81,9 +92,9 @@ def command(
 
     Either may be a conversion record (.manifest.json) instead of a weights file. The differences are listed: - only in
     FIRST, + only in SECOND, ! different shape, type or config, ~ different values. The exit status is 1 if there are
-    any.
+    any. A prefix is that of the network in each file that has tensors under it.
     """
-    first_summary, second_summary = (WeightsSummary.from_path(path, dialect, architecture) for path in (first, second))
+    first_summary, second_summary = _read_both((first, second), dialect, architecture, prefix)
     differences = list_differences(first_summary, second_summary)
     sha256 = first_summary.weights_sha256
     result = {
@@ -97,6 +108,22 @@ def command(
     Output(as_json, quiet).show_result(result, *(differences or [verdict]))
     if differences:
         context.exit(FAILED)
+
+
+def _read_both(
+    paths: tuple[Path, Path], dialect: str | None, architecture: str | None, prefix: str | None
+) -> list[WeightsSummary]:
+    summaries: list[WeightsSummary] = []
+    missing: list[se_weights.MissingPrefix] = []
+    for path in paths:
+        try:
+            summaries.append(WeightsSummary.from_path(path, dialect, architecture, prefix))
+        except se_weights.MissingPrefix as error:
+            missing.append(error)
+            summaries.append(WeightsSummary.from_path(path, dialect, architecture))
+    if len(missing) == len(paths):
+        raise missing[0]
+    return summaries
 
 
 def list_differences(first: WeightsSummary, second: WeightsSummary) -> list[str]:

@@ -86,7 +86,6 @@ def command(
     source: Path,
     target: Path,
     shard_bytes: int | None,
-    prefix: str | None,
     batch: bool,
     suffix: str,
     jobs: int | None,
@@ -105,18 +104,16 @@ def command(
     output = Output(as_json, quiet)
     options = Options(suffix=suffix, **conversion)
     if batch:
-        if shard_bytes or prefix:
-            raise click.UsageError("--max-shard-size and --prefix cannot be used with --batch")
+        if shard_bytes:
+            raise click.UsageError("--max-shard-size cannot be used with --batch")
         context.exit(convert_batch(source, target, options, output, jobs=jobs, resume=resume, shard=shard))
     default = click.core.ParameterSource.DEFAULT
     if any(context.get_parameter_source(name) is not default for name in BATCH_OPTIONS):
         raise click.UsageError("--to, --jobs, --resume and --shard need --batch")
-    _convert_one(source, target, options, shard_bytes, prefix, output)
+    _convert_one(source, target, options, shard_bytes, output)
 
 
-def _convert_one(
-    source: Path, target: Path, options: Options, shard_bytes: int | None, prefix: str | None, output: Output
-) -> None:
+def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int | None, output: Output) -> None:
     began = time.perf_counter()
     with output.spinner(f"converting {source.name} to {target.name}"):
         checkpoint = se_weights.convert(
@@ -125,7 +122,7 @@ def _convert_one(
             dialect=options.dialect,
             source_dialect=options.source_dialect,
             architecture=options.architecture,
-            prefix=prefix,
+            prefix=options.prefix,
             changes=options.changes,
             shard_bytes=shard_bytes,
             manifest=options.manifest,

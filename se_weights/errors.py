@@ -97,6 +97,13 @@ class WeightMismatch(WeightsError):
         super().__init__(f"{what} ({len(self.differences)} differences)\n" + "\n".join(self.differences))
 
 
+class MissingPrefix(WeightMismatch):
+    """The file has no tensors under the prefix that the user named."""
+
+    def __init__(self, what: str, prefix: str) -> None:
+        super().__init__(f"{what} has no tensors under the prefix {printable(prefix)}", [f"- {prefix}"])
+
+
 class UnsafeFile(WeightsError):
     """The file would run code, read other files or exhaust the memory, which no file of weights needs to do."""
 

@@ -109,6 +109,24 @@ def test_a_list_can_name_targets_and_dialects(tmp_path):
     assert se_weights.read(out / "cv.npz").architecture.stride_in == "conv2"
 
 
+def test_each_line_or_the_whole_batch_names_the_network_in_files_of_several(tmp_path):
+    networks = {name: tiny_checkpoint(seed) for seed, name in enumerate(("student", "teacher"))}
+    both = {f"{name}.{key}": array for name, network in networks.items() for key, array in network.weights.items()}
+    np.savez(tmp_path / "both.npz", **both)
+    lines = [{"source": str(tmp_path / "both.npz"), "target": "named.npz", "prefix": "student"}]
+    lines += [{"source": str(tmp_path / "both.npz"), "target": "unnamed.npz"}]
+    (tmp_path / "list").write_text("\n".join(map(json.dumps, lines)))
+    convert_batch(tmp_path / "list", tmp_path / "to", "--to", ".npz")
+    ran = convert_batch(tmp_path / "list", tmp_path / "all", "--to", ".npz", "--prefix", "teacher")
+    assert [line["id"] for line in results(tmp_path / "to")] == ["ok", "prefix.ambiguous"]
+    assert ran.returncode == 0, ran.stderr
+    for path, network in (("to/named", "student"), ("all/named", "student"), ("all/unnamed", "teacher")):
+        assert weights_sha256(se_weights.read(tmp_path / f"{path}.npz").weights) == networks[network].weights_sha256
+    both_files = str(tmp_path / "both.npz"), str(tmp_path / "all" / "unnamed.npz")
+    statuses = {name: se_resnet("compare", *both_files, "--prefix", name).returncode for name in (*networks, "ema")}
+    assert statuses == {"student": 1, "teacher": 0, "ema": 2}
+
+
 @pytest.mark.parametrize(
     "line",
     [

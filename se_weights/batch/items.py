@@ -11,6 +11,9 @@ from se_weights.errors import MalformedFile, TargetExists, UnsupportedFormat
 from se_weights.files import FORMATS, detect_format
 from se_weights.files.opening import FOLDER_FILES
 
+READING_KEYS = ("dialect", "architecture", "prefix")
+"""The keys of a line in a list that say how its source is read."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -21,12 +24,14 @@ class Item:
         target: The path to write, relative to the batch's output folder.
         dialect: The dialect to read, or None for that of the batch's options.
         architecture: The name of the architecture, or None for that of the batch's options.
+        prefix: The prefix of the network in a file that contains several, or None for that of the batch's options.
     """
 
     source: str
     target: str
     dialect: str | None = None
     architecture: str | None = None
+    prefix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def items_in(source: Path, out: Path, suffix: str) -> list[Item]:
 
     Args:
         source: A folder, which is searched recursively; or a text file, in which each line is a path or a JSON object
-            with `source` and optionally `target`, `dialect` and `architecture`.
+            with `source` and optionally `target`, `dialect`, `architecture` and `prefix`.
         out: The output folder. It may be inside `source`, and is then not searched.
         suffix: The suffix of targets that the list does not name.
 
@@ -120,15 +125,15 @@ def _items_in_list(path: Path, suffix: str) -> Iterator[Item]:
             entry = json.loads(line) if line.lstrip().startswith("{") else {"source": line.strip()}
             source = _expect_name(entry.pop("source"))
             target = _expect_name(entry.pop("target", _default_target(Path(Path(source).name), suffix)))
-            dialect, architecture = (_optional_name(entry.pop(key, None)) for key in ("dialect", "architecture"))
-            yield Item(source, target, dialect, architecture)
+            yield Item(source, target, **{key: _optional_name(entry.pop(key, None)) for key in READING_KEYS})
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedFile(
                 f"{path}, line {number}: expected a path, or a JSON object with a source: {error}"
             ) from error
         if entry:
             raise MalformedFile(
-                f"{path}, line {number}: unknown keys {', '.join(entry)}; known: source, target, dialect, architecture"
+                f"{path}, line {number}: unknown keys {', '.join(entry)}; known: source, target, "
+                f"{', '.join(READING_KEYS)}"
             )
 
 

@@ -25,6 +25,7 @@ class Options:
         dialect: The dialect to write, or to read where a source matches several.
         source_dialect: The dialect to read; recognised from the tensors if None.
         architecture: The name of the architecture; inferred from the tensors if None.
+        prefix: The prefix of the network in files that contain several, or None.
         dtype: The dtype to cast the weights to, or None.
         rgb_input: Whether to change the input channels from BGR to RGB.
         standard_classes: Whether to change the classes from Caffe's order to the standard one.
@@ -37,6 +38,7 @@ class Options:
     dialect: str | None = None
     source_dialect: str | None = None
     architecture: str | None = None
+    prefix: str | None = None
     dtype: str | None = None
     rgb_input: bool = False
     standard_classes: bool = False

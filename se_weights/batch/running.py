@@ -133,6 +133,7 @@ def _convert_item(item: Item, out: str, options: Options, force: bool, describe:
             dialect=options.dialect,
             source_dialect=item.dialect or options.source_dialect,
             architecture=item.architecture or options.architecture,
+            prefix=item.prefix or options.prefix,
             changes=options.changes,
             manifest=options.manifest,
             force=force,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
-from se_weights.errors import AmbiguousDialect, WeightMismatch, escaped
+from se_weights.errors import AmbiguousDialect, MissingPrefix, WeightMismatch, escaped
 from se_weights.files import FileContents, Format, Tensor, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
@@ -191,7 +191,7 @@ def _under_prefix(path: Path, contents: FileContents, prefix: str) -> Unwrapped:
             inner = unwrap(replace(contents, tensors=outer.tensors))
             ignored = tuple(sorted({*outer.ignored, *inner.ignored}))
             return Unwrapped(inner.tensors, (*outer.wrappers, *inner.wrappers), ignored)
-    raise WeightMismatch(f"{path} has no tensors under the prefix {prefix}", [f"- {prefix}"])
+    raise MissingPrefix(str(path), prefix)
 
 
 def _load_checkpoint(
