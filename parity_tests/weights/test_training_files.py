@@ -144,7 +144,7 @@ def test_a_name_that_honest_files_need_is_no_attack(name):
 
 @skip_without("tf")
 def test_keras_files_of_every_kind_keep_the_settings_that_no_tensor_shows(tmp_path):
-    """Weights, archives and shards, alone, inside a Sequential and after training."""
+    """Weights, shards, archives and legacy files, alone, inside a Sequential and after training."""
     import keras
 
     import se_tf
@@ -160,7 +160,8 @@ def test_keras_files_of_every_kind_keep_the_settings_that_no_tensor_shows(tmp_pa
         saved.save_weights(tmp_path / f"{name}.weights.h5")
         saved.save_weights(tmp_path / f"{name}.weights.json", max_shard_size=2e-5)
         saved.save(tmp_path / f"{name}.keras")
-        for suffix in (".weights.h5", ".weights.json", ".keras"):
+        saved.save(tmp_path / f"{name}.h5")
+        for suffix in (".weights.h5", ".weights.json", ".keras", ".h5"):
             checkpoint = se_weights.read(tmp_path / f"{name}{suffix}")
             assert checkpoint.architecture.function_key() == network.function_key()
             for parameter, values in se_tf.read_weights(model).items():
@@ -340,6 +341,8 @@ KINDS = {
     "3-D": lambda: {name: x[..., None] if x.ndim == 4 else x for name, x in state_dict().items()},
     "1-D": lambda: {name: x[..., 0] if x.ndim == 4 else x for name, x in state_dict().items()},
     "DeepSpeed ZeRO": lambda: {name: torch.ones(0) for name in state_dict()},
+    "keras.applications": lambda: {"conv1_conv/kernel": torch.ones(7, 7, 3, 64), "conv1_conv/bias": torch.ones(64)},
+    "not one of se_tf": lambda: {"layers/conv2d_1/vars/0": torch.ones(3, 3, 8, 8)},
     "speaker": lambda: state_dict() | {"torchfb.0.flipped_filter": torch.ones(1, 1, 2), "bn3.x.y": torch.ones(1)},
 }
 

@@ -137,6 +137,7 @@ def test_msgpack_files_have_metadata_where_the_tensors_do_not_decide(tmp_path):
     [
         {"hyper_parameters": {"arch": "resnetblur50"}},
         {"hyper_parameters": {"model": {"output_stride": 16}}},
+        {"hyper_parameters": {"_model_class": "DeepLabV3Plus", "encoder_name": "resnet50"}},
         {"args": {"act_layer": "silu"}},
         {"args": {"global_pool": "max"}},
         {"meta": {"cfg": "model = dict(backbone=dict(type='ResNet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)))"}},

@@ -3,7 +3,7 @@
 from se_weights.dialects.cadene import CADENE, MONAI
 from se_weights.dialects.dialect import Dialect, Place
 from se_weights.dialects.flax import LINEN, NNX
-from se_weights.dialects.keras import KERAS
+from se_weights.dialects.keras import KERAS, KERAS_H5
 from se_weights.dialects.keras2 import QUBVEL, TFIMM
 from se_weights.dialects.pytorchcv import PYTORCHCV, PYTORCHCV_B
 from se_weights.dialects.timm import TIMM
@@ -33,6 +33,7 @@ DIALECTS = {
         VGGFACE2_PORT,
         WEIAICUNZAI,
         KERAS,
+        KERAS_H5,
         QUBVEL,
         TFIMM,
         NNX,

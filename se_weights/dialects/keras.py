@@ -1,8 +1,9 @@
-"""Keras 3: the variable paths of an `se_tf` model, and the names in the weights file that it saves.
+"""Keras 3: the variable paths of an `se_tf` model, and the names in the files that it saves.
 
-A weights file does not contain the paths of the variables. Keras names a layer of a model by its class and a counter
-(`layers/se_bottleneck_4`), a layer inside it by its attribute, and a variable by its index; the layers of a list again
-by class and counter (keras 3.15, saving_lib.py). Because of the counters, a place depends on the whole architecture.
+A complete model in a legacy `.h5` file has the paths of its variables. Other files do not contain them: Keras names a
+layer of a model by its class and a counter (`layers/se_bottleneck_4`), a layer inside it by its attribute, and a
+variable by its index; the layers of a list again by class and counter (keras 3.15, saving_lib.py). Because of the
+counters, a place depends on the whole architecture.
 """
 
 from se_spec import Architecture, Layer, Parameter, Role
@@ -56,6 +57,10 @@ def variable_path(parameter: Parameter) -> str:
     return f"{parameter.path(MODEL_LAYERS)}/{LEAF_NAMES[parameter.role][0]}"
 
 
+def h5_place(parameter: Parameter, architecture: Architecture) -> Place:
+    return Place((variable_path(parameter),), LEAF_NAMES[parameter.role][1])
+
+
 def place(parameter: Parameter, architecture: Architecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{VARIABLE_INDEX[leaf]}",), axes)
@@ -94,5 +99,15 @@ KERAS = Dialect(
     published_hidden_config,
     {},
     dropout_seed,
+    carries_config=True,
+)
+
+KERAS_H5 = Dialect(
+    "keras-h5",
+    "se_tf: a complete model in a legacy .h5 file of Keras 3, HWIO",
+    "keras2",
+    h5_place,
+    published_hidden_config,
+    {},
     carries_config=True,
 )

@@ -127,7 +127,7 @@ SHARDED_HDF5 = Format(
 MSGPACK = Format("flax msgpack", (".msgpack",), ("flax",), ALL_FLOATS, "msgpack.flax_state", metadata="when needed")
 NPZ = Format("npz", (".npz",), ANY, FLOATS, "npz", signatures=("zip",))
 KERAS2 = Format(
-    "Keras 2 weights", (".h5", ".hdf5"), ("keras2",), FLOATS, "keras.keras2_h5", signatures=("HDF5",), read_only=True
+    "Keras .h5", (".h5", ".hdf5"), ("keras2",), FLOATS, "keras.keras2_h5", signatures=("HDF5",), read_only=True
 )
 HUGGINGFACE = Format("Hugging Face folder", (".hf",), ANY, ALL_FLOATS, "safetensors.huggingface", folder=True)
 ORBAX = Format("Orbax", (".orbax",), ("flax",), ALL_FLOATS, "orbax.checkpoint", folder=True)

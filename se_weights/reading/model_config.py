@@ -36,6 +36,10 @@ PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
 """Options of timm and segmentation_models_pytorch that change the function and no tensor, with the values of the
 supported networks."""
 
+DILATED_BY_DEFAULT = ("DeepLabV3", "DeepLabV3Plus", "PAN")
+"""Models of segmentation_models_pytorch whose encoders have an output stride below 32 unless they are told another one
+(smp 0.6.0, decoders/deeplabv3/model.py and decoders/pan/model.py)."""
+
 BACKBONE = re.compile(r"\bbackbone['\"]?\s*[=:]\s*(?:dict\(|\{)")
 """Where the options of the backbone begin in a config of OpenMMLab, a text of Python."""
 
@@ -71,8 +75,12 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
     beside = (path.is_dir() or path.name in WEIGHTS) and config_path.is_file()
     names: set[str] = set()
     settings: dict[str, object] = {}
-    for source, found in {CONFIG: _items(_parse(config_path)) if beside else (), "training script": options}.items():
+    for source, known in {CONFIG: _items(_parse(config_path)) if beside else (), "training script": options}.items():
+        found = list(known)
+        strided = any(option == "encoder_output_stride" for option, _ in found)
         for option, value in found:
+            if option == "_model_class" and value in DILATED_BY_DEFAULT and not strided:
+                raise _unsupported(path, source, f"{option}={value}, a dilated network", "encoder_output_stride")
             if option in NAME_OPTIONS and isinstance(value, str):
                 names.add(value)
                 if ANTI_ALIASED.search(value):

@@ -81,6 +81,16 @@ KINDS = (
         "call torch.nn.utils.parametrize.remove_parametrizations before saving",
         _named(r"parametrizations\.|weight_[guv]$"),
     ),
+    Kind(
+        "a network of keras.applications",
+        "its convolutions have biases in front of their batch norms, and no SE layer; load it in Keras",
+        _named(r"conv1_conv/|conv\d_block\d+_\d_conv/"),
+    ),
+    Kind(
+        "the weights of a Keras model that is not one of se_tf",
+        "a file of weights alone does not tell which of its layers is which",
+        _named(r"layers/(conv2d|batch_normalization)(_\d+)?/vars/\d"),
+    ),
     Kind("an adapter (LoRA)", "merge it into the network before saving", _named(r"lora_[A-Za-z]+")),
     Kind(
         "a network whose batch norms were folded into its convolutions, in names other than ours",

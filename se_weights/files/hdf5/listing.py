@@ -27,6 +27,9 @@ ARCHITECTURE = "vars/architecture"
 METADATA = "se_resnet"
 """The attribute of the root that holds our metadata."""
 
+MODEL_CONFIG = "model_config"
+"""The attribute of the root in which Keras keeps the config of a complete model."""
+
 PROGRAM = Path(__file__).with_name("listing_program.py")
 LIMITS = sandbox.Limits(seconds=9, cpu_seconds=8, memory=400 * 2**20)
 
@@ -41,10 +44,12 @@ class Listing:
     Attributes:
         contents: The tensors by path, and our metadata.
         names: The lists of names that Keras 2 stores, by group and attribute.
+        model_config: The JSON of the config of a complete Keras model; empty in a file of weights alone.
     """
 
     contents: FileContents
     names: dict[str, dict[str, list[str]]]
+    model_config: str
 
 
 def list_sandboxed(path: Path, decompressed: Path) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def list_in_process(path: Path, decompressed: Path) -> dict[str, Any]:
 
 
 def _request(path: Path, decompressed: Path) -> dict[str, Any]:
-    return {"path": str(path), "decompressed": str(decompressed), "metadata": METADATA}
+    return {"path": str(path), "decompressed": str(decompressed), "texts": [METADATA, MODEL_CONFIG]}
 
 
 @contextmanager
@@ -96,8 +101,10 @@ def open_listing(path: Path, list_file: ListFile) -> Iterator[Listing]:
         files = {flag: stack.enter_context(file.open("rb")) for flag, file in ((False, path), (True, decompressed))}
         tensors = {name: _tensor(name, entry, files) for name, entry in listing["tensors"].items()}
         architectures = _take_architectures(tensors)
-        metadata = parse_metadata(listing["metadata"])
-        yield Listing(FileContents(tensors, metadata, architectures=architectures), listing["names"])
+        texts = listing["texts"]
+        metadata = parse_metadata(texts.get(METADATA, "{}"))
+        contents = FileContents(tensors, metadata, architectures=architectures)
+        yield Listing(contents, listing["names"], texts.get(MODEL_CONFIG, ""))
 
 
 def _take_architectures(tensors: dict[str, Tensor]) -> dict[str, str]:

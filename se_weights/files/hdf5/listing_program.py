@@ -33,11 +33,11 @@ def run(request: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
     """Lists a file.
 
     Args:
-        request: `path`, the file; `decompressed`, the second file; `metadata`, an attribute of the root, a text.
+        request: `path`, the file; `decompressed`, the second file; `texts`, attributes of the root that are texts.
         refuse: Makes the exception to raise from the id of a refusal and its detail.
 
     Returns:
-        `tensors` by path; the `names` that Keras 2 lists, by group and attribute; the text of `metadata`.
+        `tensors` by path; the `names` that Keras 2 lists, by group and attribute; those of the `texts` that there are.
     """
     where = ""
     try:
@@ -58,8 +58,9 @@ def run(request: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
                     tensors[path] = _tensor(path, item, decompressed, refuse)
                 elif h5py.h5a.get_num_attrs(item):
                     names[path] = _name_lists(path, h5py.Group(item), refuse)
-            text = file.attrs.get(request["metadata"], "{}")
-            return {"tensors": tensors, "names": names, "metadata": text if isinstance(text, str) else "[]"}
+            texts = {name: file.attrs[name] for name in request["texts"] if name in file.attrs}
+            texts = {name: text if isinstance(text, str) else "[]" for name, text in texts.items()}
+            return {"tensors": tensors, "names": names, "texts": texts}
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeError, SystemError) as error:
         raise refuse("hdf5.damaged", f"{where}{error}") from error
 

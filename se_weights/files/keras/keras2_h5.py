@@ -1,4 +1,4 @@
-"""`.h5`, the weights files of Keras 2, and the complete models that contain them. Read only.
+"""`.h5`, the weights files of Keras 2, and the complete models of Keras 2 and 3 that contain them. Read only.
 
 Each layer is a group with an attribute that lists the names of its weights. Keras names a layer that its code does not
 name after its class and a counter that runs through the whole session: `conv2d_17`. Only the order of these numbers
@@ -6,17 +6,23 @@ matters, so layers are numbered again from 0, class by class: `conv2d/0/kernel`.
 path, without the name of the model if all share it, and without the `:0` of TensorFlow.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from se_weights.files.contents import FileContents, Tensor
 from se_weights.files.hdf5.listing import Listing, list_sandboxed, open_listing
+from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.refusals import refuse
 
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?")
 """The names that Keras gives to the layers of the classes that hold weights in a ResNet."""
+
+OUR_MODEL = "SEResNet"
+"""How the name of the class of se_tf's models ends, whose config contains their architecture."""
 
 MODEL = "model_weights"
 """The group of the weights in a complete model; in a weights file they are at the root."""
@@ -31,7 +37,28 @@ def open_contents(path: Path) -> Iterator[FileContents]:
         if len(set(layers)) != len(layers):
             duplicate = next(layer for layer in layers if layers.count(layer) > 1)
             raise refuse("hdf5.layers", f"it lists the layer {duplicate} twice")
-        yield FileContents(_renamed({layer: _weights(listing, root, layer) for layer in layers}))
+        tensors = _renamed({layer: _weights(listing, root, layer) for layer in layers})
+        yield FileContents(tensors, architectures=_architectures(listing.model_config))
+
+
+def _architectures(model_config: str) -> dict[str, str]:
+    """The JSON of the architecture of the one network of se_tf in the config of a model, if there is one."""
+    if OUR_MODEL not in model_config:
+        return {}
+    try:
+        stack: list[Any] = [parse_object(model_config, "metadata.json")]
+    except DuplicateKey as error:
+        raise refuse("metadata.json", f"the config of its model: {error}") from error
+    found = set()
+    while stack:
+        match stack.pop():
+            case {"class_name": str(name), "config": {"architecture": dict() as config}} if name.endswith(OUR_MODEL):
+                found.add(json.dumps(config))
+            case dict() as branch:
+                stack += branch.values()
+            case list() as branch:
+                stack += branch
+    return {"": found.pop()} if len(found) == 1 else {}
 
 
 def _weights(listing: Listing, root: str, layer: str) -> dict[str, Tensor]:
