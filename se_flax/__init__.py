@@ -4,7 +4,7 @@ from se_flax.inference import fold_batchnorm, optimize_for_inference
 from se_flax.registry import create_model, list_models
 from se_flax.se_layer import SELayer
 from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
-from se_flax.weights import from_file, load_weights, read_weights
+from se_flax.weights import from_file, load_weights, read_weights, save
 
 __all__ = [
     "SEBasicBlock",
@@ -18,4 +18,5 @@ __all__ = [
     "load_weights",
     "optimize_for_inference",
     "read_weights",
+    "save",
 ]

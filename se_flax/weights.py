@@ -80,6 +80,22 @@ def from_file(
     return model
 
 
+def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
+    """Write the model's weights with its architecture, for `from_file` and the other frameworks.
+
+    Args:
+        model: the model to save.
+        path: the file or folder to write, whose suffix names the format, such as ".safetensors".
+        dialect: the dialect to write, such as "timm"; the first one of the format by default.
+        force: whether to overwrite a file that already exists.
+
+    Raises:
+        se_weights.WeightsError: what `se_weights.write` raises for files that cannot be written.
+    """
+    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
+    se_weights.write(checkpoint, path, dialect=dialect, force=force)
+
+
 def empty_model(architecture: Architecture, **options: Any) -> SEResNet:
     """A model without values, to be filled by `load_weights`: initialising weights only to replace them takes seconds.
 

@@ -4,7 +4,7 @@ from se_torch.inference import fold_batchnorm, optimize_for_inference
 from se_torch.registry import create_model, list_models
 from se_torch.se_layer import SELayer
 from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
-from se_torch.weights import from_file, load_weights, read_weights
+from se_torch.weights import from_file, load_weights, read_weights, save
 
 __all__ = [
     "SEBasicBlock",
@@ -18,4 +18,5 @@ __all__ = [
     "load_weights",
     "optimize_for_inference",
     "read_weights",
+    "save",
 ]

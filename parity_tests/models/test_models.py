@@ -16,7 +16,7 @@ from se_weights import WeightMismatch
 
 EXPORTS = {
     "SELayer", "SEBasicBlock", "SEBottleneck", "SEResNet",
-    "create_model", "list_models", "read_weights", "load_weights", "from_file",
+    "create_model", "list_models", "read_weights", "load_weights", "from_file", "save",
     "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
 
@@ -211,6 +211,21 @@ def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix)
     assert model.architecture.depths == network.architecture.depths
     assert not getattr(model, "training", False)
     assert compare(network.reference, raw_call(framework, model, network.images)).share <= network.limit
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
+def test_save_keeps_the_settings_that_no_tensor_shows(framework, tmp_path, suffix):
+    network = small_network("bottleneck")
+    settings = {"stride_in": "conv1", "stem": {"pool": "ceil"}, "bn_epsilon": 1e-3, "dropout": 0.1}
+    model = framework.package.SEResNet(network.architecture.replace(**settings), **framework.options())
+    framework.package.load_weights(model, network.weights)
+    framework.package.save(model, tmp_path / f"small{suffix}")
+    again = framework.package.from_file(tmp_path / f"small{suffix}")
+    assert again.architecture == model.architecture
+    for name, array in framework.package.read_weights(again).items():
+        assert np.array_equal(array, network.weights[name])
+    with pytest.raises(se_weights.TargetExists):
+        framework.package.save(model, tmp_path / f"small{suffix}")
 
 
 def raw_call(framework, model, images):
