@@ -1,11 +1,12 @@
 """Models for inference: batch norms folded, compiled, in PyTorch."""
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import se_weights
+from se_spec import Architecture, expect_floating
 from se_torch.se_resnet import SEResNet
 from se_torch.weights import load_weights, read_weights
 
@@ -26,23 +27,42 @@ def fold_batchnorm(model: SEResNet) -> SEResNet:
     return folded.eval()
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> Callable[[Tensor], Tensor]:
-    """A function from images to logits, for deployment: a folded copy of the model, compiled.
+class InferenceSEResNet(SEResNet):
+    """A network for deployment: compiled, without gradients, and taking images of any floating-point dtype.
 
-    It compiles at its first call for each shape of images. Images and kernels are in channels_last memory format,
-    which oneDNN prefers.
+    It compiles at its first call for each shape of images, and again after a copy or an unpickling. Images and kernels
+    are in channels_last memory format, which oneDNN prefers. Logits have the dtype of the images.
+
+    Args:
+        architecture: the configuration of the network, whose batch norms are folded.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        self.requires_grad_(False).eval()
+        self.compile()
+
+    def forward(self, images: Tensor) -> Tensor:
+        expect_floating("SEResNet", images.is_floating_point(), images.dtype)
+        inputs = images.to(self.conv1.weight.dtype, memory_format=torch.channels_last)
+        return super().forward(inputs).to(images.dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.compile()
+
+
+def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> InferenceSEResNet:
+    """A copy of the model for deployment: folded and compiled.
 
     Args:
         model: the model to deploy; it is not changed.
-        dtype: dtype of the computation, such as `torch.bfloat16`; the model's own by default. Images and logits keep
-            the dtype that the images have.
+        dtype: dtype of the computation, such as `torch.bfloat16`; the model's own by default.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
-    folded = fold_batchnorm(model).to(dtype=dtype, memory_format=torch.channels_last)
-    compiled = torch.compile(folded)
-
-    def run(images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            inputs = images.to(folded.conv1.weight.dtype, memory_format=torch.channels_last)
-            return compiled(inputs).to(images.dtype)
-
-    return run
+    folded = fold_batchnorm(model)
+    deployed = InferenceSEResNet(folded.architecture).to(folded.conv1.weight)
+    load_weights(deployed, read_weights(folded))
+    return deployed.to(dtype=dtype, memory_format=torch.channels_last)

@@ -18,9 +18,12 @@ class MaxPool(nn.Module):
         super().__init__()
         self.spec = spec
 
+    def extra_repr(self) -> str:
+        return self.spec.alignment
+
     def forward(self, x: Tensor) -> Tensor:
-        (top, bottom), (left, right) = (self.spec.padding(side) for side in x.shape[2:])
-        if top == bottom == left == right:  # torch's own padding needs no copy
+        (top, bottom), (left, right) = self.spec.padding(x.shape[2]), self.spec.padding(x.shape[3])
+        if self.spec.symmetric:  # torch's own padding needs no copy
             return functional.max_pool2d(x, self.spec.kernel, self.spec.stride, padding=top)
         padded = functional.pad(x, (left, right, top, bottom), value=float("-inf"))
         return functional.max_pool2d(padded, self.spec.kernel, self.spec.stride)

@@ -1,10 +1,14 @@
 """The Squeeze-and-Excitation layer (arXiv 1709.01507, section 3), in PyTorch."""
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from se_spec import expect_features, expect_floating, squeezed_channels
 from se_torch.layers import dense
+
+torch.fx.wrap("expect_features")
+torch.fx.wrap("expect_floating")
 
 
 class SELayer(nn.Module):
@@ -34,10 +38,9 @@ class SELayer(nn.Module):
         """Scale (paper, eq. 4)."""
         expect_features(x.shape, 1, self.channels)
         expect_floating("SELayer", x.is_floating_point(), x.dtype)
-        gate = self.gate(x)
-        return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2))
+        return (x.flatten(2) * self.gate(x).unsqueeze(2)).reshape(x.shape)
 
     def gate(self, x: Tensor) -> Tensor:
         """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
-        squeezed = x.mean(dim=tuple(range(2, x.ndim)))
+        squeezed = x.flatten(2).mean(dim=2)
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))

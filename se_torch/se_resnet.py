@@ -1,17 +1,22 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in PyTorch.
 
-ReLUs and sums work in place on tensors that a norm, a convolution or a gate has just made: allocating memory costs more
-than the operation itself.
+Nothing is computed in place, so that hooks see what each layer returned and full backward hooks work.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from se_spec import Architecture, Block, expect_floating, expect_images
 from se_torch.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
 from se_torch.se_layer import SELayer
+
+torch.fx.wrap("expect_images")
+torch.fx.wrap("expect_floating")
+torch.fx.wrap("expect_dtype")
 
 
 class SEBasicBlock(nn.Module):
@@ -35,9 +40,9 @@ class SEBasicBlock(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = torch.relu_(self.bn1(self.conv1(x)))
+        residual = torch.relu(self.bn1(self.conv1(x)))
         residual = self.se(self.act(self.bn2(self.conv2(residual))))
-        return torch.relu_(residual.add_(self.downsample(self.pool(x))))
+        return torch.relu(residual + self.downsample(self.pool(x)))
 
 
 class SEBottleneck(nn.Module):
@@ -63,10 +68,10 @@ class SEBottleneck(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = torch.relu_(self.bn1(self.conv1(x)))
-        residual = torch.relu_(self.bn2(self.conv2(residual)))
+        residual = torch.relu(self.bn1(self.conv1(x)))
+        residual = torch.relu(self.bn2(self.conv2(residual)))
         residual = self.se(self.act(self.bn3(self.conv3(residual))))
-        return torch.relu_(residual.add_(self.downsample(self.pool(x))))
+        return torch.relu(residual + self.downsample(self.pool(x)))
 
 
 BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
@@ -86,7 +91,7 @@ class SEResNet(nn.Module):
 
     def __init__(self, architecture: Architecture, *, zero_init_residual: bool = False) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.config = architecture
         conv1, *deep_stem = architecture.stem_convolutions
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, architecture.bn_epsilon)
@@ -105,6 +110,31 @@ class SEResNet(nn.Module):
         self.fc = classifier(architecture)
         self.register_state_dict_post_hook(add_architecture)
 
+    @property
+    def architecture(self) -> Architecture:
+        """The configuration of the network, with the number of classes that its classifier `fc` has now."""
+        return self.config.replace(num_classes=outputs(self.fc))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch; the error for a state dict of another network names the function that reads more files."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n\tse_torch.from_file(path) reads the files of other code bases.") from error
+
+    def reset_classifier(self, num_classes: int) -> Self:
+        """Start a new classifier; the other weights stay.
+
+        Args:
+            num_classes: the number of classes; 0 for a network that returns its pooled features.
+
+        Returns:
+            The model itself, whose `fc` is new.
+        """
+        self.config = self.config.replace(num_classes=num_classes)
+        self.fc = classifier(self.config).to(self.conv1.weight)
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         self.expect(images)
         x = self.stem(images)
@@ -116,10 +146,10 @@ class SEResNet(nn.Module):
 
     def stem(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) that the first block takes."""
-        x = torch.relu_(self.bn1(self.conv1(images)))
-        if self.architecture.stem.inner:
-            x = torch.relu_(self.bn2(self.conv2(x)))
-            x = torch.relu_(self.bn3(self.conv3(x)))
+        x = torch.relu(self.bn1(self.conv1(images)))
+        if self.config.stem.inner:
+            x = torch.relu(self.bn2(self.conv2(x)))
+            x = torch.relu(self.bn3(self.conv3(x)))
         return self.maxpool(x)
 
     def head(self, x: Tensor) -> Tensor:
@@ -128,14 +158,23 @@ class SEResNet(nn.Module):
 
     def expect(self, images: Tensor) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NCHW", self.architecture.in_channels, self.architecture.smallest_side)
+        expect_images(images.shape, "NCHW", self.config.in_channels, self.config.smallest_side)
         expect_floating("SEResNet", images.is_floating_point(), images.dtype)
-        expected = self.conv1.weight.dtype
-        if images.dtype != expected and not torch.is_autocast_enabled(images.device.type):
-            raise TypeError(f"SEResNet expects images of the dtype of its weights, {expected}: got {images.dtype}")
+        expect_dtype(images, self.conv1.weight.dtype)
 
 
-def add_architecture(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+def expect_dtype(images: Tensor, expected: torch.dtype) -> None:
+    """Raise TypeError unless images have the dtype of the weights, or are cast to another one by autocast.
+
+    Args:
+        images: the images.
+        expected: the dtype of the weights.
+    """
+    if images.dtype != expected and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(f"SEResNet expects images of the dtype of its weights, {expected}: got {images.dtype}")
+
+
+def add_architecture(model: SEResNet, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
     """Puts the architecture into the metadata of a state dict, which torch.save keeps: a hook of `state_dict()`.
 
     Args:
@@ -144,8 +183,7 @@ def add_architecture(model: nn.Module, state: dict[str, Any], prefix: str, metad
         prefix: the path of the network in the model that is saved; not used.
         metadata: of this module in the state dict, to which the architecture is added.
     """
-    classes = getattr(model.fc, "out_features", 0)  # a user may have replaced the classifier
-    metadata["architecture"] = {**model.architecture.to_dict(), "num_classes": classes}
+    metadata["architecture"] = model.architecture.to_dict()
 
 
 def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
@@ -198,3 +236,12 @@ def classifier(architecture: Architecture) -> nn.Module:
     if not architecture.num_classes:
         return identity()
     return dense(architecture.features, architecture.num_classes, bias=True)
+
+
+def outputs(fc: nn.Module) -> int:
+    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
+
+    Args:
+        fc: the classifier of a network, which a user may have replaced.
+    """
+    return fc.out_features if isinstance(fc, nn.Linear) else 0

@@ -10,19 +10,25 @@ from torch import Tensor
 
 import se_weights
 from se_spec import Architecture, manifest
+from se_torch.parts import check_parts, unwrapped
 from se_torch.se_resnet import SEResNet
 
 
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights.
 
+    Args:
+        model: the model to read; its classifier may have been replaced by another linear layer, and its stages may be
+            compiled or wrapped for checkpointing.
+
     Returns:
         An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        se_weights.WeightMismatch: with every difference, where another part of the network was replaced.
     """
-    state = model.state_dict()
-    return {
-        parameter.name: state[parameter.name].numpy(force=True).copy() for parameter in manifest(model.architecture)
-    }
+    check_parts(model)
+    return {name: tensor.numpy(force=True).copy() for name, tensor in _state(model).items()}
 
 
 def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
@@ -51,7 +57,8 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
             have the right shapes.
     """
     se_weights.check("the mapping", model.architecture, weights)
-    state = model.state_dict()
+    check_parts(model)
+    state = _state(model)
     with torch.no_grad():
         for parameter in manifest(model.architecture):
             state[parameter.name].copy_(torch.from_numpy(_native(weights[parameter.name])))
@@ -95,6 +102,12 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     """
     checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
     se_weights.write(checkpoint, path, dialect=dialect, force=force)
+
+
+def _state(model: SEResNet) -> dict[str, Tensor]:
+    """The model's tensors by canonical name, in the order of the manifest."""
+    state = {unwrapped(name): tensor for name, tensor in model.state_dict().items()}
+    return {parameter.name: state[parameter.name] for parameter in manifest(model.architecture)}
 
 
 def _native(array: NDArray) -> NDArray:

@@ -9,6 +9,7 @@ import pytest
 from parity_tests.support.cases import named_network, skip_without, small_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
+from se_weights import WeightMismatch, weights_sha256
 
 pytestmark = skip_without("torch")
 
@@ -113,3 +114,112 @@ def test_every_parameter_gets_a_gradient(model, network):
 
     model.train()(torch.tensor(network.images)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_layers_and_stages_can_be_hooked_in_both_directions(model, network):
+    """In-place operations would change what hooks have seen, and full backward hooks would raise an error."""
+    import torch
+
+    seen, gradients = {}, {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.clone()}))
+        module.register_full_backward_hook(lambda module, inputs, outputs, name=name: gradients.update({name: outputs}))
+    kept = {}
+    model.layer1[0].bn1.register_forward_hook(lambda module, inputs, output: kept.update(output=output))
+    model(torch.tensor(network.images).requires_grad_()).sum().backward()
+    assert torch.equal(kept["output"], seen["layer1.0.bn1"])
+    assert (kept["output"] < 0).any()
+    assert {"layer1", "layer1.0", "layer1.0.bn1", "layer1.0.se", "fc"} <= set(gradients)
+
+
+@pytest.mark.parametrize("pool", ["pad1", "ceil", "same"])
+def test_symbolic_tracing_gives_the_same_logits_and_keeps_the_checks(network, pool):
+    import torch
+
+    import se_torch
+
+    traced_from = se_torch.SEResNet(network.architecture.replace(stem={"pool": pool})).eval()
+    traced, x = torch.fx.symbolic_trace(traced_from), torch.tensor(network.images)
+    assert torch.equal(traced(x), traced_from(x))
+    with pytest.raises(ValueError, match="C = 3"):
+        traced(x[:, :2])
+
+
+def wrapper(how):
+    import torch
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    return {"compiled": torch.compile, "checkpointed": checkpoint_wrapper}[how]
+
+
+@pytest.mark.parametrize("how", ["compiled", "checkpointed"])
+def test_a_stage_can_be_wrapped_and_the_weights_still_be_read(model, network, how):
+    import torch
+
+    import se_torch
+
+    model.layer2 = wrapper(how)(model.layer2)
+    assert weights_sha256(se_torch.read_weights(model)) == weights_sha256(network.weights)
+    assert share(network, se_torch.fold_batchnorm(model)(torch.tensor(network.images))) <= network.limit
+    se_torch.load_weights(model, network.weights)
+
+
+REPLACED = {
+    "layer2.0.act": lambda torch, model: setattr(model.layer2[0], "act", torch.nn.SiLU()),
+    "maxpool": lambda torch, model: setattr(model, "maxpool", torch.nn.Identity()),
+    "conv1": lambda torch, model: setattr(model.conv1, "stride", (1, 1)),
+    "layer1.0.bn2": lambda torch, model: setattr(model.layer1[0], "bn2", torch.nn.BatchNorm2d(8, eps=1e-2)),
+    "layer3": lambda torch, model: setattr(model, "layer3", torch.nn.Identity()),
+    "fc.1": lambda torch, model: setattr(model, "fc", torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(64, 2))),
+}
+
+
+@pytest.mark.parametrize("path", REPLACED)
+def test_a_part_that_was_replaced_is_named_where_the_weights_are_read(model, path):
+    import torch
+
+    import se_torch
+
+    REPLACED[path](torch, model)
+    for use in (se_torch.read_weights, se_torch.fold_batchnorm, se_torch.optimize_for_inference):
+        with pytest.raises(WeightMismatch, match=rf"[-+!] {path}\b"):
+            use(model)
+
+
+def test_norms_may_be_synchronised_and_have_another_momentum(model, network):
+    import torch
+
+    import se_torch
+
+    model.bn1.momentum = 0.01
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert weights_sha256(se_torch.read_weights(synchronised)) == weights_sha256(network.weights)
+
+
+def test_a_classifier_put_in_by_hand_is_read_folded_and_saved(model, network, tmp_path):
+    import torch
+
+    import se_torch
+
+    model.fc = torch.nn.Linear(model.fc.in_features, 10)
+    assert model.architecture.num_classes == 10
+    x = torch.tensor(network.images)
+    for other in (
+        se_torch.fold_batchnorm(model),
+        saved_and_read(model, tmp_path / "state.pth", lambda path: torch.save(model.state_dict(), path)),
+        saved_and_read(model, tmp_path / "ours.pth", lambda path: se_torch.save(model, path)),
+    ):
+        assert other(x).shape == (len(x), 10)
+        torch.testing.assert_close(other(x), model(x), rtol=1e-3, atol=1e-4)
+
+
+def saved_and_read(model, path, save):
+    import se_torch
+
+    save(path)
+    return se_torch.from_file(path)
+
+
+def test_the_error_for_a_foreign_state_dict_names_from_file(model):
+    with pytest.raises(RuntimeError, match=r"Missing key.*\n(.*\n)*.*se_torch\.from_file"):
+        model.load_state_dict({"features.weight": model.fc.weight})
