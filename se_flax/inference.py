@@ -12,6 +12,7 @@ from jax import Array
 import se_weights
 from se_flax.se_resnet import SEResNet
 from se_flax.weights import empty_model, load_weights, read_weights
+from se_spec import Architecture, expect_floating
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Keeps XLA from using YNNPACK for convolutions, which takes up to a third longer than XLA's own code (jax 0.10.2)."""
@@ -45,22 +46,54 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
     return folded
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> Callable[[Array], Array]:
-    """A function from images to logits, for deployment: a folded copy of the model, compiled.
+class InferenceSEResNet(SEResNet):
+    """A network for deployment: compiled, and taking images of any floating-point dtype.
 
-    It compiles at its first call for each shape of images.
+    It compiles at its first call for each shape of images. Logits have the dtype of the images.
+
+    Args:
+        architecture: the configuration of the network, whose batch norms are folded.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
+
+    def __init__(self, architecture: Architecture, **options: Any) -> None:
+        super().__init__(architecture, **options)
+        self.eval()
+
+    def __call__(self, images: Array) -> Array:
+        expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
+        if isinstance(images, jax.core.Tracer):  # which is being compiled already
+            return super().__call__(images.astype(self.conv1.kernel[...].dtype)).astype(images.dtype)
+        graph, state = nnx.split(self)
+        return compiled_call()(graph, state, images)
+
+
+@cache
+def compiled_call() -> Callable[[nnx.GraphDef, nnx.State, Array], Array]:
+    """The logits of images, by the graph and the state of a network; compiled once for all networks of one graph."""
+
+    @partial(jax.jit, static_argnums=0, compiler_options=accepted_options())
+    def call(graph: nnx.GraphDef, state: nnx.State, images: Array) -> Array:
+        return nnx.merge(graph, state)(images)
+
+    return call
+
+
+def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+    """A copy of the model for deployment: folded and compiled.
 
     Args:
         model: the model to deploy; it is not changed.
-        dtype: dtype of the computation, such as `jnp.bfloat16`; the model's own by default. Images and logits keep the
-            dtype that the images have.
+        dtype: dtype of the computation, such as `jnp.bfloat16`; the model's own by default.
+
+    Returns:
+        An InferenceSEResNet.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     folded = fold_batchnorm(model, dtype=dtype)
-    graph, state = nnx.split(folded)
-
-    @partial(jax.jit, compiler_options=accepted_options())
-    def compiled(state: nnx.State, images: Array) -> Array:
-        inputs = images.astype(folded.conv1.kernel[...].dtype)
-        return nnx.merge(graph, state)(inputs).astype(images.dtype)
-
-    return lambda images: compiled(state, images)
+    param_dtype = folded.conv1.kernel[...].dtype
+    deployed = empty_model(folded.architecture, network=InferenceSEResNet, param_dtype=param_dtype)
+    load_weights(deployed, read_weights(folded))
+    return deployed

@@ -1,7 +1,7 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in Flax NNX."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -101,7 +101,7 @@ class SEResNet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        self.architecture = architecture
+        self.config = architecture
         conv1, *deep_stem = architecture.stem_convolutions
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, architecture.bn_epsilon, **options)
@@ -119,6 +119,25 @@ class SEResNet(nnx.Module):
         self.dropout = dropout(architecture, rngs)
         self.fc = classifier(architecture, **options)
 
+    @property
+    def architecture(self) -> Architecture:
+        """The configuration of the network, with the number of classes that its classifier `fc` has now."""
+        return self.config.replace(num_classes=outputs(self.fc))
+
+    def reset_classifier(self, num_classes: int, *, rngs: nnx.Rngs) -> Self:
+        """Start a new classifier; the other weights stay.
+
+        Args:
+            num_classes: the number of classes; 0 for a network that returns its pooled features.
+            rngs: random numbers of the initial weights.
+
+        Returns:
+            The model itself, whose `fc` is new.
+        """
+        self.config = self.config.replace(num_classes=num_classes)
+        self.fc = classifier(self.config, dtype=self.conv1.dtype, param_dtype=self.conv1.param_dtype, rngs=rngs)
+        return self
+
     def __call__(self, images: Array) -> Array:
         self.expect(images)
         x = self.stem(images)
@@ -129,7 +148,7 @@ class SEResNet(nnx.Module):
     def stem(self, images: Array) -> Array:
         """The features (N, H, W, C) that the first block takes."""
         x = nnx.relu(self.bn1(self.conv1(images)))
-        if self.architecture.stem.inner:
+        if self.config.stem.inner:
             x = nnx.relu(self.bn2(self.conv2(x)))
             x = nnx.relu(self.bn3(self.conv3(x)))
         return self.maxpool(x)
@@ -140,7 +159,7 @@ class SEResNet(nnx.Module):
 
     def expect(self, images: Array) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.architecture.in_channels, self.architecture.smallest_side)
+        expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
         expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
 
 
@@ -198,6 +217,15 @@ def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], 
     if not architecture.num_classes:
         return identity
     return dense(architecture.features, architecture.num_classes, bias=True, **options)
+
+
+def outputs(fc: Callable[[Array], Array]) -> int:
+    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
+
+    Args:
+        fc: the classifier of a network, which a user may have replaced.
+    """
+    return fc.out_features if isinstance(fc, nnx.Linear) else 0
 
 
 def dropout(architecture: Architecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:

@@ -10,6 +10,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import se_weights
+from se_flax.parts import check_parts
 from se_flax.se_resnet import SEResNet, dropout
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
@@ -18,9 +19,16 @@ from se_weights.dialects import NNX
 def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """Copies of the model's weights.
 
+    Args:
+        model: the model to read; its classifier may have been replaced by another linear layer.
+
     Returns:
         An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        se_weights.WeightMismatch: with every difference, where another part of the network was replaced.
     """
+    check_parts(model)
     return _canonical(model.architecture, nnx.state(model))
 
 
@@ -49,6 +57,7 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
             have the right shapes.
     """
     se_weights.check("the mapping", model.architecture, weights)
+    check_parts(model)
     places = NNX.places(model.architecture)
     for parameter, variable in _variables(model).items():
         array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, places[parameter].axes)
@@ -61,6 +70,7 @@ def from_file(
     dialect: str | None = None,
     architecture: Architecture | str | None = None,
     prefix: str | None = None,
+    num_classes: int | None = None,
 ) -> SEResNet:
     """The model in a weights file of any format and dialect, in evaluation mode and in float32.
 
@@ -69,6 +79,8 @@ def from_file(
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
         prefix: the prefix of the network, in a file that contains several, such as "student".
+        num_classes: the number of classes to fine-tune for. Where the file has another number, a new classifier is
+            started, and a warning is logged.
 
     Raises:
         se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
@@ -76,6 +88,8 @@ def from_file(
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
     model = empty_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
+    if num_classes is not None and se_weights.starts_classifier(checkpoint, num_classes):
+        model = model.reset_classifier(num_classes, rngs=nnx.Rngs(0))
     model.eval()
     return model
 
@@ -96,14 +110,15 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     se_weights.write(checkpoint, path, dialect=dialect, force=force)
 
 
-def empty_model(architecture: Architecture, **options: Any) -> SEResNet:
+def empty_model(architecture: Architecture, network: type[SEResNet] = SEResNet, **options: Any) -> SEResNet:
     """A model without values, to be filled by `load_weights`: initialising weights only to replace them takes seconds.
 
     Args:
         architecture: the configuration of the network.
+        network: the class of the model.
         **options: `dtype` and `param_dtype`, as SEResNet takes them.
     """
-    model = nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0), **options))
+    model = nnx.eval_shape(lambda: network(architecture, rngs=nnx.Rngs(0), **options))
     model.dropout = dropout(architecture, nnx.Rngs(0))  # its random state is not among the weights
     return model
 

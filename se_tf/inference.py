@@ -1,12 +1,12 @@
 """Models for inference: batch norms folded, compiled, in Keras 3."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import KerasTensor
 
 import se_weights
+from se_spec import Architecture
 from se_tf.se_resnet import SEResNet
 from se_tf.weights import load_weights, read_weights
 
@@ -28,21 +28,47 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
     return folded
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> Callable[[KerasTensor], KerasTensor]:
-    """A function from images to logits, for deployment: a folded copy of the model, compiled.
+@keras.saving.register_keras_serializable("se_tf")
+class InferenceSEResNet(SEResNet):
+    """A network for deployment: compiled, and taking images of any floating-point dtype.
 
-    It compiles at its first call for each shape of images.
+    It compiles at its first call for each shape of images. Logits have the dtype of the images.
+
+    Args:
+        architecture: the configuration of the network, whose batch norms are folded.
+        **options: `dtype` and `name`, as SEResNet takes them.
+    """
+
+    def __init__(self, architecture: Architecture, **options: Any) -> None:
+        super().__init__(architecture, **options)
+        self.compile(optimizer=None, jit_compile=False)
+
+    def __call__(self, images: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor:
+        if args or kwargs or not hasattr(images, "numpy"):  # called by Keras, or made a part of another model
+            return super().__call__(images, *args, **kwargs)
+        self.expect(images)
+        logits = self.predict_on_batch(keras.ops.cast(images, self.input_dtype))
+        return keras.ops.cast(logits, images.dtype)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Nothing to be restored from a file: the constructor compiles the model."""
+        return {}
+
+
+def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+    """A copy of the model for deployment: folded and compiled.
 
     Args:
         model: the model to deploy; it is not changed.
-        dtype: dtype of the computation, such as "bfloat16"; the model's own by default. Images and logits keep the
-            dtype that the images have.
+        dtype: dtype of the computation, such as "bfloat16"; the model's own by default.
+
+    Returns:
+        An InferenceSEResNet.
+
+    Raises:
+        se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     folded = fold_batchnorm(model, dtype=dtype)
-    folded.compile(jit_compile=False)
-
-    def run(images: KerasTensor) -> KerasTensor:
-        logits = folded.predict_on_batch(keras.ops.cast(images, folded.input_dtype))
-        return keras.ops.cast(logits, images.dtype)
-
-    return run
+    deployed = InferenceSEResNet(folded.architecture, dtype=folded.dtype_policy)
+    load_weights(deployed, read_weights(folded))
+    return deployed

@@ -138,7 +138,7 @@ class SEResNet(keras.Model):
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool", dtype=dtype)(x)
         super().__init__(images, fc(dropout(x)), name=name or architecture.name)
 
-        self.architecture = architecture
+        self.config = architecture
         self.zero_init_residual = zero_init_residual
         self.dtype_policy = dtype
         self.conv1 = conv1
@@ -156,13 +156,34 @@ class SEResNet(keras.Model):
         self.dropout = dropout
         self.fc = fc
 
+    @property
+    def architecture(self) -> Architecture:
+        """The configuration of the network, with the number of classes that its classifier `fc` has now."""
+        return self.config.replace(num_classes=outputs(self.fc))
+
+    def reset_classifier(self, num_classes: int) -> Self:
+        """Start a new classifier; the other weights stay.
+
+        Args:
+            num_classes: the number of classes; 0 for a network that returns its pooled features.
+
+        Returns:
+            A new model with copies of the weights, since the graph of a Keras model is fixed.
+        """
+        config = {**self.get_config(), "architecture": self.config.replace(num_classes=num_classes).to_dict()}
+        model = self.from_config(config)
+        for layer in self.layers:
+            if layer is not self.fc:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+        return model
+
     def __call__(self, images: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor:
         self.expect(images)
         return super().__call__(images, *args, **kwargs)
 
     def expect(self, images: KerasTensor) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.architecture.in_channels, self.architecture.smallest_side)
+        expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
         expect_floating("SEResNet", keras.backend.is_float_dtype(images.dtype), images.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -247,3 +268,12 @@ def classifier(architecture: Architecture, **kwargs: Any) -> keras.layers.Layer:
     if not architecture.num_classes:
         return identity(**kwargs)
     return dense(architecture.features, architecture.num_classes, bias=True, **kwargs)
+
+
+def outputs(fc: keras.layers.Layer) -> int:
+    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
+
+    Args:
+        fc: the classifier of a network.
+    """
+    return fc.units if isinstance(fc, keras.layers.Dense) else 0

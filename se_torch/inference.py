@@ -28,10 +28,10 @@ def fold_batchnorm(model: SEResNet) -> SEResNet:
 
 
 class InferenceSEResNet(SEResNet):
-    """A network for deployment: compiled, without gradients, and taking images of any floating-point dtype.
+    """A network for deployment: compiled, and taking images of any floating-point dtype.
 
     It compiles at its first call for each shape of images, and again after a copy or an unpickling. Images and kernels
-    are in channels_last memory format, which oneDNN prefers. Logits have the dtype of the images.
+    are in channels_last memory format, which oneDNN prefers. Logits have the dtype of the images, and no gradients.
 
     Args:
         architecture: the configuration of the network, whose batch norms are folded.
@@ -52,12 +52,15 @@ class InferenceSEResNet(SEResNet):
         self.compile()
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> InferenceSEResNet:
+def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> SEResNet:
     """A copy of the model for deployment: folded and compiled.
 
     Args:
         model: the model to deploy; it is not changed.
         dtype: dtype of the computation, such as `torch.bfloat16`; the model's own by default.
+
+    Returns:
+        An InferenceSEResNet.
 
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.

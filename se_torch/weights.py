@@ -70,6 +70,7 @@ def from_file(
     dialect: str | None = None,
     architecture: Architecture | str | None = None,
     prefix: str | None = None,
+    num_classes: int | None = None,
 ) -> SEResNet:
     """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype.
 
@@ -78,6 +79,8 @@ def from_file(
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
         prefix: the prefix of the network, in a file that contains several, such as "student".
+        num_classes: the number of classes to fine-tune for. Where the file has another number, a new classifier is
+            started, and a warning is logged.
 
     Raises:
         se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
@@ -85,6 +88,8 @@ def from_file(
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
     model = SEResNet(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
+    if num_classes is not None and se_weights.starts_classifier(checkpoint, num_classes):
+        model = model.reset_classifier(num_classes)
     return model.eval()
 
 

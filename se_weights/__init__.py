@@ -1,6 +1,6 @@
 """Reading, converting and writing the weights of SE networks. No framework is imported."""
 
-from se_weights.checkpoint import Checkpoint, check, tensor_sha256, weights_sha256
+from se_weights.checkpoint import Checkpoint, check, starts_classifier, tensor_sha256, weights_sha256
 from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
 from se_weights.errors import (
@@ -63,6 +63,7 @@ __all__ = [
     "relayout",
     "rgb_input",
     "standard_classes",
+    "starts_classifier",
     "tensor_sha256",
     "weights_sha256",
     "write",

@@ -1,6 +1,7 @@
 """Checkpoints: an architecture with its weights and metadata, whatever file they were read from."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,8 @@ from se_weights.errors import WeightMismatch
 from se_weights.layouts import contiguous
 from se_weights.preprocessing import Preprocessing
 from se_weights.threads import map_in_threads
+
+logger = logging.getLogger("se_weights")
 
 Weights = Mapping[str, NDArray]
 """Arrays by canonical name, on canonical axes."""
@@ -86,6 +89,25 @@ def check(what: str, architecture: Architecture, weights: Weights) -> None:
     differences += not_floating({name: array.dtype for name, array in weights.items()})
     if differences:
         raise WeightMismatch(f"{what} does not contain the weights of {architecture.name}", differences)
+
+
+def starts_classifier(checkpoint: Checkpoint, num_classes: int) -> bool:
+    """Whether a model of a checkpoint needs a new classifier; if so, a warning is logged.
+
+    Args:
+        checkpoint: The checkpoint.
+        num_classes: The number of classes that the user asked for.
+    """
+    found = checkpoint.architecture.num_classes
+    if found == num_classes:
+        return False
+    logger.warning(
+        "%s has a classifier of %d classes, which is left out: the model starts a new one of %d classes",
+        checkpoint.metadata.get("source", "the file"),
+        found,
+        num_classes,
+    )
+    return True
 
 
 def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from parity_tests.support.cases import skip_without, small_network
 from parity_tests.support.tolerances import FLOAT32_STEP
 from se_parity import compare
+from se_weights import WeightMismatch
 
 pytestmark = skip_without("flax")
 
@@ -150,6 +151,7 @@ import se_flax
 from se_flax.weights import empty_model
 from parity_tests.support.cases import small_network
 from se_parity import compare
+from se_weights import WeightMismatch
 network = small_network("bottleneck", se_bias=True)
 model = empty_model(network.architecture)
 se_flax.load_weights(model, network.weights)
@@ -167,3 +169,38 @@ assert compare(network.reference, np.asarray(run(nnx.merge(graph, state), images
 def test_tree_mode_gives_the_same_logits():
     ran = subprocess.run([sys.executable, "-W", "error", "-c", TREE_MODE], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_a_classifier_put_in_by_hand_is_read_folded_and_saved(model, network, tmp_path):
+    from flax import nnx
+
+    import se_flax
+
+    model.fc = nnx.Linear(model.fc.in_features, 10, rngs=nnx.Rngs(0))
+    assert model.architecture.num_classes == 10
+    se_flax.save(model, tmp_path / "head.msgpack")
+    x = images(network)
+    for other in (se_flax.fold_batchnorm(model), se_flax.from_file(tmp_path / "head.msgpack")):
+        np.testing.assert_allclose(other(x), model(x), rtol=1e-3, atol=1e-4)
+
+
+REPLACED = {
+    "layer2.0.act": lambda nnx, model: setattr(model.layer2[0], "act", nnx.silu),
+    "maxpool": lambda nnx, model: setattr(model, "maxpool", lambda x: x),
+    "conv1": lambda nnx, model: setattr(model.conv1, "strides", 1),
+    "layer1.0.bn2": lambda nnx, model: setattr(model.layer1[0].bn2, "epsilon", 1e-2),
+    "layer3.0": lambda nnx, model: setattr(model, "layer3", nnx.List([])),
+    "fc.layers.0": lambda nnx, model: setattr(model, "fc", nnx.Sequential(nnx.Linear(64, 2, rngs=nnx.Rngs(0)))),
+}
+
+
+@pytest.mark.parametrize("path", REPLACED)
+def test_a_part_that_was_replaced_is_named_where_the_weights_are_read(model, path):
+    from flax import nnx
+
+    import se_flax
+
+    REPLACED[path](nnx, model)
+    for use in (se_flax.read_weights, se_flax.fold_batchnorm, se_flax.optimize_for_inference):
+        with pytest.raises(WeightMismatch, match=rf"[-+!] {path}\b"):
+            use(model)

@@ -1,5 +1,8 @@
 """The folded and the optimised form of a model give the logits of the trained model."""
 
+import copy
+import pickle
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 
@@ -9,6 +12,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import Network, full_size, network, skip_without
+from parity_tests.support.frameworks import FRAMEWORKS
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_LOGITS
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
@@ -92,6 +96,70 @@ def test_a_bfloat16_inference_form_is_close_and_returns_the_dtype_of_the_images(
     )
     assert logits.dtype == np.float32
     assert 0 < compare(known.reference, logits).share <= BFLOAT16_LOGITS
+
+
+def test_the_inference_form_is_a_model_that_can_be_pickled_copied_and_saved(framework, tmp_path):
+    known = deployable()
+    deployed = framework.package.optimize_for_inference(model_of(framework, known, tmp_path))
+    assert isinstance(deployed, framework.package.SEResNet)
+    framework.package.save(deployed, tmp_path / "deployed.safetensors")
+    read = framework.package.from_file(tmp_path / "deployed.safetensors")
+    for other in (pickle.loads(pickle.dumps(deployed)), copy.deepcopy(deployed), read):
+        assert other.architecture == deployed.architecture
+        with disabled_gradients(framework):
+            assert compare(known.reference, logits_of(framework, other, known.images)).share <= known.limit
+
+
+@pytest.mark.sweep
+@skip_without("torch")
+def test_the_inference_form_is_exported_by_torch(tmp_path):
+    import torch
+
+    known, framework = deployable(), FRAMEWORKS["torch"]
+    deployed, x = framework.package.optimize_for_inference(model_of(framework, known, tmp_path)), known.images
+    exported = torch.export.export(deployed, (torch.tensor(x),)).module()
+    assert compare(known.reference, exported(torch.tensor(x)).numpy(force=True)).share <= known.limit
+    unpickled = pickle.loads(pickle.dumps(deployed))
+    assert unpickled._compiled_call_impl is not None
+    assert not any(parameter.requires_grad for parameter in unpickled.parameters())
+
+
+@pytest.mark.sweep
+@skip_without("tf")
+def test_the_inference_form_is_saved_and_exported_by_keras(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    known, framework = deployable(), FRAMEWORKS["tf"]
+    deployed = framework.package.optimize_for_inference(model_of(framework, known, tmp_path))
+    deployed.save(tmp_path / "deployed.keras")
+    deployed.export(tmp_path / "saved_model", verbose=False)
+    outer = keras.Sequential([keras.Input((None, None, 3)), deployed])
+    reloaded = keras.saving.load_model(tmp_path / "deployed.keras")
+    exported = tf.saved_model.load(tmp_path / "saved_model")
+    for function in (reloaded, exported.serve, outer):
+        assert compare(known.reference, logits_of(framework, function, known.images)).share <= known.limit
+
+
+@pytest.mark.sweep
+@skip_without("flax")
+def test_the_inference_form_is_jitted_split_and_merged_by_flax(tmp_path):
+    import jax
+    from flax import nnx
+
+    known, framework = deployable(), FRAMEWORKS["flax"]
+    deployed = framework.package.optimize_for_inference(model_of(framework, known, tmp_path))
+    merged = nnx.merge(*nnx.split(deployed))
+    for function in (jax.jit(deployed), nnx.jit(deployed), merged):
+        assert compare(known.reference, logits_of(framework, function, known.images)).share <= known.limit
+
+
+def disabled_gradients(framework):
+    if framework.name != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def test_a_folded_model_has_a_folded_architecture_and_the_folded_weights(framework, tmp_path):

@@ -228,6 +228,39 @@ def test_save_keeps_the_settings_that_no_tensor_shows(framework, tmp_path, suffi
         framework.package.save(model, tmp_path / f"small{suffix}")
 
 
+def reset_classifier(framework, model, num_classes):
+    return model.reset_classifier(num_classes, **framework.options())
+
+
+@pytest.mark.parametrize("classes", [10, 0])
+def test_reset_classifier_starts_a_new_one_and_keeps_the_other_weights(framework, classes):
+    network = small_network("basic")
+    model = reset_classifier(framework, model_with(framework, network), classes)
+    assert model.architecture.num_classes == classes
+    weights = framework.package.read_weights(model)
+    assert [name for name in weights if name.startswith("fc")] == ["fc.weight", "fc.bias"][: 2 * bool(classes)]
+    for name, array in weights.items():
+        assert name.startswith("fc") or np.array_equal(array, network.weights[name])
+    features = framework.run(model, network.images)
+    assert features.shape == (len(network.images), classes or network.architecture.features)
+    if not classes:
+        headless = framework.package.SEResNet(network.architecture.replace(num_classes=0), **framework.options())
+        framework.package.load_weights(headless, weights)
+        assert np.array_equal(features, framework.run(headless, network.images))
+
+
+def test_from_file_starts_a_new_classifier_and_says_so(framework, tmp_path, caplog):
+    network = small_network("basic")
+    se_weights.write(network.checkpoint, tmp_path / "small.npz")
+    model = framework.package.from_file(tmp_path / "small.npz", num_classes=10)
+    assert framework.run(model, network.images).shape == (len(network.images), 10)
+    assert "small.npz has a classifier of 5 classes" in caplog.text
+    caplog.clear()
+    same = framework.package.from_file(tmp_path / "small.npz", num_classes=network.architecture.num_classes)
+    assert np.array_equal(framework.package.read_weights(same)["fc.bias"], network.weights["fc.bias"])
+    assert not caplog.text
+
+
 def raw_call(framework, model, images):
     """Call the model without choosing training or evaluation mode."""
     if framework.name == "torch":

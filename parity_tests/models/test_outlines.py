@@ -13,16 +13,17 @@ OWN = {
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
-        *("Convolution", "BatchNorm", "padded", "padded_shape"),
+        *("get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
     # options of XLA come and go.
-    "se_flax": {"empty_model", "dropout", "accepted_options", "BatchNorm"},
+    "se_flax": {"empty_model", "dropout", "accepted_options", "compiled_call", "BatchNorm"},
 }
 """Classes, functions and methods that only one framework needs."""
 
-FUNCTIONAL = {"stem", "head"}
-"""Methods of a network that a functional Keras model has as layers instead."""
+FUNCTIONAL = {"stem", "head", "reset_classifier"}
+"""Methods of a network that a functional Keras model has as layers instead; its graph is fixed, so that a new
+classifier makes a new model."""
 
 KERAS_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
 """Attributes that Keras needs for its configuration and the other two do not."""
