@@ -31,7 +31,7 @@ demo: setup
 	$(BIN)/se-resnet demo --out build/demo
 
 test: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not faults and not sweep"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not faults and not sweep"
 
 lint: setup
 	$(BIN)/ruff check .

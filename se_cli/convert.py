@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import se_spec
 import se_weights
 from se_cli.convert_batch import BatchShardType, convert_batch
 from se_cli.options import PATH, architecture_option, output_options, prefix_option
@@ -71,7 +72,14 @@ class Size(click.ParamType):
 @click.option(
     "--batch", is_flag=True, help="Convert many files: SOURCE is a folder or a list of files, TARGET a folder."
 )
-@click.option("--to", "suffix", default=".safetensors", show_default=True, help="Batch: the suffix of the targets.")
+@click.option(
+    "--to",
+    "suffix",
+    default=".safetensors",
+    show_default=True,
+    callback=lambda context, parameter, suffix: "." + suffix.removeprefix("."),
+    help="Batch: the suffix of the targets.",
+)
 @click.option(
     "--jobs", type=click.IntRange(1), help="Batch: files to convert in parallel; the number of CPUs by default."
 )
@@ -138,6 +146,7 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
         "target": str(target),
         "source_dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.to_dict(),
+        "create_model": se_spec.create_model_call(checkpoint.architecture),
         "tensors": len(checkpoint.weights),
         "bytes": size_in_bytes(target),
         "weights_sha256": checkpoint.weights_sha256,
@@ -157,4 +166,5 @@ def _convert_one(source: Path, target: Path, options: Options, shard_bytes: int 
     written = f"{target}: {result['tensors']} tensors, {result['bytes']:,} bytes, read back and equal"
     written += f", {result['reordered']}" if result["reordered"] else ""
     written += f", {seconds:.2f} s"
-    output.show_result(result, read, *(f"note: {note}" for note in notes), *casts, written)
+    model = f"created by se_torch, se_tf or se_flax.{result['create_model']}"
+    output.show_result(result, read, *(f"note: {note}" for note in notes), *casts, written, model)

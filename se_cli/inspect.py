@@ -23,11 +23,19 @@ HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects n
 @click.option("--dialect", metavar="NAME", help="The dialect to read the file in, where its tensors match several.")
 @architecture_option
 @prefix_option
+@click.option("--tensors", is_flag=True, help="Also list every tensor with its shape, type and hash.")
 @output_options
 def command(
-    file: Path, dialect: str | None, architecture: str | None, prefix: str | None, as_json: bool, quiet: bool
+    file: Path,
+    dialect: str | None,
+    architecture: str | None,
+    prefix: str | None,
+    tensors: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Show what FILE contains: format, dialect, architecture, preprocessing, tensors, hashes.
+    """Show what FILE contains: format, dialect, architecture, preprocessing, hashes, and the call that creates its
+    model.
 
     Where the tensors match several dialects or published networks, these are listed with what tells them apart.
     """
@@ -57,6 +65,7 @@ def command(
         "sha256": checkpoint.metadata["source_sha256"],
         "dialect": checkpoint.dialect,
         "architecture": checkpoint.architecture.to_dict(),
+        "create_model": se_spec.create_model_call(checkpoint.architecture),
         "preprocessing": asdict(preprocessing) if preprocessing else None,
         "parameters": se_spec.parameter_count(checkpoint.architecture),
         "weights_sha256": checkpoint.weights_sha256,
@@ -72,7 +81,8 @@ def command(
             ("format", f"{format_name}, {result['bytes']:,} bytes, sha256 {result['sha256']}"),
             ("dialect", f"{checkpoint.dialect}: {se_weights.DIALECTS[checkpoint.dialect].summary}"),
             *((label, checkpoint.metadata[key]) for key, label in HISTORY.items() if key in checkpoint.metadata),
-            ("architecture", _format_config(checkpoint.architecture.to_dict())),
+            ("architecture", checkpoint.architecture.name),
+            ("created by", f"se_torch, se_tf or se_flax.{result['create_model']}"),
             ("preprocessing", _format_config(asdict(preprocessing)) if preprocessing else "unknown"),
             ("parameters", f"{result['parameters']:,}"),
             *(("note", note) for note in notes),
@@ -83,7 +93,8 @@ def command(
         (name, str(array.shape), array.dtype.name, checkpoint.hashes[name][:16])
         for name, array in checkpoint.weights.items()
     ]
-    output.show_result(result, summary, "", plain_table("tensor", "shape", "dtype", "sha256", rows=rows))
+    listing = ["", plain_table("tensor", "shape", "dtype", "sha256", rows=rows)] if tensors else []
+    output.show_result(result, summary, *listing)
 
 
 def _format_config(config: Mapping[str, Any], prefix: str = "") -> str:

@@ -8,7 +8,7 @@ from se_spec.errors import ArchitectureError
 from se_spec.inputs import expect_features, expect_floating, expect_images
 from se_spec.layers import AveragePool, Convolution, MaxPool
 from se_spec.manifest import Layer, Parameter, Role, manifest
-from se_spec.named import architecture, list_architectures, named_like
+from se_spec.named import architecture, create_model_call, list_architectures, named_like
 from se_spec.version import __version__
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "architecture",
     "config_differences",
+    "create_model_call",
     "expect_features",
     "expect_floating",
     "expect_images",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from se_spec.architecture import Architecture
-from se_spec.config import Shortcut, Stem
+from se_spec.architecture import Architecture, config_differences
+from se_spec.config import SHORTHANDS, Shortcut, Stem, as_tuple
 from se_spec.errors import ArchitectureError, suggestion
 
 _DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
@@ -116,3 +116,32 @@ def architecture(name: str, **config: Any) -> Architecture:
     if name not in _NAMED:
         raise ArchitectureError(f"there is no architecture {name!r}{suggestion(str(name), list(_NAMED))}")
     return _NAMED[name].replace(**config)
+
+
+def create_model_call(network: Architecture) -> str:
+    """The call that creates the network of an architecture in any of the packages.
+
+    Args:
+        network: the architecture.
+
+    Returns:
+        Code such as `create_model("se_resnet18", num_classes=10, se_bias=True)`, with the named architecture that needs
+        the fewest settings; of several, the one of the network's own name.
+    """
+    names = [network.name, *_NAMED] if network.name in _NAMED else list(_NAMED)
+    settings = {name: config_differences(network, _NAMED[name]) for name in names}
+    name = min(settings, key=lambda each: len(settings[each]))
+    shorthands = {".".join(place): word for word, place in SHORTHANDS.items()}
+    arguments: dict[str, Any] = {}
+    for setting, (value, _) in settings[name].items():
+        group, _, field = shorthands.get(setting, setting).partition(".")
+        if field:
+            arguments.setdefault(group, {})[field] = as_tuple(value)
+        else:
+            arguments[group] = as_tuple(value)
+    texts = [_quoted(name), *(f"{key}={_quoted(value)}" for key, value in arguments.items())]
+    return f"create_model({', '.join(texts)})"
+
+
+def _quoted(value: object) -> str:
+    return repr(value).replace("'", '"')

@@ -229,3 +229,29 @@ def test_max_pool_output_sizes_are_those_of_each_code_base(side):
 def test_named_like_finds_the_name_from_the_shapes(name):
     like = se_spec.named_like(architecture(name).replace(num_classes=3, se_bias=True, stem={"pool": "same"}))
     assert like.name == name
+
+
+CALLS = {
+    'create_model("se_resnet50")': {},
+    'create_model("se_resnet50", num_classes=10)': {"num_classes": 10},
+    'create_model("se_resnet50", reduction=8, se_bias=True)': {"se_bias": True, "reduction": 8},
+    'create_model("se_resnet50", widths=(8, 16), depths=(1, 2))': {"depths": (1, 2), "widths": (8, 16)},
+    'create_model("se_resnet50", stem={"pool": "ceil"}, stride_in="conv1")': {
+        "stem": {"pool": "ceil"},
+        "stride_in": "conv1",
+    },
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_call_that_creates_a_model_names_what_differs_and_creates_it(call):
+    network = se_spec.architecture("se_resnet50", **CALLS[call])
+    for name in (network.name, "unnamed"):
+        made = se_spec.create_model_call(network.replace(name=name))
+        assert sorted(made) == sorted(call)
+        assert eval(made, {"create_model": se_spec.architecture}).function_key() == network.function_key()
+
+
+@pytest.mark.parametrize("name", se_spec.list_architectures())
+def test_the_call_for_a_named_architecture_is_its_name(name):
+    assert se_spec.create_model_call(se_spec.architecture(name)) == f'create_model("{name}")'

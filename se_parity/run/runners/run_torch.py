@@ -108,8 +108,7 @@ def layer_outputs(model: torch.nn.Module, paths: Sequence[str]) -> LayerOutputs:
         outputs: dict[str, NDArray] = {}
 
         def record(path: str) -> Callable[..., None]:
-            # A copy, since a later ReLU works in place.
-            return lambda module, inputs, output: outputs.update({path: array(output.clone())})
+            return lambda module, inputs, output: outputs.update({path: array(output)})
 
         layers = find_layers(model, paths, torch.nn.Module)
         hooks = [layer.register_forward_hook(record(path)) for path, layer in layers.items()]
