@@ -76,6 +76,12 @@ class WeightsSummary:
 @dialect_option
 @architecture_option
 @prefix_option
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Largest difference of two values that counts as equal; bit for bit by default.",
+)
 @output_options
 @click.pass_context
 def command(
@@ -85,6 +91,7 @@ def command(
     dialect: str | None,
     architecture: str | None,
     prefix: str | None,
+    tolerance: float,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -95,17 +102,22 @@ def command(
     any. A prefix is that of the network in each file that has tensors under it.
     """
     first_summary, second_summary = _read_both((first, second), dialect, architecture, prefix)
-    differences = list_differences(first_summary, second_summary)
+    differences = list_differences(first_summary, second_summary, tolerance)
     sha256 = first_summary.weights_sha256
     result = {
         "same": not differences,
         "differences": differences,
         "weights_sha256": [sha256, second_summary.weights_sha256],
     }
-    verdict = (
-        f"same weights: {len(first_summary.tensors)} tensors of {first_summary.architecture.name}, sha256 {sha256}"
-    )
-    Output(as_json, quiet).show_result(result, *(differences or [verdict]))
+    subject = f"{len(first_summary.tensors)} tensors of {first_summary.architecture.name}"
+    within = sum(second_summary.tensors.get(name) != tensor for name, tensor in first_summary.tensors.items())
+    if differences:
+        verdict = f"{len(differences)} differences in {subject}"
+    elif within:
+        verdict = f"equal within {tolerance:g}: {subject}, of which {within} differ"
+    else:
+        verdict = f"same weights: {subject}, sha256 {sha256}"
+    Output(as_json, quiet).show_result(result, *differences, verdict)
     if differences:
         context.exit(FAILED)
 
@@ -126,12 +138,13 @@ def _read_both(
     return summaries
 
 
-def list_differences(first: WeightsSummary, second: WeightsSummary) -> list[str]:
+def list_differences(first: WeightsSummary, second: WeightsSummary, tolerance: float = 0.0) -> tuple[list[str], int]:
     """List every difference between two sets of weights.
 
     Args:
         first: The weights whose extra tensors are listed with `-`.
         second: The weights whose extra tensors are listed with `+`.
+        tolerance: The largest difference of two values that is not listed.
 
     Returns:
         One line for each tensor and each config field that differs, `-`, `+`, `!` or `~` first.
@@ -139,28 +152,33 @@ def list_differences(first: WeightsSummary, second: WeightsSummary) -> list[str]
     only_first = [f"- {name} {tensor.shape}" for name, tensor in first.tensors.items() if name not in second.tensors]
     only_second = [f"+ {name} {tensor.shape}" for name, tensor in second.tensors.items() if name not in first.tensors]
     in_both = [name for name in first.tensors if name in second.tensors]
-    tensor_lines = [line for name in in_both for line in _tensor_difference(name, first, second)]
+    tensor_lines = [line for name in in_both for line in _tensor_difference(name, first, second, tolerance)]
     return only_first + only_second + tensor_lines + _config_difference_lines(first, second)
 
 
-def _tensor_difference(name: str, first: WeightsSummary, second: WeightsSummary) -> list[str]:
+def _tensor_difference(name: str, first: WeightsSummary, second: WeightsSummary, tolerance: float) -> list[str]:
     a, b = first.tensors[name], second.tensors[name]
     if a == b:
         return []
-    if (a.dtype, a.shape) != (b.dtype, b.shape):
+    if a.shape != b.shape or (a.dtype != b.dtype and not tolerance):
         return [f"! {name} {a.dtype}{a.shape} against {b.dtype}{b.shape}"]
     if not (first.values and second.values):
         return [f"~ {name} values differ"]
-    differs, largest = _compare_values(first.values[name], second.values[name])
-    return [f"~ {name} {int(differs.sum())} of {differs.size} values differ, by up to {largest:.3g}"]
-
-
-def _compare_values(a: NDArray, b: NDArray) -> tuple[NDArray, float]:
-    """Where the bits of two arrays differ, and the largest absolute difference that is not NaN."""
-    bits = [np.ascontiguousarray(array).view(f"u{array.itemsize}") for array in (a, b)]
+    one, other = first.values[name].astype(np.float64), second.values[name].astype(np.float64)
     with np.errstate(invalid="ignore"):
-        difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
-    return bits[0] != bits[1], float(np.max(difference, initial=0.0, where=~np.isnan(difference)))
+        difference = np.abs(one - other)
+    same = _same_bits(first.values[name], second.values[name]) | (difference <= tolerance if tolerance else False)
+    if same.all():
+        return []
+    largest = float(np.max(difference, initial=0.0, where=~np.isnan(difference)))
+    return [f"~ {name} {int((~same).sum())} of {same.size} values differ, by up to {largest:.3g}"]
+
+
+def _same_bits(a: NDArray, b: NDArray) -> NDArray:
+    if a.dtype != b.dtype:
+        return np.zeros(a.shape, bool)
+    one, other = (np.ascontiguousarray(array).view(f"u{array.itemsize}") for array in (a, b))
+    return one == other
 
 
 def _config_difference_lines(first: WeightsSummary, second: WeightsSummary) -> list[str]:

@@ -118,6 +118,8 @@ def command(
     default = click.core.ParameterSource.DEFAULT
     if any(context.get_parameter_source(name) is not default for name in BATCH_OPTIONS):
         raise click.UsageError("--to, --jobs, --resume and --shard need --batch")
+    if source.is_dir() and not target.suffix:
+        raise click.UsageError(f"{target} names no format: to convert all files in {source} to a folder, add --batch")
     _convert_one(source, target, options, shard_bytes, output)
 
 

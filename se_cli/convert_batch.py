@@ -71,6 +71,9 @@ def convert_batch(
         )
     converted, path = len(results) - len(failures), str(out / shard.results)
     result = {"items": len(results), "converted": converted, "failed": len(failures), "results": path}
-    messages = [f"{failure['source']}: {failure['message']} [{failure['id']}]" for failure in failures]
+    messages = [
+        f"{failure['source']}: {failure['message'].removeprefix(failure['source'] + ': ')} [{failure['id']}]"
+        for failure in failures
+    ]
     output.show_result(result, *messages, f"converted {converted} of {len(results)} files; results: {path}")
     return max((result["status"] for result in results), default=0)

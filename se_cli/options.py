@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,20 @@ def dialect_option(command: Command) -> Command:
     )(command)
 
 
-def parse_names(text: str | None, known: tuple[str, ...], option: str) -> list[str]:
+FRAMEWORK_ALIASES = {"pytorch": "torch", "keras": "tf", "tensorflow": "tf", "jax": "flax", "nnx": "flax"}
+"""Other names for the frameworks."""
+
+
+def parse_names(
+    text: str | None, known: tuple[str, ...], option: str, aliases: Mapping[str, str] | None = None
+) -> list[str]:
     """Parse a comma-separated list of names.
 
     Args:
         text: The value of the option; None where it was left out.
         known: The names that are allowed.
         option: The option, for the error message.
+        aliases: Other names that are allowed, and what they stand for.
 
     Returns:
         The names in the order in which they were listed; an empty list where the option was left out.
@@ -60,7 +67,7 @@ def parse_names(text: str | None, known: tuple[str, ...], option: str) -> list[s
     Raises:
         click.BadParameter: A name is not among the known ones.
     """
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    names = [(aliases or {}).get(name.strip(), name.strip()) for name in (text or "").split(",") if name.strip()]
     for name in names:
         if name not in known:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from se_cli.options import PATH, architecture_option, dialect_option, output_options, parse_names, prefix_option
+from se_cli.options import (
+    FRAMEWORK_ALIASES,
+    PATH,
+    architecture_option,
+    dialect_option,
+    output_options,
+    parse_names,
+    prefix_option,
+)
 from se_cli.output import Output
 from se_cli.parity_tables import summary
 from se_cli.statuses import FAILED
@@ -27,7 +35,11 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
 
 @click.command("parity")
 @click.argument("subject", metavar="NAME|FILE")
-@click.option("--frameworks", metavar="LIST", help=f"Frameworks ({', '.join(FRAMEWORKS)}), those installed by default.")
+@click.option(
+    "--frameworks",
+    metavar="LIST",
+    help=f"Frameworks ({', '.join(FRAMEWORKS)}; keras is tf), those installed by default.",
+)
 @click.option("--modes", metavar="LIST", help=f"Modes ({', '.join(MODE_NAMES)}), all by default.")
 @click.option("--dtype", "dtypes", metavar="LIST", help=f"Types ({', '.join(DTYPES)}), all by default.")
 @click.option(
@@ -100,7 +112,7 @@ def command(
     if page:
         _expect_report_extra()
     interpreters = _interpreters(pythons)
-    chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks") or installed_frameworks()
+    chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks", FRAMEWORK_ALIASES) or installed_frameworks()
     chosen_modes = parse_names(modes, MODE_NAMES, "--modes")
     if not any(modes_of(framework, chosen_modes) for framework in chosen):
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")

@@ -81,6 +81,12 @@ def test_compare_lists_what_differs(file, tmp_path):
     assert ran.returncode == 1
     assert "~ fc.bias 1 of 5 values differ, by up to 1" in ran.stdout
     assert "! bn1.bias float32(8,) against float64(8,)" in ran.stdout
+    assert ran.stdout.splitlines()[-1].startswith("2 differences in ")
+    within = se_resnet("compare", file, other, "--tolerance", 1)
+    assert (within.returncode, within.stdout.splitlines()) == (0, [within.stdout.splitlines()[-1]])
+    assert "equal within 1: " in within.stdout
+    assert "of which 2 differ" in within.stdout
+    assert se_resnet("compare", file, other, "--tolerance", 0.99).returncode == 1
     facts = json.loads(se_resnet("compare", file, other, "--json").stdout)
     assert facts["same"] is False
     assert len(facts["differences"]) == 2
@@ -182,6 +188,9 @@ STATUSES = [
     (("convert", "small.pth", "small.pth", "--force"), 6, "source itself"),
     (("convert", "small.pth", "nowhere/a.npz"), 6, "not a folder"),
     (("inspect", "folder.pth"), 6, "folder.pth is not a file"),
+    (("convert", "folder.pth", "out"), 2, "add --batch"),
+    (("convert", "--batch", "absent", "out"), 6, "there is no folder or list absent"),
+    (("parity", "se_resnet18", "--frameworks", "keras", "--modes", "trace"), 2, "tf has none of"),
 ]
 
 

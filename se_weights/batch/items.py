@@ -69,9 +69,12 @@ def items_in(source: Path, out: Path, suffix: str) -> list[Item]:
         MalformedFile: A line of the list is invalid, or a target is outside `out`.
         UnsupportedFormat: Two sources have the same target.
         TargetExists: `out` is the folder of the sources.
+        FileNotFoundError: There is no such folder or list.
     """
     if source.resolve() == out.resolve():
         raise TargetExists(f"{out} is the folder of the sources: choose another folder for the targets")
+    if not source.exists():
+        raise FileNotFoundError(f"there is no folder or list {source}")
     listed = _items_in_folder(source, out, suffix) if source.is_dir() else _items_in_list(source, suffix)
     items = list(dict.fromkeys(listed))
     by_target: dict[str, Item] = {}
