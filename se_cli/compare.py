@@ -138,7 +138,7 @@ def _read_both(
     return summaries
 
 
-def list_differences(first: WeightsSummary, second: WeightsSummary, tolerance: float = 0.0) -> tuple[list[str], int]:
+def list_differences(first: WeightsSummary, second: WeightsSummary, tolerance: float = 0.0) -> list[str]:
     """List every difference between two sets of weights.
 
     Args:
