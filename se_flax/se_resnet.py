@@ -139,11 +139,30 @@ class SEResNet(nnx.Module):
         return self
 
     def __call__(self, images: Array) -> Array:
+        return self.head(self.forward_features(images))
+
+    def forward_features(self, images: Array) -> Array:
+        """The features (N, H, W, C) of the last stage, which the head averages over space."""
         self.expect(images)
         x = self.stem(images)
         for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
             x = block(x)
-        return self.head(x)
+        return x
+
+    def stage_features(self, images: Array) -> dict[str, Array]:
+        """The features (N, H, W, C) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
+        self.expect(images)
+        features = {"stem": self.stem(images)}
+        x = features["stem"]
+        for name, stage in (
+            ("layer1", self.layer1),
+            ("layer2", self.layer2),
+            ("layer3", self.layer3),
+            ("layer4", self.layer4),
+        ):
+            for block in stage:
+                x = features[name] = block(x)
+        return features
 
     def stem(self, images: Array) -> Array:
         """The features (N, H, W, C) that the first block takes."""

@@ -1,6 +1,6 @@
 """What an SE-ResNet is: its architecture, its parameters and its cost. Standard library only."""
 
-from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, config_differences
+from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, StageOutput, config_differences
 from se_spec.block import BATCH_NORM_EPSILON, Block
 from se_spec.config import Shortcut, Squeeze, Stem, squeezed_channels
 from se_spec.cost import multiply_adds, parameter_count
@@ -25,6 +25,7 @@ __all__ = [
     "Role",
     "Shortcut",
     "Squeeze",
+    "StageOutput",
     "Stem",
     "__version__",
     "architecture",

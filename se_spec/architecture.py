@@ -31,6 +31,19 @@ MOST_STAGES = 4
 
 
 @dataclass(frozen=True)
+class StageOutput:
+    """The features that a stage gives.
+
+    Attributes:
+        channels: their number of channels.
+        stride: how many pixels of the image lie between two of their positions.
+    """
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The configuration of one SE-ResNet. Everything else about the network follows from it.
 
@@ -171,6 +184,16 @@ class Architecture:
     def features(self) -> int:
         """Channels of the pooled features that the classifier takes."""
         return self.widths[-1] * EXPANSION[self.block]
+
+    @property
+    def stage_outputs(self) -> dict[str, StageOutput]:
+        """The channels and the stride of the features that the stem and each stage give, by the models' attributes."""
+        stride = self.stem.stride * (self.max_pool.stride if self.max_pool else 1)
+        outputs = {"stem": StageOutput(self.stem_convolutions[-1].out_channels, stride)}
+        for block in self.blocks():
+            stride *= block.stride
+            outputs[f"layer{block.stage}"] = StageOutput(block.out_channels, stride)
+        return outputs
 
     def blocks(self) -> Iterator[Block]:
         """The residual blocks in the order they are applied; the first of each later stage halves height and width."""

@@ -38,7 +38,8 @@ def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") ->
     """
     if reduction > channels:
         raise ArchitectureError(
-            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels"
+            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels; "
+            f"reduction={max(1, channels // 4)} would squeeze them to {channels // max(1, channels // 4)}"
         )
     return SQUEEZES[rounding](channels, reduction)
 

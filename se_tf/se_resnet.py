@@ -181,6 +181,23 @@ class SEResNet(keras.Model):
         self.expect(images)
         return super().__call__(images, *args, **kwargs)
 
+    def forward_features(self, images: KerasTensor) -> KerasTensor:
+        """The features (N, H, W, C) of the last stage, which the head averages over space."""
+        return keras.Model(self.inputs[0], self.get_layer("pool").input)(images)
+
+    def stage_features(self, images: KerasTensor) -> dict[str, KerasTensor]:
+        """The features (N, H, W, C) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
+        outputs = {"stem": self.maxpool.output}
+        for name, stage in (
+            ("layer1", self.layer1),
+            ("layer2", self.layer2),
+            ("layer3", self.layer3),
+            ("layer4", self.layer4),
+        ):
+            for block in stage:
+                outputs[name] = block.output
+        return keras.Model(self.inputs[0], outputs)(images)
+
     def expect(self, images: KerasTensor) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""
         expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)

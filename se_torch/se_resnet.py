@@ -136,13 +136,31 @@ class SEResNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The features (N, C, H, W) of the last stage, which the head averages over space."""
         self.expect(images)
         x = self.stem(images)
         x = self.layer1(x)
         x = self.layer2(x)
         x = self.layer3(x)
-        x = self.layer4(x)
-        return self.head(x)
+        return self.layer4(x)
+
+    def stage_features(self, images: Tensor) -> dict[str, Tensor]:
+        """The features (N, C, H, W) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
+        self.expect(images)
+        features = {"stem": self.stem(images)}
+        x = features["stem"]
+        for name, stage in (
+            ("layer1", self.layer1),
+            ("layer2", self.layer2),
+            ("layer3", self.layer3),
+            ("layer4", self.layer4),
+        ):
+            if name in self.config.stage_outputs:
+                x = features[name] = stage(x)
+        return features
 
     def stem(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) that the first block takes."""

@@ -10,6 +10,7 @@ import se_weights
 from parity_tests.support.cases import small_network
 from parity_tests.support.tolerances import FLOAT32_STATISTICS, INITIAL_DEVIATION
 from se_parity import compare
+from se_parity.reference.activations import record_activations
 from se_parity.reference.oracle import max_pool
 from se_spec import Convolution, MaxPool, Role, manifest
 from se_weights import WeightMismatch
@@ -259,6 +260,40 @@ def test_from_file_starts_a_new_classifier_and_says_so(framework, tmp_path, capl
     same = framework.package.from_file(tmp_path / "small.npz", num_classes=network.architecture.num_classes)
     assert np.array_equal(framework.package.read_weights(same)["fc.bias"], network.weights["fc.bias"])
     assert not caplog.text
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_features_of_the_stages_are_those_of_the_reference_with_the_sizes_that_are_told(framework, block):
+    network = small_network(block)
+    model = model_with(framework, network)
+    if framework.name != "tf":
+        model.eval()
+    images = np.moveaxis(network.images, 1, framework.channel_axis)
+    features = {
+        name: np.moveaxis(as_numpy(framework, values), framework.channel_axis, 1)
+        for name, values in model.stage_features(as_tensor(framework, images)).items()
+    }
+    outputs = network.architecture.stage_outputs
+    assert list(features) == list(outputs)
+    seen = record_activations(network.case).outputs
+    for name, depth in zip(list(outputs)[1:], network.architecture.depths, strict=True):
+        assert features[name].shape[1] == outputs[name].channels
+        assert [-(-side // outputs[name].stride) for side in network.images.shape[2:]] == list(features[name].shape[2:])
+        assert compare(seen[f"{name}.{depth - 1}"], features[name]).share <= network.limit
+    last = as_numpy(framework, model.forward_features(as_tensor(framework, images)))
+    assert np.array_equal(np.moveaxis(last, framework.channel_axis, 1), features[name])
+
+
+def as_tensor(framework, array):
+    if framework.name == "torch":
+        import torch
+
+        return torch.tensor(array)
+    return array
+
+
+def as_numpy(framework, tensor):
+    return tensor.numpy(force=True) if framework.name == "torch" else np.asarray(tensor)
 
 
 def raw_call(framework, model, images):
