@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,14 @@ class Output:
 
     @contextmanager
     def progress_bar(self, total: int) -> Iterator[Callable[[str], None]]:
-        """Show a progress bar of `total` steps; yields a function to call with the name of each step as it begins."""
+        """Show a progress bar of `total` steps; yields a function to call with the name of each step as it begins.
+
+        Where standard error is no terminal, each step is a line.
+        """
+        if not sys.stderr.isatty():
+            numbers = count(1)
+            yield lambda step: None if self.quiet else click.echo(f"{next(numbers)}/{total} {escaped(step)}", err=True)
+            return
         from rich import progress
 
         columns = (
@@ -62,6 +70,11 @@ class Output:
         with progress.Progress(*columns, console=_console(stderr=True, quiet=self.quiet)) as bar:
             task = bar.add_task("", total=total)
             yield lambda step: bar.update(task, description=step, advance=1)
+
+    def announce(self, text: str) -> None:
+        """Say on standard error what will be done, unless `--quiet` is set."""
+        if not self.quiet:
+            click.echo(escaped(text), err=True)
 
     def show_result(self, result: dict[str, Any], *lines: "str | Table") -> None:
         """Print a result.

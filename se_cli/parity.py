@@ -17,17 +17,23 @@ from se_cli.options import (
     prefix_option,
 )
 from se_cli.output import Output
-from se_cli.parity_tables import summary
+from se_cli.parity_tables import partial_summary, summary
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
+from se_parity.case import Case
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.stress import stress_cases
-from se_parity.judge.golden import golden_contents
-from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
-from se_parity.run.modes import MODE_NAMES, MODES, modes_of
+from se_parity.judge.golden import RecordedRuns, golden_contents, read_golden, recorded_runs
+from se_parity.judge.matrix import DTYPES, ParityInterrupted, expect_installed, installed_frameworks
+from se_parity.run.modes import MODE_NAMES, MODES, QUICK_MODES, modes_of
 from se_weights import MissingExtra, TargetExists
 from se_weights.writing.atomic_write import atomic_write
+
+QUICK_DTYPES = ("float64", "float32")
+QUICK = RecordedRuns((), QUICK_MODES, QUICK_DTYPES, (2,), ((64, 49),))
+EVERYTHING = RecordedRuns((), (), DTYPES, (1, 3), ((64, 49),))
+"""What is run by default, and by `--all`; no framework stands for those installed, no mode for all."""
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 """What `--python` takes an interpreter for: a framework, or one mode of it."""
@@ -40,15 +46,28 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
     metavar="LIST",
     help=f"Frameworks ({', '.join(FRAMEWORKS)}; keras is tf), those installed by default.",
 )
-@click.option("--modes", metavar="LIST", help=f"Modes ({', '.join(MODE_NAMES)}), all by default.")
-@click.option("--dtype", "dtypes", metavar="LIST", help=f"Types ({', '.join(DTYPES)}), all by default.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Run every mode and type, and batches of 1 and 3 images, unless they are named.",
+)
+@click.option(
+    "--modes",
+    metavar="LIST",
+    help=f"Modes ({', '.join(MODE_NAMES)}); {', '.join(QUICK_MODES)} by default.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    metavar="LIST",
+    help=f"Types ({', '.join(DTYPES)}); {', '.join(QUICK_DTYPES)} by default.",
+)
 @click.option(
     "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="The device to run on."
 )
-@click.option("--batch", "batches", default="1,3", show_default=True, metavar="LIST", help="Batch sizes.")
-@click.option(
-    "--size", "sizes", default="64x49", show_default=True, metavar="LIST", help="Image sizes, HEIGHTxWIDTH in pixels."
-)
+@click.option("--batch", "batches", metavar="LIST", help="Batch sizes; 2 by default.")
+@click.option("--size", "sizes", metavar="LIST", help="Image sizes, HEIGHTxWIDTH in pixels; 64x49 by default.")
 @click.option(
     "--stress",
     is_flag=True,
@@ -63,7 +82,12 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
 )
 @click.option("--report", "page", type=PATH, metavar="HTML", help="Write an HTML report; implies --explain.")
 @click.option("--golden", type=PATH, metavar="JSON", help="Write the logits of every run to a golden file.")
-@click.option("--against", type=PATH, metavar="JSON", help="Report what has changed since this golden file.")
+@click.option(
+    "--against",
+    type=PATH,
+    metavar="JSON",
+    help="Report what has changed since this golden file; by default its runs are run.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing HTML report or golden file.")
 @click.option(
     "--python",
@@ -86,9 +110,10 @@ def command(
     frameworks: str | None,
     modes: str | None,
     dtypes: str | None,
+    everything: bool,
     device: str,
-    batches: str,
-    sizes: str,
+    batches: str | None,
+    sizes: str | None,
     stress: bool,
     train: bool,
     localise: bool,
@@ -112,35 +137,45 @@ def command(
     if page:
         _expect_report_extra()
     interpreters = _interpreters(pythons)
-    chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks", FRAMEWORK_ALIASES) or installed_frameworks()
-    chosen_modes = parse_names(modes, MODE_NAMES, "--modes")
+    recorded = recorded_runs(read_golden(against)) if against else None
+    default = (EVERYTHING if everything else QUICK) if recorded is None else recorded
+    chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks", FRAMEWORK_ALIASES)
+    chosen = chosen or list(default.frameworks) or installed_frameworks()
+    chosen_modes = parse_names(modes, MODE_NAMES, "--modes") or list(default.modes)
     if not any(modes_of(framework, chosen_modes) for framework in chosen):
         raise click.BadParameter(f"{', '.join(chosen)} has none of {', '.join(chosen_modes)}", param_hint="--modes")
     expect_installed([framework for framework in chosen if framework not in interpreters])
-    chosen_dtypes = parse_names(dtypes, DTYPES, "--dtype") or DTYPES
+    chosen_dtypes = parse_names(dtypes, DTYPES, "--dtype") or list(default.dtypes)
     options = ExaminationOptions(
         localise or explain or bool(page), explain or bool(page), RECIPES if train else (), against
     )
     cases = [
         open_case(subject, dialect=dialect, architecture=architecture, prefix=prefix, batch=batch, size=size)
-        for size in _sizes(sizes)
-        for batch in _batches(batches)
+        for size in (_sizes(sizes) if sizes else default.sizes)
+        for batch in (_batches(batches) if batches else default.batches)
     ]
     if stress:
         cases += stress_cases(cases[0])
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
-    with output.progress_bar(count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)) as on_step:
-        examination = examine(
-            cases,
-            options,
-            frameworks=chosen,
-            modes=chosen_modes,
-            dtypes=chosen_dtypes,
-            device=device,
-            pythons=interpreters,
-            on_step=on_step,
-        )
+    total = count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)
+    output.announce(_plan(cases, chosen, chosen_modes, chosen_dtypes, total))
+    try:
+        with output.progress_bar(total) as on_step:
+            examination = examine(
+                cases,
+                options,
+                frameworks=chosen,
+                modes=chosen_modes,
+                dtypes=chosen_dtypes,
+                device=device,
+                pythons=interpreters,
+                on_step=on_step,
+            )
+    except ParityInterrupted as interrupt:
+        partial = interrupt.report
+        output.show_result({**partial.to_dict(), "passed": False, "interrupted": True}, *partial_summary(partial))
+        raise
     if golden:
         with atomic_write(golden, replace=True) as temporary:
             temporary.write_text(json.dumps(golden_contents(examination.report)) + "\n")
@@ -152,6 +187,15 @@ def command(
     output.show_result(examination.to_dict(), *summary(examination))
     if not examination.passed:
         context.exit(FAILED)
+
+
+def _plan(
+    cases: Sequence[Case], frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str], steps: int
+) -> str:
+    """What will be run."""
+    chosen = {framework: [mode.name for mode in modes_of(framework, list(modes))] for framework in frameworks}
+    forms = "; ".join(f"{framework}: {', '.join(names)}" for framework, names in chosen.items() if names)
+    return f"{forms}; {', '.join(dtypes)}; images {', '.join(case.name for case in cases)}; {steps} steps"
 
 
 def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:

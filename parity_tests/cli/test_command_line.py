@@ -99,7 +99,11 @@ def test_parity_prints_a_table_and_json(file):
     assert ran.returncode == 0, ran.stderr
     assert "torch eager" in ran.stdout
     assert "parity holds" in ran.stdout
-    facts = json.loads(se_resnet(*arguments, "--json").stdout)
+    assert max(map(len, ran.stdout.partition("process")[0].splitlines())) <= 80
+    plan, *steps = ran.stderr.splitlines()
+    assert plan == "torch: eager; float64, float32; images 3 x 33x21; 4 steps"
+    assert [step.partition(" ")[0] for step in steps] == ["1/4", "2/4", "3/4", "4/4"]
+    facts = json.loads(se_resnet(*arguments, "--all", "--json").stdout)
     assert facts["schema"] == 1
     assert facts["cases"]["3 x 33x21"]["images"] == [3, 3, 33, 21]
     assert [run["dtype"] for run in facts["runs"]] == ["float64", "float32", "bfloat16"]
@@ -113,10 +117,11 @@ EAGER = ("--frameworks", "torch", "--modes", "eager", "--size", "33x26", "--batc
 def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     golden = tmp_path / "golden.json"
     assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 0
-    ran = se_resnet("parity", file, *EAGER, "--against", golden, "--json")
+    ran = se_resnet("parity", file, "--against", golden, "--json")  # runs what the golden file holds
     facts = json.loads(ran.stdout)
     assert ran.returncode == 0
-    assert [moved["same_bits"] for moved in facts["against"]["moved"]] == [True] * 3
+    assert [moved["same_bits"] for moved in facts["against"]["moved"]] == [True] * 2
+    assert len(facts["runs"]) == 2
     assert se_resnet("parity", file, *EAGER, "--golden", golden).returncode == 6
 
     kept = json.loads(golden.read_text())
@@ -274,6 +279,23 @@ def test_an_interrupt_ends_with_130_and_no_half_written_file(file):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in errors
+    assert "Traceback" not in errors
+
+
+@skip_without("torch")
+def test_an_interrupted_parity_shows_the_runs_that_were_finished(file):
+    command = [sys.executable, "-m", "se_cli", "parity", str(file), "--frameworks", "torch", "--modes", "eager,compile"]
+    default_handler = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_handler
+    )
+    while "torch compile" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "torch eager" in output
+    assert "interrupted after 1 runs, of which 0 failed" in output
     assert "Traceback" not in errors
 
 

@@ -161,6 +161,18 @@ class Report:
         }
 
 
+class ParityInterrupted(KeyboardInterrupt):
+    """The runs were interrupted, as by Ctrl-C.
+
+    Attributes:
+        report: The runs that were finished before.
+    """
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+
 def installed_frameworks() -> list[str]:
     return [framework for framework in FRAMEWORKS if find_spec(PACKAGES[framework])]
 
@@ -198,6 +210,7 @@ def check_parity(
 
     Raises:
         WorkerFailed: a framework cannot run.
+        ParityInterrupted: a KeyboardInterrupt came after the first run.
     """
     references: dict[tuple[str, str], tuple[Case, ExpectedLogits]] = {}
     for case in cases:
@@ -209,35 +222,44 @@ def check_parity(
     workers: list[WorkerRun] = []
     runs: list[Run] = []
     skips: list[Skip] = []
-    for (framework, python, variables), group in groupby(selected, lambda mode: _process_key(mode, pythons or {})):
-        shared = list(group)
-        began = time.perf_counter()
-        with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
-            for (name, dtype), (rounded, expected) in references.items():
-                worker.load(rounded.architecture, rounded.weights, dtype)
-                for mode in shared:
-                    on_step(f"{mode}, {name}, {dtype}")
-                    if dtype in mode.lacks:
-                        skips.append(Skip(mode, f"{dtype}: {mode.lacks[dtype]}"))
-                        continue
-                    try:
-                        runs.append(_run(worker, mode, dtype, rounded, expected))
-                    except WorkerFailed as failure:
-                        if failure.kind != "ModeMissing":
-                            raise
-                        skips.append(Skip(mode, str(failure)))
-            assert worker.probe
-            peak = worker.peak_bytes()
-            workers.append(WorkerRun(shared, worker.environment, worker.probe, time.perf_counter() - began, peak))
-    return Report(
-        cases[0].architecture,
-        {case.name: case.images.shape for case in cases},
-        {case.name: case.sha256 for case in cases},
-        {case.name: references[case.name, dtypes[0]][1].range for case in cases},
-        workers,
-        runs,
-        list(dict.fromkeys(skips)),
-    )
+
+    def report() -> Report:
+        return Report(
+            cases[0].architecture,
+            {case.name: case.images.shape for case in cases},
+            {case.name: case.sha256 for case in cases},
+            {case.name: references[case.name, dtypes[0]][1].range for case in cases},
+            workers,
+            runs,
+            list(dict.fromkeys(skips)),
+        )
+
+    try:
+        for (framework, python, variables), group in groupby(selected, lambda mode: _process_key(mode, pythons or {})):
+            shared = list(group)
+            began = time.perf_counter()
+            with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
+                for (name, dtype), (rounded, expected) in references.items():
+                    worker.load(rounded.architecture, rounded.weights, dtype)
+                    for mode in shared:
+                        on_step(f"{mode}, {name}, {dtype}")
+                        if dtype in mode.lacks:
+                            skips.append(Skip(mode, f"{dtype}: {mode.lacks[dtype]}"))
+                            continue
+                        try:
+                            runs.append(_run(worker, mode, dtype, rounded, expected))
+                        except WorkerFailed as failure:
+                            if failure.kind != "ModeMissing":
+                                raise
+                            skips.append(Skip(mode, str(failure)))
+                assert worker.probe
+                peak = worker.peak_bytes()
+                workers.append(WorkerRun(shared, worker.environment, worker.probe, time.perf_counter() - began, peak))
+    except KeyboardInterrupt as interrupt:
+        if not runs:
+            raise
+        raise ParityInterrupted(report()) from interrupt
+    return report()
 
 
 def _run(worker: Worker, mode: Mode, dtype: str, case: Case, expected: ExpectedLogits) -> Run:

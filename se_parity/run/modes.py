@@ -54,6 +54,10 @@ MODES = (
     Mode("flax", "linen", "as a Linen module, through nnx.bridge"),
 )
 
+QUICK_MODES = ("eager", "export", "graph", "jit")
+"""The modes of a quick run: operation by operation, and one compiled form a framework. torch.compile takes longer than
+all of them together."""
+
 MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in MODES))
 
 
