@@ -238,4 +238,4 @@ def _expect_report_extra() -> None:
     from importlib.util import find_spec
 
     if not (find_spec("jinja2") and find_spec("matplotlib")):
-        raise MissingExtra("an HTML report needs jinja2 and matplotlib: pip install 'se-resnet[report]'")
+        raise MissingExtra("an HTML report needs jinja2 and matplotlib", "report")

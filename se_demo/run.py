@@ -20,15 +20,8 @@ from se_parity.reference.oracle import Array
 from se_parity.run.client import DISPLAY_NAMES
 from se_weights import Checkpoint, MissingExtra, WeightsError
 
-REQUIRED = {
-    "torch": "torch",
-    "tensorflow": "tf",
-    "flax": "flax",
-    "sklearn": "report",
-    "jinja2": "report",
-    "matplotlib": "report",
-}
-"""The packages that the demo or its workers import, and the extra of se-resnet that installs each."""
+REQUIRED = ("torch", "tensorflow", "flax", "sklearn", "jinja2", "matplotlib")
+"""The packages that the demo or its workers import; the extras `all` and `report` install them."""
 
 CHECKPOINT = "digits.pth"
 
@@ -139,11 +132,9 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
         MissingExtra: A framework or a library for the report is not installed.
         WeightsError: Training or a conversion failed.
     """
-    for package, extra in REQUIRED.items():
+    for package in REQUIRED:
         if not find_spec(package):
-            raise MissingExtra(
-                f"the demo needs {package}: pip install 'se-resnet[{extra}]', or 'se-resnet[all,report]'"
-            )
+            raise MissingExtra(f"the demo needs {package}", "all,report")
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     on_step("training se_resnet20_cifar in PyTorch")

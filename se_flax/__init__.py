@@ -1,5 +1,6 @@
 """SELayer and SE-ResNet in Flax NNX."""
 
+from se_flax import optimizers as optimizers
 from se_flax.inference import fold_batchnorm, optimize_for_inference
 from se_flax.registry import create_model, list_models
 from se_flax.se_layer import SELayer

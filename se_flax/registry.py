@@ -3,6 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 import se_spec
@@ -10,13 +11,21 @@ from se_flax.se_resnet import SEResNet
 
 
 def create_model(
-    name: str, *, zero_init_residual: bool = False, rngs: nnx.Rngs | None = None, **config: Any
+    name: str,
+    *,
+    zero_init_residual: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    rngs: nnx.Rngs | None = None,
+    **config: Any,
 ) -> SEResNet:
     """The named network, freshly initialised.
 
     Args:
         name: one of `list_models()`.
         zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
+        dtype: dtype of the computation, such as `jnp.bfloat16`; that of images and weights by default.
+        param_dtype: dtype of the weights and of the running statistics.
         rngs: the random numbers of the initial weights and of dropout; `nnx.Rngs(0)` by default.
         **config: fields of se_spec.Architecture that replace the named network's own, such as `num_classes`,
             `in_channels`, `stem`, `reduction` and `se_bias`.
@@ -25,7 +34,13 @@ def create_model(
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
     """
     architecture = se_spec.architecture(name, **config)
-    return SEResNet(architecture, zero_init_residual=zero_init_residual, rngs=rngs or nnx.Rngs(0))
+    return SEResNet(
+        architecture,
+        zero_init_residual=zero_init_residual,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        rngs=rngs or nnx.Rngs(0),
+    )
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -1,5 +1,6 @@
 """SELayer and SE-ResNet in Keras 3."""
 
+from se_tf import optimizers as optimizers
 from se_tf.inference import fold_batchnorm, optimize_for_inference
 from se_tf.registry import create_model, list_models
 from se_tf.se_layer import SELayer

@@ -117,9 +117,12 @@ class UnsupportedFormat(WeightsError):
 
 
 class MissingExtra(WeightsError):
-    """A framework that is needed is not installed; the message names the pip extra."""
+    """A framework that is needed is not installed; the message names the pip extra, which is installed from a clone."""
 
     id = "extra.missing"
+
+    def __init__(self, need: str, extra: str) -> None:
+        super().__init__(f"{need}: pip install '.[{extra}]' in a clone of se-resnet")
 
 
 class SourceChanged(WeightsError):

@@ -239,10 +239,10 @@ def test_a_missing_extra_is_named(folder):
     )
     ran = se_resnet("convert", "small.pth", "a.keras", folder=folder, PYTHONPATH=str(folder))
     assert ran.returncode == 5
-    assert "pip install 'se-resnet[tf]'" in ran.stderr
+    assert "pip install '.[tf]' in a clone" in ran.stderr
     ran = se_resnet("parity", "se_resnet18", "--frameworks", "torch", folder=folder, PYTHONPATH=str(folder))
     assert ran.returncode == 5
-    assert "pip install 'se-resnet[torch]'" in ran.stderr
+    assert "pip install '.[torch]' in a clone" in ran.stderr
     assert se_resnet("demo", folder=folder, PYTHONPATH=str(folder)).returncode == 5
 
 

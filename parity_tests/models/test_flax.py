@@ -204,3 +204,20 @@ def test_a_part_that_was_replaced_is_named_where_the_weights_are_read(model, pat
     for use in (se_flax.read_weights, se_flax.fold_batchnorm, se_flax.optimize_for_inference):
         with pytest.raises(WeightMismatch, match=rf"[-+!] {path}\b"):
             use(model)
+
+
+def test_create_model_takes_the_dtypes_and_tabulate_lists_the_layers():
+    import jax.numpy as jnp
+    from flax import nnx
+
+    import se_flax
+
+    model = se_flax.create_model("se_resnet18", num_classes=3, dtype=jnp.bfloat16, param_dtype=jnp.float16)
+    assert model.conv1.kernel[...].dtype == model.bn1.mean[...].dtype == jnp.float16
+    model.eval()
+    x = jnp.ones((1, 33, 33, 3))
+    assert model(x).dtype == jnp.bfloat16
+    table = nnx.tabulate(model, x)
+    assert "layer4" in table
+    assert "SELayer" in table
+    assert se_flax.optimizers.sgd(0.1).init

@@ -236,3 +236,14 @@ def test_a_compiled_training_step_updates_the_variance_as_torch_does(network):
         for name, value in results[0].items():
             np.testing.assert_allclose(other[name], value, err_msg=name, **FLOAT32_STEP)
     assert FRAMEWORKS["tf"].package is se_tf
+
+
+def test_create_model_takes_a_dtype_policy_and_the_summary_expands_blocks():
+    import se_tf
+
+    model = se_tf.create_model("se_resnet18", num_classes=3, dtype="mixed_bfloat16")
+    assert (model.conv1.compute_dtype, model.conv1.variable_dtype) == ("bfloat16", "float32")
+    lines = []
+    model.summary(print_fn=lines.append, expand_nested=True)
+    assert "layer4_1" in "\n".join(map(str, lines))
+    assert se_tf.optimizers.SGD(0.1).momentum == 0

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -11,6 +12,7 @@ from parity_tests.support.cases import skip_without
 HEAVY = {"torch", "tensorflow", "keras", "jax", "flax"}
 
 IMPORTS = [
+    ("se_resnet", set()),
     ("se_spec", set()),
     ("se_weights", set()),
     ("se_parity", set()),
@@ -76,3 +78,13 @@ print(*sorted(set({sorted(HEAVY)}) & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_se_resnet_tells_versions_and_packages():
+    import se_resnet
+    import se_spec
+
+    assert se_resnet.versions()["se_resnet"] == se_spec.__version__
+    assert set(se_resnet.versions()) == {"se_resnet", *se_resnet.DISTRIBUTIONS}
+    for package in se_resnet.PACKAGES:
+        assert find_spec(package)

@@ -181,7 +181,7 @@ def expect_installed(frameworks: Sequence[str]) -> None:
     """Raise MissingExtra, naming the pip extra, for the first framework that is not installed here."""
     for framework in frameworks:
         if framework not in installed_frameworks():
-            raise MissingExtra(f"{framework} is not installed here: pip install 'se-resnet[{framework}]'")
+            raise MissingExtra(f"{framework} is not installed here", framework)
 
 
 def check_parity(

@@ -83,7 +83,7 @@ def write(path: Path, contents: FileContents) -> None:
         WriteFailed: Keras failed.
     """
     if not (find_spec("keras") and find_spec("tensorflow")):
-        raise MissingExtra("writing .keras needs Keras: pip install 'se-resnet[tf]', or write .weights.h5 instead")
+        raise MissingExtra("writing .keras, unlike .weights.h5, needs Keras", "tf")
     dtypes = sorted({tensor.dtype.name for tensor in contents.tensors.values()})
     if len(dtypes) > 1:
         raise UnsupportedFormat(

@@ -157,4 +157,4 @@ def _read(tree: Tree, names: Mapping[str, Any], target: Path | None = None, memo
 
 def _check_installed(*packages: str) -> None:
     if not all(map(find_spec, packages)):
-        raise MissingExtra("Orbax folders need Orbax: pip install 'se-resnet[flax]'")
+        raise MissingExtra("Orbax folders need Orbax", "flax")
