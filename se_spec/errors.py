@@ -54,6 +54,25 @@ def expect_counts(**config: object) -> None:
         expect(holds, name, "a tuple of positive integers", value)
 
 
+OTHER_LIBRARIES = {
+    "include_top": "num_classes=0 leaves the classifier out",
+    "pooling": "with num_classes=0 the features are averaged over space; forward_features does not average them",
+    "classes": "use num_classes",
+    "input_shape": "images of any size can be run; in_channels is their number of channels",
+    "input_tensor": "call the model on the tensor",
+    "classifier_activation": "models return logits: add the activation to what they return",
+    "weights": "from_file(path) reads pretrained weights",
+    "pretrained": "from_file(path) reads pretrained weights",
+    "checkpoint_path": "from_file(path) reads pretrained weights",
+    "in_chans": "use in_channels",
+    "drop_rate": "use dropout",
+    "global_pool": "features are averaged over space",
+    "features_only": "stage_features(images) returns the features of every stage",
+    "out_indices": "stage_features(images) returns the features of every stage",
+}
+"""Arguments of Keras Applications, timm and torchvision, and what stands for them here."""
+
+
 def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
     """Raise ArchitectureError for the first name that is not a field.
 
@@ -65,6 +84,8 @@ def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
         ArchitectureError: names the first unknown field, and similar known ones.
     """
     for name in names:
+        if name in OTHER_LIBRARIES:
+            raise ArchitectureError(f"an architecture has no field {name!r}: {OTHER_LIBRARIES[name]}")
         if name not in known:
             raise ArchitectureError(f"an architecture has no field {name!r}{suggestion(str(name), known)}")
 

@@ -211,6 +211,13 @@ class SEResNet(keras.Model):
             "name": self.name,
         }
 
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
+        """As in Keras; the error for a file of another network names the function that reads more files."""
+        try:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error}\nse_tf.from_file(path) reads the files of other code bases.") from error
+
     def save_own_variables(self, store: Any) -> None:
         """Save the architecture, of which tensors do not show everything, next to the variables, as bytes of JSON."""
         super().save_own_variables(store)

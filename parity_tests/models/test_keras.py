@@ -247,3 +247,11 @@ def test_create_model_takes_a_dtype_policy_and_the_summary_expands_blocks():
     model.summary(print_fn=lines.append, expand_nested=True)
     assert "layer4_1" in "\n".join(map(str, lines))
     assert se_tf.optimizers.SGD(0.1).momentum == 0
+
+
+def test_the_error_for_a_file_of_another_network_names_from_file(model, network, tmp_path):
+    import se_tf
+
+    se_tf.SEResNet(network.architecture.replace(depths=(1, 1, 1))).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ValueError, match=r"se_tf\.from_file"):
+        model.load_weights(tmp_path / "other.weights.h5")

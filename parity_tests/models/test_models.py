@@ -199,6 +199,13 @@ def test_list_models_takes_a_pattern(framework):
 def test_create_model_names_the_invalid_setting(framework):
     with pytest.raises(ValueError, match="no architecture 'se_resnet51'"):
         framework.package.create_model("se_resnet51", **framework.options())
+    for argument, says in {
+        "include_top": "num_classes=0",
+        "pretrained": "from_file",
+        "in_chans": "in_channels",
+    }.items():
+        with pytest.raises(ValueError, match=f"no field '{argument}': .*{says}"):
+            framework.package.create_model("se_resnet18", **{argument: True}, **framework.options())
     with pytest.raises(ValueError, match="reduction"):
         framework.package.create_model("se_resnet18", reduction=1024, **framework.options())
 

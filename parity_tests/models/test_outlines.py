@@ -13,13 +13,14 @@ OWN = {
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
-        *("get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
+        *("SEResNet.load_weights", "get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
     # options of XLA come and go.
     "se_flax": {"empty_model", "dropout", "accepted_options", "compiled_call", "BatchNorm"},
 }
-"""Classes, functions and methods that only one framework needs."""
+"""Classes, functions and methods that only one framework needs; a method after its class where a function has its
+name."""
 
 FUNCTIONAL = {"stem", "head", "reset_classifier"}
 """Methods of a network that a functional Keras model has as layers instead; its graph is fixed, so that a new
@@ -38,7 +39,8 @@ def outline(package: str, file: str) -> list[str]:
         if isinstance(node, ast.ClassDef) and node.name not in OWN[package]:
             lines.append(f"class {node.name}: {first_line(node)}")
             for method in node.body:
-                if isinstance(method, ast.FunctionDef) and method.name not in OWN[package] | FUNCTIONAL:
+                own = {method.name, f"{node.name}.{method.name}"} & OWN[package] if hasattr(method, "name") else ()
+                if isinstance(method, ast.FunctionDef) and not own and method.name not in FUNCTIONAL:
                     lines.append(
                         f"  {node.name}.{'forward' if method.name in FORWARD else method.name}: {first_line(method)}"
                     )
