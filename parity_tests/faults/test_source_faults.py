@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ["se_resnet", "se_spec", "se_weights", "se_torch", "se_tf", "se_flax", "se_parity", "se_cli", "se_demo", "parity_tests"]
+PACKAGES = [
+    *("se_resnet", "se_spec", "se_weights", "se_torch", "se_tf", "se_flax", "se_parity", "se_cli", "se_demo"),
+    "parity_tests",
+]
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -170,6 +170,11 @@ def linked(folder: Path, valid: ValidFiles) -> Path:
     return path
 
 
+def one_file(folder: Path, valid: ValidFiles) -> Path:
+    """The file of one rank, without its folder."""
+    return folder_of()(folder, valid) / FIRST
+
+
 SYSTEM = call(global_name("os", "system"), text("touch ran"))
 
 CASES = (
@@ -189,6 +194,7 @@ CASES = (
     Case("73n", "a DCP part of a huge length", second_half(length=2**70), 3, "shards.pieces"),
     Case("73o", "a DCP part of no length", second_half(length=0), 3, "zip.damaged"),
     Case("73p", "a DCP offset of lists", folder_of(offset=lambda part: op.EMPTY_LIST + op.TUPLE1), 3, "tensor.shape"),
+    Case("73r", "one file of a DCP folder", one_file, 5, "torch.distributed-part", says="folder"),
     Case(
         "73q",
         "a DCP part of another shape",
