@@ -11,7 +11,7 @@ from jax import Array
 
 import se_weights
 from se_flax.se_resnet import SEResNet
-from se_flax.weights import empty_model, load_weights, read_weights
+from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights
 from se_spec import Architecture, expect_floating
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -38,8 +38,7 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
-    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
-    checkpoint = se_weights.fold_batchnorm(checkpoint)
+    checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = empty_model(checkpoint.architecture, param_dtype=dtype or model.conv1.kernel[...].dtype)
     load_weights(folded, checkpoint.weights)
     folded.eval()

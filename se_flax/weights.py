@@ -26,8 +26,11 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
         An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
 
     Raises:
+        TypeError: for a model that contains the network, such as a functional Keras model or DistributedDataParallel.
         se_weights.WeightMismatch: with every difference, where another part of the network was replaced.
     """
+    if not isinstance(getattr(model, "architecture", None), Architecture):
+        raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
     check_parts(model)
     return _canonical(model.architecture, nnx.state(model))
 
@@ -94,6 +97,16 @@ def from_file(
     return model
 
 
+def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
+    """The model's weights with its architecture.
+
+    Args:
+        model: the model to read, as `read_weights` takes it.
+    """
+    weights = read_weights(model)
+    return se_weights.Checkpoint(model.architecture, weights)
+
+
 def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
     """Write the model's weights with its architecture, for `from_file` and the other frameworks.
 
@@ -106,8 +119,7 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     Raises:
         se_weights.WeightsError: what `se_weights.write` raises for files that cannot be written.
     """
-    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
-    se_weights.write(checkpoint, path, dialect=dialect, force=force)
+    se_weights.write(checkpoint_of(model), path, dialect=dialect, force=force)
 
 
 def empty_model(architecture: Architecture, network: type[SEResNet] = SEResNet, **options: Any) -> SEResNet:

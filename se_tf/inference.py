@@ -8,7 +8,7 @@ from keras import KerasTensor
 import se_weights
 from se_spec import Architecture
 from se_tf.se_resnet import SEResNet
-from se_tf.weights import load_weights, read_weights
+from se_tf.weights import checkpoint_of, load_weights, read_weights
 
 
 def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
@@ -21,8 +21,7 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
-    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
-    checkpoint = se_weights.fold_batchnorm(checkpoint)
+    checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = SEResNet(checkpoint.architecture, dtype=dtype or model.dtype_policy)
     load_weights(folded, checkpoint.weights)
     return folded

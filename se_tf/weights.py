@@ -19,7 +19,12 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
 
     Returns:
         An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
+
+    Raises:
+        TypeError: for a model that contains the network, such as a functional Keras model or DistributedDataParallel.
     """
+    if not isinstance(getattr(model, "architecture", None), Architecture):
+        raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
     return {parameter.name: _canonical(parameter, variable) for parameter, variable in _variables(model).items()}
 
 
@@ -86,6 +91,16 @@ def from_file(
     return model
 
 
+def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
+    """The model's weights with its architecture.
+
+    Args:
+        model: the model to read, as `read_weights` takes it.
+    """
+    weights = read_weights(model)
+    return se_weights.Checkpoint(model.architecture, weights)
+
+
 def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
     """Write the model's weights with its architecture, for `from_file` and the other frameworks.
 
@@ -98,8 +113,7 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     Raises:
         se_weights.WeightsError: what `se_weights.write` raises for files that cannot be written.
     """
-    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
-    se_weights.write(checkpoint, path, dialect=dialect, force=force)
+    se_weights.write(checkpoint_of(model), path, dialect=dialect, force=force)
 
 
 def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:

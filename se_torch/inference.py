@@ -8,7 +8,7 @@ from torch import Tensor
 import se_weights
 from se_spec import Architecture, expect_floating
 from se_torch.se_resnet import SEResNet
-from se_torch.weights import load_weights, read_weights
+from se_torch.weights import checkpoint_of, load_weights, read_weights
 
 
 def fold_batchnorm(model: SEResNet) -> SEResNet:
@@ -20,8 +20,7 @@ def fold_batchnorm(model: SEResNet) -> SEResNet:
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
-    checkpoint = se_weights.Checkpoint(model.architecture, read_weights(model))
-    checkpoint = se_weights.fold_batchnorm(checkpoint)
+    checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = SEResNet(checkpoint.architecture).to(model.conv1.weight)
     load_weights(folded, checkpoint.weights)
     return folded.eval()

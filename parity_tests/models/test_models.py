@@ -303,6 +303,28 @@ def as_numpy(framework, tensor):
     return tensor.numpy(force=True) if framework.name == "torch" else np.asarray(tensor)
 
 
+def around(framework, model):
+    """The network in a larger model, as the users of the framework build one."""
+    if framework.name == "torch":
+        import torch
+
+        return torch.nn.DataParallel(model)
+    if framework.name == "tf":
+        import keras
+
+        return keras.Model(model.inputs, keras.layers.Dense(10)(model.get_layer("pool").output))
+    from flax import nnx
+
+    return nnx.Sequential(model)
+
+
+def test_a_model_around_the_network_is_not_read_but_the_network_in_it(framework, tmp_path):
+    outer = around(framework, model_with(framework, small_network()))
+    for use in (framework.package.read_weights, framework.package.fold_batchnorm):
+        with pytest.raises(TypeError, match="pass the network that it contains"):
+            use(outer)
+
+
 def raw_call(framework, model, images):
     """Call the model without choosing training or evaluation mode."""
     if framework.name == "torch":
