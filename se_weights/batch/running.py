@@ -100,9 +100,10 @@ def _convert_all(
                 process: BaseProcess = context.Process(
                     target=_convert_item, args=(item, str(out), options, force, describe, sender)
                 )
-                process.start()
-                sender.close()
-                running[receiver] = item, process
+                with _delayed_interrupt():
+                    process.start()
+                    sender.close()
+                    running[receiver] = item, process
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 item, process = running.pop(ready)
@@ -118,6 +119,16 @@ def _convert_all(
         for _, process in running.values():
             process.kill()
             process.join()
+
+
+@contextlib.contextmanager
+def _delayed_interrupt() -> Iterator[None]:
+    """Delays Ctrl-C, which would leave a process half started, and its traceback on the terminal."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _convert_item(item: Item, out: str, options: Options, force: bool, describe: Describe, sender: Connection) -> None:
