@@ -1,19 +1,27 @@
-"""Checks that a model still consists of the parts of its architecture: users replace layers of NNX models."""
+"""Describes the parts that a model consists of: users replace layers of NNX models."""
 
 from functools import cache
-from typing import Any
 
 from flax import nnx
 
 import se_weights
+from se_flax.layers import MaxPool, identity
 from se_flax.se_resnet import SEResNet
 from se_spec import Architecture
 
 SETTINGS: dict[type[nnx.Module], tuple[str, ...]] = {
-    nnx.Conv: ("kernel_size", "strides", "padding", "kernel_dilation", "feature_group_count"),
-    nnx.BatchNorm: ("epsilon",),
+    nnx.Conv: (
+        *("in_features", "out_features", "kernel_size", "strides", "padding"),
+        *("input_dilation", "kernel_dilation", "feature_group_count", "use_bias"),
+    ),
+    nnx.Linear: ("in_features", "out_features", "use_bias"),
+    nnx.BatchNorm: ("num_features", "epsilon", "use_bias", "use_scale"),
+    MaxPool: ("spec",),
 }
-"""The settings of Flax's layers that change what they compute."""
+"""The settings of layers that change what they compute in evaluation mode."""
+
+FUNCTIONS = ("act", "se", "pool", "maxpool", "dropout", "fc", "bn1", "bn2", "bn3")
+"""The attributes of our modules that may be a function instead of a layer."""
 
 
 def check_parts(model: SEResNet) -> None:
@@ -25,20 +33,7 @@ def check_parts(model: SEResNet) -> None:
     Raises:
         se_weights.WeightMismatch: a line for each part that is missing, unexpected or another one.
     """
-    expected, found = _expected_parts(model.architecture), _parts(model)
-    missing = [f"- {path}" for path in expected if path not in found]
-    unexpected = [f"+ {path}" for path in found if path not in expected]
-    changed = [
-        f"! {path} expected {expected[path]}, found {part}"
-        for path, part in found.items()
-        if path in expected and part != expected[path]
-    ]
-    if differences := missing + unexpected + changed:
-        raise se_weights.WeightMismatch(
-            f"parts of the model are not those of {model.architecture.name}; to leave out a head of several layers, "
-            "call reset_classifier(0)",
-            differences,
-        )
+    se_weights.check_parts(model.architecture, _expected_parts(model.architecture), _parts(model))
 
 
 @cache
@@ -47,22 +42,24 @@ def _expected_parts(architecture: Architecture) -> dict[str, str]:
 
 
 def _parts(model: SEResNet) -> dict[str, str]:
-    """A description of each part of a model by its path, apart from those that do nothing in evaluation mode."""
+    """A description of each part by its path, apart from dropout, which does nothing in evaluation mode."""
     parts: dict[str, str] = {}
     for keys, module in nnx.iter_modules(model):
         path = ".".join(map(str, keys))
         if keys and not isinstance(module, nnx.List | nnx.Dropout):
-            kind = next((kind for kind in SETTINGS if isinstance(module, kind)), type(module))
-            parts[path] = f"{kind.__name__}{_settings(module, kind)}"
-        for name, value in vars(module).items():
-            if callable(value) and not isinstance(value, nnx.Module) and name in FUNCTIONS:
-                parts[f"{path}.{name}".removeprefix(".")] = repr(value)
+            parts[path] = _describe(module)
+        for name in FUNCTIONS:
+            function = vars(module).get(name)
+            if (
+                callable(function)
+                and not isinstance(function, nnx.Module)
+                and (name, function) != ("dropout", identity)
+            ):
+                parts[f"{path}.{name}".removeprefix(".")] = repr(function)
     return parts
 
 
-FUNCTIONS = ("act", "se", "pool", "maxpool", "fc", "bn1", "bn2", "bn3")
-"""The attributes of our modules that may be a function instead of a layer."""
-
-
-def _settings(module: nnx.Module, kind: type[Any]) -> dict[str, Any]:
-    return {name: getattr(module, name) for name in SETTINGS.get(kind, ())}
+def _describe(module: nnx.Module) -> str:
+    kind = next((kind for kind in SETTINGS if isinstance(module, kind)), type(module))
+    settings = ", ".join(f"{name}={getattr(module, name)!r}" for name in SETTINGS.get(kind, ()))
+    return f"{kind.__name__}({settings})"

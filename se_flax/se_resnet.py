@@ -134,8 +134,12 @@ class SEResNet(nnx.Module):
         Returns:
             The model itself, whose `fc` is new.
         """
-        self.config = self.config.replace(num_classes=num_classes)
-        self.fc = classifier(self.config, dtype=self.conv1.dtype, param_dtype=self.conv1.param_dtype, rngs=rngs)
+        self.fc = classifier(
+            self.config.replace(num_classes=num_classes),
+            dtype=self.conv1.dtype,
+            param_dtype=self.conv1.param_dtype,
+            rngs=rngs,
+        )
         return self
 
     def __call__(self, images: Array) -> Array:

@@ -158,8 +158,8 @@ class SEResNet(keras.Model):
 
     @property
     def architecture(self) -> Architecture:
-        """The configuration of the network, with the number of classes that its classifier `fc` has now."""
-        return self.config.replace(num_classes=outputs(self.fc))
+        """The configuration of the network, whose graph is fixed."""
+        return self.config
 
     def reset_classifier(self, num_classes: int) -> Self:
         """Start a new classifier; the other weights stay.
@@ -173,7 +173,7 @@ class SEResNet(keras.Model):
         config = {**self.get_config(), "architecture": self.config.replace(num_classes=num_classes).to_dict()}
         model = self.from_config(config)
         for layer in self.layers:
-            if layer is not self.fc:
+            if layer.name != "fc":
                 model.get_layer(layer.name).set_weights(layer.get_weights())
         return model
 
@@ -292,12 +292,3 @@ def classifier(architecture: Architecture, **kwargs: Any) -> keras.layers.Layer:
     if not architecture.num_classes:
         return identity(**kwargs)
     return dense(architecture.features, architecture.num_classes, bias=True, **kwargs)
-
-
-def outputs(fc: keras.layers.Layer) -> int:
-    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
-
-    Args:
-        fc: the classifier of a network.
-    """
-    return fc.units if isinstance(fc, keras.layers.Dense) else 0

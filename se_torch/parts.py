@@ -1,10 +1,13 @@
-"""Checks that a model still consists of the parts of its architecture: users replace layers of PyTorch models."""
+"""Describes the parts that a model consists of: users replace layers of PyTorch models."""
+
+from functools import cache
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import se_weights
+from se_spec import Architecture
 from se_torch.se_resnet import SEResNet
 from se_weights.reading.wrappers import INSERTED_MODULES
 
@@ -27,31 +30,28 @@ def check_parts(model: SEResNet) -> None:
     Raises:
         se_weights.WeightMismatch: a line for each part that is missing, unexpected or another one.
     """
+    se_weights.check_parts(model.architecture, _expected_parts(model.architecture), _parts(model))
+
+
+@cache
+def _expected_parts(architecture: Architecture) -> dict[str, str]:
     with torch.device("meta"):
-        expected = dict(SEResNet(model.architecture).named_modules())
-    found = {unwrapped(path): module for path, module in model.named_modules()}  # what is wrapped comes last
-    missing = [f"- {path}" for path in expected if path not in found]
-    unexpected = [f"+ {path}" for path in found if path not in expected]
-    changed = [
-        f"! {path} expected {_describe(expected[path])}, found {_describe(module)}"
-        for path, module in found.items()
-        if path in expected and not _same(expected[path], module)
-    ]
-    if differences := missing + unexpected + changed:
-        raise se_weights.WeightMismatch(
-            f"parts of the model are not those of {model.architecture.name}; to leave out a head of several layers, "
-            "call reset_classifier(0)",
-            differences,
-        )
+        return _parts(SEResNet(architecture))
 
 
-def _same(expected: nn.Module, found: nn.Module) -> bool:
-    if isinstance(expected, _BatchNorm) and isinstance(found, _BatchNorm):  # SyncBatchNorm, another momentum
-        return (expected.num_features, expected.eps) == (found.num_features, found.eps)
-    if isinstance(expected, nn.Dropout):  # which computes nothing in evaluation mode
-        return True
-    return isinstance(found, type(expected)) and expected.extra_repr() == found.extra_repr()
+def _parts(model: SEResNet) -> dict[str, str]:
+    """A description of each part by its path; what is wrapped comes after its wrapper, and replaces it."""
+    parts = {unwrapped(path): _describe(module) for path, module in model.named_modules()}
+    return {path: part for path, part in parts.items() if path}
 
 
 def _describe(module: nn.Module) -> str:
-    return f"{type(module).__name__}({module.extra_repr()})"
+    """The class and the settings that change what a module computes in evaluation mode."""
+    if isinstance(module, _BatchNorm):  # another momentum, or SyncBatchNorm
+        return f"BatchNorm({module.num_features}, eps={module.eps})"
+    if type(module) in (nn.Dropout, nn.Identity):
+        return "Identity()"
+    if type(module) is nn.ReLU:  # in place or not
+        return "ReLU()"
+    constants = ", ".join(f"{name}={getattr(module, name)!r}" for name in getattr(module, "__constants__", ()))
+    return f"{type(module).__name__}({module.extra_repr()}{constants and '; '}{constants})"

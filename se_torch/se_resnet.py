@@ -131,8 +131,7 @@ class SEResNet(nn.Module):
         Returns:
             The model itself, whose `fc` is new.
         """
-        self.config = self.config.replace(num_classes=num_classes)
-        self.fc = classifier(self.config).to(self.conv1.weight)
+        self.fc = classifier(self.config.replace(num_classes=num_classes)).to(self.conv1.weight)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ def from_file(
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
     model = SEResNet(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
-    if num_classes is not None and se_weights.starts_classifier(checkpoint, num_classes):
+    if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
+        se_weights.log_new_classifier(checkpoint, num_classes)
         model = model.reset_classifier(num_classes)
     return model.eval()
 

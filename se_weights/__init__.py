@@ -1,6 +1,13 @@
 """Reading, converting and writing the weights of SE networks. No framework is imported."""
 
-from se_weights.checkpoint import Checkpoint, check, starts_classifier, tensor_sha256, weights_sha256
+from se_weights.checkpoint import (
+    Checkpoint,
+    check,
+    check_parts,
+    log_new_classifier,
+    tensor_sha256,
+    weights_sha256,
+)
 from se_weights.convert import convert
 from se_weights.dialects import DIALECTS
 from se_weights.errors import (
@@ -51,10 +58,12 @@ __all__ = [
     "WriteFailed",
     "cast_to",
     "check",
+    "check_parts",
     "convert",
     "file_sha256",
     "fingerprints",
     "fold_batchnorm",
+    "log_new_classifier",
     "notes",
     "read",
     "read_candidates",
@@ -63,7 +72,6 @@ __all__ = [
     "relayout",
     "rgb_input",
     "standard_classes",
-    "starts_classifier",
     "tensor_sha256",
     "weights_sha256",
     "write",

@@ -91,23 +91,46 @@ def check(what: str, architecture: Architecture, weights: Weights) -> None:
         raise WeightMismatch(f"{what} does not contain the weights of {architecture.name}", differences)
 
 
-def starts_classifier(checkpoint: Checkpoint, num_classes: int) -> bool:
-    """Whether a model of a checkpoint needs a new classifier; if so, a warning is logged.
+def check_parts(architecture: Architecture, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Check the parts of a model, whose layers a user may have replaced, against those of its architecture.
 
     Args:
-        checkpoint: The checkpoint.
-        num_classes: The number of classes that the user asked for.
+        architecture: The architecture of the model.
+        expected: A description of each part of a new model by its path.
+        found: The descriptions of the parts of the model.
+
+    Raises:
+        WeightMismatch: A part is missing, unexpected or another one; lists all of them.
+    """
+    missing = [f"- {path}" for path in expected if path not in found]
+    unexpected = [f"+ {path}" for path in found if path not in expected]
+    changed = [
+        f"! {path} expected {expected[path]}, found {part}"
+        for path, part in found.items()
+        if part != expected.get(path, part)
+    ]
+    if differences := missing + unexpected + changed:
+        raise WeightMismatch(
+            f"parts of the model are not those of {architecture.name}; to leave out a head of several layers, call "
+            "reset_classifier(0)",
+            differences,
+        )
+
+
+def log_new_classifier(checkpoint: Checkpoint, num_classes: int) -> None:
+    """Log a warning that a model starts a new classifier, in place of the one in its file.
+
+    Args:
+        checkpoint: What was read from the file.
+        num_classes: The number of classes of the new classifier.
     """
     found = checkpoint.architecture.num_classes
-    if found == num_classes:
-        return False
     logger.warning(
-        "%s has a classifier of %d classes, which is left out: the model starts a new one of %d classes",
+        "%s has %s: the model starts a new classifier of %d classes",
         checkpoint.metadata.get("source", "the file"),
-        found,
+        f"a classifier of {found} classes, which is left out" if found else "no classifier",
         num_classes,
     )
-    return True
 
 
 def not_floating(dtypes: Mapping[str, np.dtype]) -> list[str]:

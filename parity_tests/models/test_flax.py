@@ -189,6 +189,8 @@ REPLACED = {
     "maxpool": lambda nnx, model: setattr(model, "maxpool", lambda x: x),
     "conv1": lambda nnx, model: setattr(model.conv1, "strides", 1),
     "layer1.0.bn2": lambda nnx, model: setattr(model.layer1[0].bn2, "epsilon", 1e-2),
+    "dropout": lambda nnx, model: setattr(model, "dropout", nnx.relu),
+    "fc": lambda nnx, model: setattr(model, "fc", nnx.Linear(64, 5, use_bias=False, rngs=nnx.Rngs(0))),
     "layer3.0": lambda nnx, model: setattr(model, "layer3", nnx.List([])),
     "fc.layers.0": lambda nnx, model: setattr(model, "fc", nnx.Sequential(nnx.Linear(64, 2, rngs=nnx.Rngs(0)))),
 }

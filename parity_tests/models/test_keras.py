@@ -255,3 +255,14 @@ def test_the_error_for_a_file_of_another_network_names_from_file(model, network,
     se_tf.SEResNet(network.architecture.replace(depths=(1, 1, 1))).save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match=r"se_tf\.from_file"):
         model.load_weights(tmp_path / "other.weights.h5")
+
+
+def test_a_layer_that_is_assigned_does_not_change_the_architecture_of_the_graph(model, network):
+    import keras
+
+    import se_tf
+
+    model.fc = keras.layers.Dense(10)
+    assert model.architecture == network.architecture
+    assert np.array_equal(se_tf.read_weights(model)["fc.bias"], network.weights["fc.bias"])
+    assert model.reset_classifier(7).architecture.num_classes == 7

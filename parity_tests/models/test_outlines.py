@@ -8,8 +8,9 @@ import pytest
 PACKAGES = ("se_torch", "se_tf", "se_flax")
 
 OWN = {
-    # A state dict has room for the architecture of its model; symbolic tracing leaves out the checks.
-    "se_torch": {"add_architecture", "expect_dtype", "extra_repr", "load_state_dict", "__setstate__"},
+    # A state dict has room for the architecture of its model; symbolic tracing leaves out the checks; layers can be
+    # replaced, also the classifier.
+    "se_torch": {"add_architecture", "expect_dtype", "extra_repr", "load_state_dict", "__setstate__", "outputs"},
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
@@ -17,14 +18,14 @@ OWN = {
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
     # options of XLA come and go.
-    "se_flax": {"empty_model", "dropout", "accepted_options", "compiled_call", "BatchNorm"},
+    "se_flax": {"empty_model", "dropout", "accepted_options", "compiled_call", "BatchNorm", "outputs"},
 }
 """Classes, functions and methods that only one framework needs; a method after its class where a function has its
 name."""
 
-FUNCTIONAL = {"stem", "head", "reset_classifier"}
-"""Methods of a network that a functional Keras model has as layers instead; its graph is fixed, so that a new
-classifier makes a new model."""
+FUNCTIONAL = {"stem", "head", "architecture", "reset_classifier"}
+"""Methods of a network that a functional Keras model has as layers instead, or that differ since its graph is fixed: a
+new classifier makes a new model."""
 
 KERAS_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
 """Attributes that Keras needs for its configuration and the other two do not."""
@@ -39,8 +40,9 @@ def outline(package: str, file: str) -> list[str]:
         if isinstance(node, ast.ClassDef) and node.name not in OWN[package]:
             lines.append(f"class {node.name}: {first_line(node)}")
             for method in node.body:
-                own = {method.name, f"{node.name}.{method.name}"} & OWN[package] if hasattr(method, "name") else ()
-                if isinstance(method, ast.FunctionDef) and not own and method.name not in FUNCTIONAL:
+                if not isinstance(method, ast.FunctionDef) or method.name in FUNCTIONAL:
+                    continue
+                if not {method.name, f"{node.name}.{method.name}"} & OWN[package]:
                     lines.append(
                         f"  {node.name}.{'forward' if method.name in FORWARD else method.name}: {first_line(method)}"
                     )

@@ -169,6 +169,9 @@ REPLACED = {
     "maxpool": lambda torch, model: setattr(model, "maxpool", torch.nn.Identity()),
     "conv1": lambda torch, model: setattr(model.conv1, "stride", (1, 1)),
     "layer1.0.bn2": lambda torch, model: setattr(model.layer1[0], "bn2", torch.nn.BatchNorm2d(8, eps=1e-2)),
+    "layer1.0.pool": lambda torch, model: setattr(model.layer1[0], "pool", torch.nn.AvgPool2d(1)),
+    "dropout": lambda torch, model: setattr(model, "dropout", torch.nn.ReLU()),
+    "fc": lambda torch, model: setattr(model, "fc", torch.nn.Linear(64, 5, bias=False)),
     "layer3": lambda torch, model: setattr(model, "layer3", torch.nn.Identity()),
     "fc.1": lambda torch, model: setattr(model, "fc", torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(64, 2))),
 }

@@ -114,12 +114,12 @@ def _file_format(path: Path) -> Format:
     """The format of the suffix, or of the content where the suffix names none: `epoch=9.ckpt`, `best.model`."""
     if known := _format_by_suffix(path):
         return known
-    if path.name == DCP_METADATA or path.suffix == ".distcp":
-        raise _with_path(path, refuse("torch.distributed-part", f"it belongs to the folder {path.parent}"))
     if not path.exists():
         repository = HUB_REPOSITORY.fullmatch(str(path)) and not path.parent.exists()
         hint = "; a repository of the Hugging Face hub must be downloaded first" if repository else ""
         raise FileNotFoundError(f"there is no file {path}{hint}")
+    if path.name == DCP_METADATA or path.suffix == ".distcp":
+        raise _with_path(path, refuse("torch.distributed-part", f"it belongs to the folder {path.parent}"))
     try:
         return (path.is_file() and format_by_content(path)) or format_of(path)
     except WeightsError as error:

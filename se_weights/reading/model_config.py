@@ -37,7 +37,7 @@ PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
 supported networks."""
 
 DILATED_BY_DEFAULT = ("DeepLabV3", "DeepLabV3Plus", "PAN")
-"""Models of segmentation_models_pytorch whose encoders have an output stride below 32 unless they are told another one
+"""Models of segmentation_models_pytorch whose encoders have an output stride below 32 unless another is set
 (smp 0.6.0, decoders/deeplabv3/model.py and decoders/pan/model.py)."""
 
 BACKBONE = re.compile(r"\bbackbone['\"]?\s*[=:]\s*(?:dict\(|\{)")
