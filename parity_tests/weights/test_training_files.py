@@ -404,3 +404,15 @@ def test_a_number_beside_the_networks_of_a_checkpoint_hides_none_of_them(tmp_pat
     checkpoint = se_weights.read(tmp_path / "a.pth")
     assert checkpoint.metadata["unwrapped"] == "student/"
     assert checkpoint.metadata["left"] == "iteration"
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.save without processes says so
+@pytest.mark.parametrize("options", [{"output_stride": 16}, {"hyper_parameters": {"arch": "resnetblur50"}}])
+def test_options_beside_the_weights_of_a_distributed_checkpoint_are_not_ignored(tmp_path, options):
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save({"model": state_dict(), "epoch": 3, "args": options}, checkpoint_id=tmp_path / "run")
+    with pytest.raises(UnsupportedFormat, match="another function"):
+        se_weights.read(tmp_path / "run")
+    dcp.save({"model": state_dict(), "epoch": 3, "args": {"lr": 0.1}}, checkpoint_id=tmp_path / "plain")
+    assert se_weights.read(tmp_path / "plain").weights

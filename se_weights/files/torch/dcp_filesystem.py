@@ -20,7 +20,8 @@ from se_weights.files.limits import PICKLE
 from se_weights.files.torch.inert_objects import InertPlaceholder
 from se_weights.files.torch.joined_shards import joined_tensor
 from se_weights.files.torch.pickle_placeholders import STORAGES, torch_size
-from se_weights.files.torch.pth import no_storage, zip_contents
+from se_weights.files.torch.pickled_tree import objects_in, settings_in
+from se_weights.files.torch.pth import no_storage, zip_contents, zip_tree
 from se_weights.files.torch.unpickler import unpickle
 from se_weights.files.zip_archive import Archive
 from se_weights.refusals import refuse
@@ -43,14 +44,16 @@ def open_contents(folder: Path) -> Iterator[FileContents]:
     places = dict(_places(metadata.get("storage_data")))
     tensors: dict[str, Tensor] = {}
     unread: dict[str, UnreadObject] = {}
+    others: dict[str, Any] = {}
     sizes = {file: _file_size(folder, file) for file in {file for file, _, _ in places.values()}}
     for (name, _), (file, begin, size) in places.items():
         if begin + size > sizes[file]:
             raise refuse("shards.pieces", f"one of {name} reaches past the end of {file}")
     for name, entry in _items(metadata.get("state_dict_metadata")):
-        if _is(entry, "metadata.BytesStorageMetadata"):  # a number or a text, such as the learning rate
-            continue
         path = _tree_path(name, metadata.get("planner_data"))
+        if _is(entry, "metadata.BytesStorageMetadata"):
+            others[path] = _object(folder, places.get((name, ())))
+            continue
         if path in tensors or path in unread:
             raise refuse("tensor.name", f"{path} occurs twice")
         fields = _fields(entry, "metadata.TensorStorageMetadata")
@@ -67,7 +70,14 @@ def open_contents(folder: Path) -> Iterator[FileContents]:
             for offset, part in zip(offsets, parts, strict=True)
         ]
         tensors[path] = joined_tensor(name, shards)
-    yield FileContents(tensors, training=True, unread=unread)
+    options = [{path.rpartition("/")[2]: value} for path, value in others.items()]
+    yield FileContents(
+        tensors,
+        training=True,
+        unread=unread,
+        objects=tuple(sorted(objects_in(options))),
+        settings=list(settings_in(options)),
+    )
 
 
 def _unpickle(path: Path) -> Any:
@@ -113,6 +123,15 @@ def _part(folder: Path, name: str, dtype: np.dtype, shape: Sizes, place: Place) 
             return next(iter(tensors.values())).load()
 
     return Tensor(dtype, shape, load)
+
+
+def _object(folder: Path, place: Place | None) -> Any:
+    """What was saved beside the tensors: a number, a text, or the options of the training."""
+    if place is None:
+        return None
+    file, begin, size = place
+    with (folder / file).open("rb") as opened:
+        return zip_tree(Archive(opened, begin, size))
 
 
 def _tree_path(name: Any, paths: Any) -> str:

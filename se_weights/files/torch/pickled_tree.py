@@ -54,8 +54,8 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> 
         metadata,
         training,
         unread,
-        objects=tuple(sorted(_objects(tree))),
-        settings=list(_settings(tree)),
+        objects=tuple(sorted(objects_in(tree))),
+        settings=list(settings_in(tree)),
         architectures=dict(islice(_architectures(tree), NETWORKS)),
     )
     if not tensors:
@@ -66,14 +66,14 @@ def contents_of_tree(tree: Any, metadata: Mapping[str, str], training: bool) -> 
     return contents
 
 
-def _objects(tree: Any) -> set[str]:
-    """The names of the classes of all objects that are not read, apart from plain data."""
+def objects_in(tree: Any) -> set[str]:
+    """The names of the classes of all objects in an unpickled tree that are not read, apart from plain data."""
     kinds = {item if isinstance(item, type) else type(item) for item in nested(tree)}
     return {kind.name for kind in kinds if issubclass(kind, InertPlaceholder) and not is_plain(kind.name)} - {""}
 
 
-def _settings(tree: Any) -> Iterator[tuple[str, object]]:
-    """Names and values of the options in dictionaries and objects; a class is given by its name."""
+def settings_in(tree: Any) -> Iterator[tuple[str, object]]:
+    """Names and values of the options in the dictionaries and objects of a tree; a class is given by its name."""
     for branch in nested(tree):
         for key, value in dict.items(branch) if isinstance(branch, dict) else ():
             value = _option_value(value)

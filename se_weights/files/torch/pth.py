@@ -72,6 +72,22 @@ def zip_contents(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any] 
     Raises:
         WeightsError: The archive is not one of torch.save, or is damaged.
     """
+    tree = zip_tree(archive, load)
+    record = f"{_root(archive)}/{METADATA}"
+    metadata = parse_metadata(archive.read_document(record)) if record in archive.records else {}
+    return contents_of_tree(tree, metadata, training=True)
+
+
+def zip_tree(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any] = unpickle) -> Any:
+    """The unpickled tree of an open archive, whose tensors can be loaded until it is closed.
+
+    Args:
+        archive: The archive.
+        load: Unpickles the record of the pickle.
+
+    Raises:
+        WeightsError: The archive is not one of torch.save, or is damaged.
+    """
     root = _root(archive)
     if archive.records[f"{root}/data.pkl"].size > PICKLE:
         raise refuse("pickle.size", f"it is declared with {archive.records[f'{root}/data.pkl'].size:,} bytes")
@@ -90,9 +106,7 @@ def zip_contents(archive: Archive, load: Callable[[BinaryIO, FindStorage], Any] 
     tree = load(content, find_storage)
     if rest := content.read():
         raise refuse("pickle.damaged", f"{len(rest)} bytes follow its end")
-    record = f"{root}/{METADATA}"
-    metadata = parse_metadata(archive.read_document(record)) if record in archive.records else {}
-    return contents_of_tree(tree, metadata, training=True)
+    return tree
 
 
 def _root(archive: Archive) -> str:
