@@ -24,16 +24,12 @@ from se_parity.case import Case
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.stress import stress_cases
-from se_parity.judge.golden import RecordedRuns, golden_contents, read_golden, recorded_runs
+from se_parity.judge.golden import golden_contents, read_golden
 from se_parity.judge.matrix import DTYPES, ParityInterrupted, expect_installed, installed_frameworks
-from se_parity.run.modes import MODE_NAMES, MODES, QUICK_MODES, modes_of
+from se_parity.judge.selection import EVERYTHING, QUICK, golden_selection
+from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists
 from se_weights.writing.atomic_write import atomic_write
-
-QUICK_DTYPES = ("float64", "float32")
-QUICK = RecordedRuns((), QUICK_MODES, QUICK_DTYPES, (2,), ((64, 49),))
-EVERYTHING = RecordedRuns((), (), DTYPES, (1, 3), ((64, 49),))
-"""What is run by default, and by `--all`; no framework stands for those installed, no mode for all."""
 
 INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES))
 """What `--python` takes an interpreter for: a framework, or one mode of it."""
@@ -55,13 +51,13 @@ INTERPRETERS = (*FRAMEWORKS, *(f"{mode.framework}.{mode.name}" for mode in MODES
 @click.option(
     "--modes",
     metavar="LIST",
-    help=f"Modes ({', '.join(MODE_NAMES)}); {', '.join(QUICK_MODES)} by default.",
+    help=f"Modes ({', '.join(MODE_NAMES)}); {', '.join(QUICK.modes)} by default.",
 )
 @click.option(
     "--dtype",
     "dtypes",
     metavar="LIST",
-    help=f"Types ({', '.join(DTYPES)}); {', '.join(QUICK_DTYPES)} by default.",
+    help=f"Types ({', '.join(DTYPES)}); {', '.join(QUICK.dtypes)} by default.",
 )
 @click.option(
     "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="The device to run on."
@@ -137,8 +133,7 @@ def command(
     if page:
         _expect_report_extra()
     interpreters = _interpreters(pythons)
-    recorded = recorded_runs(read_golden(against)) if against else None
-    default = (EVERYTHING if everything else QUICK) if recorded is None else recorded
+    default = EVERYTHING if everything else golden_selection(read_golden(against)) if against else QUICK
     chosen = parse_names(frameworks, FRAMEWORKS, "--frameworks", FRAMEWORK_ALIASES)
     chosen = chosen or list(default.frameworks) or installed_frameworks()
     chosen_modes = parse_names(modes, MODE_NAMES, "--modes") or list(default.modes)

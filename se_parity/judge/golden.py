@@ -1,7 +1,6 @@
 """Golden files: the logits of every run, stored as JSON, to find out what an upgrade of a framework changes."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,6 @@ from se_parity.judge.matrix import Report, Run
 from se_weights import MalformedFile
 
 SCHEMA = 1
-
-RUN_NAME = re.compile(r"(\w+) (\w+), (\w+), (\d+) x (\d+)x(\d+)$")
-"""The name of a run: framework, mode, dtype, number of images, and their height and width."""
 
 
 @dataclass(frozen=True)
@@ -105,40 +101,6 @@ def read_golden(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedFile(f"{path} is not a golden file of se-resnet parity: {error}") from error
     return golden
-
-
-@dataclass(frozen=True)
-class RecordedRuns:
-    """What the runs of a golden file were made of, without its stress cases.
-
-    Attributes:
-        frameworks: names of frameworks.
-        modes: names of modes.
-        dtypes: names of dtypes.
-        batches: numbers of images.
-        sizes: heights and widths of images.
-    """
-
-    frameworks: Sequence[str]
-    modes: Sequence[str]
-    dtypes: Sequence[str]
-    batches: Sequence[int]
-    sizes: Sequence[tuple[int, int]]
-
-
-def recorded_runs(golden: Mapping[str, Any]) -> RecordedRuns:
-    """The runs that a golden file holds.
-
-    Args:
-        golden: what `read_golden` returned.
-    """
-    runs = [RUN_NAME.match(str(run.get("run"))) for run in golden["runs"]]
-    columns = list(zip(*(run.groups() for run in runs if run), strict=True)) or [()] * 6
-    frameworks, modes, dtypes, batches, heights, widths = columns
-    sizes = zip(map(int, heights), map(int, widths), strict=True)
-    return RecordedRuns(
-        *(list(dict.fromkeys(names)) for names in (frameworks, modes, dtypes, map(int, batches), sizes))
-    )
 
 
 def compare_with_golden(golden: Mapping[str, Any], report: Report) -> GoldenComparison:
