@@ -120,6 +120,7 @@ def test_the_inference_form_is_exported_by_torch(tmp_path):
     exported = torch.export.export(deployed, (torch.tensor(x),)).module()
     assert compare(known.reference, exported(torch.tensor(x)).numpy(force=True)).share <= known.limit
     unpickled = pickle.loads(pickle.dumps(deployed))
+    assert deployed._compiled_call_impl is not None
     assert unpickled._compiled_call_impl is not None
     assert not any(parameter.requires_grad for parameter in unpickled.parameters())
 

@@ -116,10 +116,15 @@ def test_every_parameter_gets_a_gradient(model, network):
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-def test_layers_and_stages_can_be_hooked_in_both_directions(model, network):
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_layers_and_stages_can_be_hooked_in_both_directions(block):
     """In-place operations would change what hooks have seen, and full backward hooks would raise an error."""
     import torch
 
+    import se_torch
+
+    network = small_network(block)
+    model = se_torch.SEResNet(network.architecture).eval()
     seen, gradients = {}, {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.clone()}))
