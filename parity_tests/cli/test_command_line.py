@@ -130,6 +130,11 @@ def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     ran = se_resnet("parity", file, *EAGER, "--against", golden)
     assert ran.returncode == 1
     assert "since the golden" in ran.stdout
+    for runs in ([], [7], [{"run": "torch eager, int8, 1 x 33x26"}]):
+        golden.write_text(json.dumps({**kept, "runs": runs}))
+        ran = se_resnet("parity", file, "--against", golden)
+        assert ran.returncode == 3
+        assert "no runs" in ran.stderr
     golden.write_text("{}")
     ran = se_resnet("parity", file, *EAGER, "--against", golden)
     assert ran.returncode == 3

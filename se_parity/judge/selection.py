@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from se_parity.judge.matrix import DTYPES
-from se_parity.run.modes import QUICK_MODES
+from se_parity.run.modes import QUICK_MODES, modes_of
+from se_weights import MalformedFile
 
 RUN_NAME = re.compile(r"(\w+) (\w+), (\w+), (\d+) x (\d+)x(\d+)$")
 """The name of a run: framework, mode, dtype, number of images, and their height and width."""
@@ -40,11 +41,20 @@ def golden_selection(golden: Mapping[str, Any]) -> RunSelection:
 
     Args:
         golden: what `read_golden` returned.
+
+    Raises:
+        MalformedFile: it has no runs that can be run again.
     """
-    runs = [RUN_NAME.match(str(run.get("run"))) for run in golden["runs"]]
-    columns = list(zip(*(run.groups() for run in runs if run), strict=True)) or [()] * 6
-    frameworks, modes, dtypes, batches, heights, widths = columns
+    names = [run["run"] for run in golden["runs"] if isinstance(run, dict) and isinstance(run.get("run"), str)]
+    runs = [match.groups() for name in names if (match := RUN_NAME.match(name)) and _is_known(*match.groups()[:3])]
+    if not runs:
+        raise MalformedFile("the golden file has no runs of a framework, mode and dtype that are known")
+    frameworks, modes, dtypes, batches, heights, widths = zip(*runs, strict=True)
     sizes = zip(map(int, heights), map(int, widths), strict=True)
     return RunSelection(
-        *(list(dict.fromkeys(names)) for names in (frameworks, modes, dtypes, map(int, batches), sizes))
+        *(list(dict.fromkeys(values)) for values in (frameworks, modes, dtypes, map(int, batches), sizes))
     )
+
+
+def _is_known(framework: str, mode: str, dtype: str) -> bool:
+    return bool(modes_of(framework, [mode])) and dtype in DTYPES
