@@ -1,5 +1,7 @@
 """With the same weights, all three frameworks give the reference logits in every mode."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,18 @@ def test_every_mode_gives_the_reference_logits(worker, block, dtype):
     assert worker.modes() == [mode.name for mode in modes_of(worker.framework)]
     for mode in plain_modes(worker.framework):
         assert share(worker, small, dtype, mode) <= limit, mode
+
+
+def test_compiled_forms_follow_weights_that_are_loaded_later(worker):
+    """Each is compiled once, as long as architecture and dtype stay the same."""
+    small = small_network("basic")
+    weights = {name: 1.25 * array for name, array in small.weights.items()}
+    other = replace(small, weights=weights, reference=Oracle(small.architecture, weights).logits(small.images))
+    assert compare(small.reference, other.reference).share > 0.1
+    for mode in plain_modes(worker.framework):
+        assert share(worker, small, "float64", mode) <= FLOAT64_LOGITS, mode
+    for mode in plain_modes(worker.framework):
+        assert share(worker, other, "float64", mode) <= FLOAT64_LOGITS, mode
 
 
 def test_square_matrices_are_not_transposed(worker):

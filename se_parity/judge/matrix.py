@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -212,12 +212,10 @@ def check_parity(
         WorkerFailed: a framework cannot run.
         ParityInterrupted: a KeyboardInterrupt came after the first run.
     """
-    references: dict[tuple[str, str], tuple[Case, ExpectedLogits]] = {}
-    for case in cases:
-        for dtype in dtypes:
-            on_step(f"float64 reference, {case.name}, {dtype}")
-            rounded = case.astype(dtype)
-            references[case.name, dtype] = rounded, expected_logits(rounded, dtype)
+    references: dict[tuple[str, str], ExpectedLogits] = {}
+    for dtype, case in product(dtypes, cases):
+        on_step(f"float64 reference, {case.name}, {dtype}")
+        references[case.name, dtype] = expected_logits(case.astype(dtype), dtype)
     selected = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
     workers: list[WorkerRun] = []
     runs: list[Run] = []
@@ -228,7 +226,7 @@ def check_parity(
             cases[0].architecture,
             {case.name: case.images.shape for case in cases},
             {case.name: case.sha256 for case in cases},
-            {case.name: references[case.name, dtypes[0]][1].range for case in cases},
+            {case.name: references[case.name, dtypes[0]].range for case in cases},
             workers,
             runs,
             list(dict.fromkeys(skips)),
@@ -239,15 +237,16 @@ def check_parity(
             shared = list(group)
             began = time.perf_counter()
             with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
-                for (name, dtype), (rounded, expected) in references.items():
+                for dtype, case in product(dtypes, cases):
+                    rounded = case.astype(dtype)
                     worker.load(rounded.architecture, rounded.weights, dtype)
                     for mode in shared:
-                        on_step(f"{mode}, {name}, {dtype}")
+                        on_step(f"{mode}, {case.name}, {dtype}")
                         if dtype in mode.lacks:
                             skips.append(Skip(mode, f"{dtype}: {mode.lacks[dtype]}"))
                             continue
                         try:
-                            runs.append(_run(worker, mode, dtype, rounded, expected))
+                            runs.append(_run(worker, mode, dtype, rounded, references[case.name, dtype]))
                         except WorkerFailed as failure:
                             if failure.kind != "ModeMissing":
                                 raise

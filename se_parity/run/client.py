@@ -127,7 +127,7 @@ class Worker:
         return self._request("modes")
 
     def load(self, architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> None:
-        """Build the model that the following calls run.
+        """Load the weights of the model that the following calls run, and build it where the last was another.
 
         Args:
             architecture: the network.

@@ -48,12 +48,15 @@ def main(framework: str, device: str) -> None:
 
 
 class _Handler:
-    """Its public methods are the requests, whose arguments and results are JSON. One model at a time is loaded."""
+    """Its public methods are the requests, whose arguments and results are JSON.
+
+    One model at a time is loaded. Its compiled forms are kept while only its weights change."""
 
     def __init__(self, framework: str, device: str) -> None:
         self.framework = framework
         self.device = device
         self.runner: Any = None
+        self.network: tuple[Architecture, str] | None = None
         self.model: Any = None
         self.runs: dict[str, Callable[..., Any]] = {}
         self.settings = contextlib.ExitStack()
@@ -73,8 +76,12 @@ class _Handler:
         return _peak_kibibytes() * 1024
 
     def load(self, architecture: dict[str, Any], weights: str, dtype: str) -> None:
-        self.runs.clear()
-        self.model = self.runner.load(Architecture.from_dict(architecture), load_arrays(weights), dtype)
+        network = Architecture.from_dict(architecture), dtype
+        if network != self.network:
+            self.runs.clear()
+            self.model = self.runner.build(*network)
+            self.network = network
+        self.runner.load_weights(self.model, load_arrays(weights))
 
     def logits(self, mode: str, images: str, outputs: str) -> None:
         if mode not in self.runs:
@@ -97,7 +104,6 @@ class _Handler:
         for step, trained in enumerate(self.runner.train(self.model, settings, pairs), start=1):
             tensors = step in recorded_steps
             results |= step_results(step, trained.loss, trained.gradients, trained.weights, tensors=tensors)
-        self.runs.clear()
         save_arrays(results, outputs)
 
 

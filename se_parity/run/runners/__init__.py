@@ -2,8 +2,8 @@
 
 numerics                          the framework's module in se_parity.run.numerics
 environment()                     the versions and the device, as text by name
-load(architecture, weights, dtype)
-                                  a model in evaluation mode
+build(architecture, dtype)        a model in evaluation mode, without weights
+load_weights(model, weights)      copies weights into it; functions that were made of the model then use those
 MODE_FUNCTIONS                    by name of a mode, a function that turns a model into a RunFunction to logits
 layer_functions(model, paths)     the layers of the model that the canonical paths name, each as a RunFunction
 layer_outputs(model, paths)       a function from images to the outputs of those layers as the network runs
@@ -13,7 +13,7 @@ Args:
     architecture: the network.
     weights: arrays by canonical name, with canonical axes.
     dtype: of the model's parameters: "float64", "float32" or "bfloat16".
-    model: a network that `load` returned.
+    model: a network that `build` returned.
     paths: canonical paths, such as "layer1.0.conv2"; those that are not a layer of the model are left out.
     recipe: the optimiser and its settings.
     batches: images (N, C, H, W) and labels (N) for each step.

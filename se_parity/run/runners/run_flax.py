@@ -1,6 +1,6 @@
 """How a worker runs a network in Flax NNX."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +13,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import se_flax
-from se_flax import optimizers
+from se_flax import load_weights, optimizers
 from se_flax.weights import empty_model, read_gradients
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import flax as numerics
@@ -22,7 +22,16 @@ from se_spec import Architecture
 from se_weights import relayout
 from se_weights.dialects import LINEN
 
-__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
+__all__ = [
+    "MODE_FUNCTIONS",
+    "build",
+    "environment",
+    "layer_functions",
+    "layer_outputs",
+    "load_weights",
+    "numerics",
+    "train",
+]
 
 
 def environment() -> dict[str, str]:
@@ -30,11 +39,13 @@ def environment() -> dict[str, str]:
     return {"jax": jax.__version__, "flax": flax.__version__, "device": device.device_kind}
 
 
-def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_flax.SEResNet:
-    """float64 needs JAX's 64-bit types, which are off by default; they stay on for the runs of this model."""
+def build(architecture: Architecture, dtype: str) -> se_flax.SEResNet:
+    """float64 needs JAX's 64-bit types, which are off by default; they stay on for the runs of this model.
+
+    The programs compiled for the model before, hundreds of them where it ran eagerly, are dropped."""
+    jax.clear_caches()
     jax.config.update("jax_enable_x64", dtype == "float64")
     model = empty_model(architecture, param_dtype=dtype)
-    se_flax.load_weights(model, weights)
     model.eval()
     return model
 
@@ -66,15 +77,19 @@ def linen(model: se_flax.SEResNet) -> RunFunction:
     """Run the same class as a Linen module, with the variables that a Linen training script would have."""
     dtype = model.conv1.kernel[...].dtype
     module = nnx.bridge.to_linen(EvaluationSEResNet, model.architecture, param_dtype=dtype)
-    weights = se_flax.read_weights(model)
-    leaves = {
-        tuple(int(key) if key.isdigit() else key for key in place.names[0].split("/")): jax.numpy.asarray(
-            relayout(weights[parameter.name], parameter.axes, place.axes), dtype
-        )
-        for parameter, place in LINEN.places(model.architecture).items()
-    }
-    variables = nnx.traversals.unflatten_mapping(leaves)
-    return _run_function(model, lambda _, images: module.apply(variables, images))
+    apply = jax.jit(module.apply)
+
+    def call(model: se_flax.SEResNet, images: jax.Array) -> jax.Array:
+        weights = se_flax.read_weights(model)
+        leaves = {
+            tuple(int(key) if key.isdigit() else key for key in place.names[0].split("/")): jax.numpy.asarray(
+                relayout(weights[parameter.name], parameter.axes, place.axes), dtype
+            )
+            for parameter, place in LINEN.places(model.architecture).items()
+        }
+        return apply(nnx.traversals.unflatten_mapping(leaves), images)
+
+    return _run_function(model, call)
 
 
 MODE_FUNCTIONS = {"eager": eager, "jit": jit, "linen": linen}

@@ -1,6 +1,6 @@
 """How a worker runs a network in Keras, on TensorFlow or on the backend that KERAS_BACKEND selects."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from unittest.mock import patch
 
 import keras
@@ -12,11 +12,21 @@ from se_parity.recipe import Recipe
 from se_parity.run.numerics import tf as numerics
 from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
+from se_tf import load_weights
 from se_tf.optimizers import SGD, AdamW
 from se_tf.weights import read_gradients
 from se_weights import relayout
 
-__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
+__all__ = [
+    "MODE_FUNCTIONS",
+    "build",
+    "environment",
+    "layer_functions",
+    "layer_outputs",
+    "load_weights",
+    "numerics",
+    "train",
+]
 
 
 def environment() -> dict[str, str]:
@@ -29,10 +39,8 @@ def environment() -> dict[str, str]:
     return versions
 
 
-def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_tf.SEResNet:
-    model = se_tf.SEResNet(architecture, dtype=dtype)
-    se_tf.load_weights(model, weights)
-    return model
+def build(architecture: Architecture, dtype: str) -> se_tf.SEResNet:
+    return se_tf.SEResNet(architecture, dtype=dtype)
 
 
 def _run_function(call: Callable[..., keras.KerasTensor]) -> RunFunction:

@@ -1,7 +1,7 @@
 """How a worker runs a network in PyTorch."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -13,9 +13,19 @@ from se_parity.recipe import Recipe
 from se_parity.run.numerics import torch as numerics
 from se_parity.run.runners import Batch, LayerOutputs, ModeMissing, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
+from se_torch import load_weights
 from se_torch.weights import read_gradients
 
-__all__ = ["MODE_FUNCTIONS", "environment", "layer_functions", "layer_outputs", "load", "numerics", "train"]
+__all__ = [
+    "MODE_FUNCTIONS",
+    "build",
+    "environment",
+    "layer_functions",
+    "layer_outputs",
+    "load_weights",
+    "numerics",
+    "train",
+]
 
 
 def environment() -> dict[str, str]:
@@ -24,12 +34,10 @@ def environment() -> dict[str, str]:
     return {"torch": torch.__version__, "device": name, "threads": str(torch.get_num_threads())}
 
 
-def load(architecture: Architecture, weights: Mapping[str, NDArray], dtype: str) -> se_torch.SEResNet:
+def build(architecture: Architecture, dtype: str) -> se_torch.SEResNet:
     with torch.device("meta"):  # initialising weights only to replace them takes most of the time
         model = se_torch.SEResNet(architecture)
-    model = model.to(getattr(torch, dtype)).to_empty(device=numerics.device()).eval()
-    se_torch.load_weights(model, weights)
-    return model
+    return model.to(getattr(torch, dtype)).to_empty(device=numerics.device()).eval()
 
 
 def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> RunFunction:
@@ -37,10 +45,11 @@ def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.con
 
     Args:
         model: a network or a layer.
-        memory_format: of the images.
+        memory_format: of the images and the kernels.
     """
 
     def run(images: NDArray) -> NDArray:
+        model.to(memory_format=memory_format)
         with torch.inference_mode():
             return array(model(tensor(images).contiguous(memory_format=memory_format)))
 
@@ -48,7 +57,7 @@ def eager(model: torch.nn.Module, memory_format: torch.memory_format = torch.con
 
 
 def channels_last(model: torch.nn.Module) -> RunFunction:
-    return eager(model.to(memory_format=torch.channels_last), torch.channels_last)
+    return eager(model, torch.channels_last)
 
 
 def compiled(model: torch.nn.Module) -> RunFunction:
@@ -57,16 +66,13 @@ def compiled(model: torch.nn.Module) -> RunFunction:
 
 
 def exported(model: torch.nn.Module) -> RunFunction:
-    """Export, save, load and run; exported again for every shape of images."""
-    programs: dict[tuple[int, ...], RunFunction] = {}
+    """Export, save, load and run, each time, since the file holds the weights."""
 
     def run(images: NDArray) -> NDArray:
-        if images.shape not in programs:
-            file = io.BytesIO()
-            torch.export.save(torch.export.export(model, (tensor(images),)), file)
-            file.seek(0)
-            programs[images.shape] = eager(torch.export.load(file).module())
-        return programs[images.shape](images)
+        file = io.BytesIO()
+        torch.export.save(torch.export.export(model, (tensor(images),)), file)
+        file.seek(0)
+        return eager(torch.export.load(file).module())(images)
 
     return run
 
