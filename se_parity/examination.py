@@ -13,7 +13,7 @@ from se_parity.diagnose.diagnosis import MAX_SHOWN, Diagnosis, diagnose
 from se_parity.diagnose.explain import Explanation, fault_observer
 from se_parity.diagnose.faults.operation_faults import FAULTS
 from se_parity.judge.difference import Difference, compare
-from se_parity.judge.golden import GoldenComparison, compare_with_golden, read_golden
+from se_parity.judge.golden import GoldenComparison, compare_with_golden, expect_same_cases, read_golden
 from se_parity.judge.matrix import DTYPES, Report, check_parity, count_steps
 from se_parity.recipe import Recipe
 from se_parity.reference.oracle import Oracle
@@ -139,10 +139,12 @@ def examine(
 
     Raises:
         WorkerFailed: a framework cannot run.
-        MalformedFile: the golden file is malformed (checked before anything runs), or of other weights or images.
+        MalformedFile: the golden file is malformed, or of other weights or images; checked before anything runs.
         ValueError: training a network without classes.
     """
     golden = read_golden(options.golden) if options.golden else None
+    if golden:
+        expect_same_cases(golden, cases)
     report = check_parity(
         cases, frameworks=frameworks, modes=modes, dtypes=dtypes, device=device, pythons=pythons, on_step=on_step
     )

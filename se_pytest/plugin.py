@@ -8,8 +8,8 @@ Loading it imports neither a framework nor numpy; `check` runs each framework in
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,14 @@ import pytest
 if TYPE_CHECKING:
     from se_parity.examination import Examination
 
-REPORTS = pytest.StashKey[list[dict[str, Any]]]()
-
 CASE_OPTIONS = ("batch", "size", "dialect", "architecture", "prefix")
 """Options of `check` that choose the weights and the images."""
+
+CHECKS = pytest.StashKey[list[dict[str, Any]]]()
+"""Of a test: for each of its checks, the examination as a dictionary and what became of the golden file."""
+
+REPORTED = "parity_checks"
+"""The attribute of a test's report that holds the same as JSON."""
 
 GOLDENS = "goldens"
 """The folder of golden files, next to the test file."""
@@ -41,13 +45,45 @@ def pytest_configure(config: pytest.Config) -> None:
         "parity(frameworks=, modes=, dtypes=, batch=, size=, device=, dialect=, explain=, train=): "
         "default options of parity.check in this test; see se_pytest.plugin.Parity.check",
     )
-    config.stash[REPORTS] = []
+    if not hasattr(config, "workerinput"):  # a process of pytest-xdist, whose reports reach the main process
+        config.pluginmanager.register(ParityReports(config.getoption("--parity-json")), "parity reports")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--parity-json")
-    if path:
-        path.write_text(json.dumps({"schema": 1, "reports": session.config.stash[REPORTS]}, indent=1) + "\n")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Pass on what the checks of a test found, as text, which pytest-xdist sends between processes."""
+    report = yield
+    checks = item.stash.get(CHECKS, [])
+    if report.when == "call" and checks:
+        setattr(report, REPORTED, json.dumps(checks))
+    return report
+
+
+class ParityReports:
+    """Collects what the checks of all tests found, for `--parity-json` and the lines at the end of the run.
+
+    Args:
+        path: the JSON file to write; None writes none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.checks: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.checks += json.loads(getattr(report, REPORTED, "[]"))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        goldens = [f"{check['test']}: {check['golden']}" for check in self.checks if check["golden"]]
+        if goldens:
+            terminalreporter.section("golden files of parity")
+            for line in goldens:
+                terminalreporter.write_line(line)
+
+    def pytest_sessionfinish(self) -> None:
+        if self.path:
+            reports = [{"test": check["test"], **check["report"]} for check in self.checks]
+            self.path.write_text(json.dumps({"schema": 1, "reports": reports}, indent=1) + "\n")
 
 
 @pytest.fixture
@@ -69,7 +105,7 @@ class Parity:
 
     request: pytest.FixtureRequest
     options: dict[str, Any]
-    calls: int = field(default=0)
+    calls: int = 0
 
     def check(self, subject: str | Path, **options: Any) -> "Examination":
         """Fail the test unless every framework gives the reference's logits, and those of its golden file if any.
@@ -79,38 +115,51 @@ class Parity:
         Args:
             subject: a weights file, relative to the test file's folder, or the name of an architecture.
             **options: override those of the `parity` marker. `frameworks`, `modes` and `dtypes` are lists (by default
-                the installed frameworks, all modes and all dtypes); `batch` is the number of images and `size` their
-                (height, width); `device` is "cpu" or "gpu"; `dialect`, `architecture` and `prefix` are those of the
-                file; `pythons` are interpreters by framework; `train` also checks ten steps of SGD and AdamW;
-                `explain` diagnoses a failure (the default).
+                the installed frameworks, and the modes and dtypes of the golden file or else of a quick run; an empty
+                list of modes stands for all); `batch` is the number of images and `size` their (height, width);
+                `device` is "cpu" or "gpu"; `dialect`, `architecture` and `prefix` are those of the file; `pythons`
+                are interpreters by framework; `train` also checks ten steps of SGD and AdamW; `explain` diagnoses a
+                failure (the default).
 
         Returns:
             The examination, which passed.
         """
         from se_parity.examination import RECIPES, ExaminationOptions, examine
         from se_parity.inputs.open_case import open_case
-        from se_parity.judge.golden import golden_contents
+        from se_parity.judge.golden import golden_contents, read_golden
         from se_parity.judge.matrix import installed_frameworks
+        from se_parity.judge.selection import QUICK, golden_selection
+        from se_weights import MalformedFile
         from se_weights.writing.atomic_write import atomic_write
 
-        options = {"frameworks": installed_frameworks(), "explain": True, "train": False, **self.options, **options}
+        options = {"explain": True, "train": False, **self.options, **options}
         case_options = {key: options.pop(key) for key in CASE_OPTIONS if key in options}
+        case = open_case(self._resolve(subject), **case_options)
         golden = self._golden_path()
         update = self.request.config.getoption("--parity-update")
-        examination_options = ExaminationOptions(
-            recipes=RECIPES if options.pop("train") else (),
-            golden=golden if golden.exists() and not update else None,
-        )
+        compared = golden if golden.exists() and not update else None
+        examination_options = ExaminationOptions(recipes=RECIPES if options.pop("train") else (), golden=compared)
         explain = options.pop("explain")
-        case = open_case(self._resolve(subject), **case_options)
-        examination = examine([case], examination_options, **options)
+        try:
+            selection = golden_selection(read_golden(compared)) if compared else QUICK
+            default = {"frameworks": installed_frameworks(), "modes": selection.modes, "dtypes": selection.dtypes}
+            examination = examine([case], examination_options, **default | options)
+        except MalformedFile as error:  # the golden file; the weights file has been read
+            pytest.fail(str(error), pytrace=False)
         if not examination.passed and explain:
-            examination = examine([case], replace(examination_options, localise=True, explain=True), **options)
-        self._report(examination)
-        if update and examination.passed:
+            explained = replace(examination_options, localise=True, explain=True)
+            examination = examine([case], explained, **default | options)
+        shown = golden.relative_to(self.request.path.parent)
+        if not update:
+            outcome = "" if compared else f"no {shown} to compare with; --parity-update writes it"
+        elif examination.passed:
             golden.parent.mkdir(exist_ok=True)
             with atomic_write(golden, replace=True) as temporary:
                 temporary.write_text(json.dumps(golden_contents(examination.report)) + "\n")
+            outcome = f"wrote {shown}"
+        else:
+            outcome = f"did not write {shown}, since the check failed"
+        self._report(examination, outcome)
         if not examination.passed:
             pytest.fail("\n".join(_failures(examination)), pytrace=False)
         return examination
@@ -124,9 +173,10 @@ class Parity:
         name = re.sub(r"[^\w.-]+", "-", f"{self.request.path.stem}-{self.request.node.name}-{self.calls}")
         return self.request.path.parent / GOLDENS / f"{name}.json"
 
-    def _report(self, examination: "Examination") -> None:
+    def _report(self, examination: "Examination", golden: str) -> None:
         """Add the results to the JSON report, and to the test's properties in JUnit XML."""
-        self.request.config.stash[REPORTS].append({"test": self.request.node.nodeid, **examination.to_dict()})
+        check = {"test": self.request.node.nodeid, "report": examination.to_dict(), "golden": golden}
+        self.request.node.stash.setdefault(CHECKS, []).append(check)
         for run in examination.report.runs:
             self.request.node.user_properties.append((run.name, f"{run.difference.share:.3e} of {run.limit:.3e}"))
 

@@ -38,9 +38,14 @@ def team(tmp_path):
 
 @skip_without("torch")
 def test_a_golden_is_written_once_and_compared_afterwards(team):
-    assert pytest_in(team).returncode == 0
+    ran = pytest_in(team)
+    assert ran.returncode == 0, ran.stdout
+    assert "no goldens/test_ours-test_ours-1.json to compare with; --parity-update writes it" in ran.stdout
     assert not (team / "goldens").exists()
-    assert pytest_in(team, "--parity-update").returncode == 0
+    ran = pytest_in(team, "--parity-update", "-n1", "--parity-json", "out.json")
+    assert ran.returncode == 0, ran.stdout
+    assert "test_ours.py::test_ours: wrote goldens/test_ours-test_ours-1.json" in ran.stdout
+    assert len(json.loads((team / "out.json").read_text())["reports"]) == 1
     (golden,) = (team / "goldens").iterdir()
     ran = pytest_in(team, "--parity-json", "out.json", "--junit-xml", "out.xml")
     assert ran.returncode == 0, ran.stdout
@@ -69,6 +74,8 @@ def test_other_weights_are_not_compared_with_a_golden(team):
     ran = pytest_in(team)
     assert ran.returncode == 1
     assert "other weights or images" in ran.stdout
+    assert "--parity-update" in ran.stdout
+    assert "plugin.py" not in ran.stdout
 
 
 def test_loading_the_plugin_imports_neither_numpy_nor_a_framework(tmp_path):
