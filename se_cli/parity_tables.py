@@ -8,7 +8,7 @@ from rich.text import Text
 from se_cli.output import table
 from se_parity import Examination, Report
 from se_parity.judge.golden import GoldenComparison
-from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS, Training
+from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS, TensorComparison, Training
 
 
 def summary(examination: Examination) -> list[str | Table]:
@@ -94,13 +94,24 @@ def _trainings_table(trainings: Sequence[Training]) -> Table:
                     f"{training.framework} {training.recipe.optimiser}",
                     training.dtype,
                     kind,
-                    *(f"{worst.share:.1e}" if worst else "" for worst in worst_by_step),
+                    *(_share(worst) if worst else "" for worst in worst_by_step),
                     f"{compared[-1].limit:.1e}",
-                    _verdict(all(worst.passed for worst in compared)),
+                    _training_verdict(compared),
                 )
             )
     columns = "training", "dtype", "quantity", *(f"step {step}" for step in RECORDED_STEPS), "limit", ""
     return table(*columns, rows=rows, right=columns[3:-1])
+
+
+def _share(worst: TensorComparison) -> str:
+    return f"{worst.share:.1e}" if worst.sensitive else f"({worst.share:.1e})"
+
+
+def _training_verdict(compared: Sequence[TensorComparison]) -> Text:
+    """In parentheses and without a verdict of their own: differences whose limit would accept an error of 1 %."""
+    if all(worst.passed for worst in compared) and not any(worst.sensitive for worst in compared):
+        return Text("see float64")
+    return _verdict(all(worst.passed for worst in compared))
 
 
 def _golden_lines(comparison: GoldenComparison) -> list[str | Table]:

@@ -1,14 +1,17 @@
 """Parity of training: losses, gradients, weights and statistics of every step."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 import se_spec
 from parity_tests.support.cases import each_framework, network, skip_without, small_network
+from se_cli.parity_tables import _training_verdict
 from se_parity import Worker
-from se_parity.examination import RECIPES
+from se_parity.examination import RECIPES, TRAINING_DTYPES
 from se_parity.reference.backward import Backward
-from se_parity.train.check_training import RESULT_KINDS, check_training, expected_training
+from se_parity.train.check_training import RESULT_KINDS, ExpectedTraining, check_training, expected_training
 
 TRAINED = {
     "bottlenecks": ("se_resnet50", {"depths": (1, 2), "widths": (8, 12), "se_bias": True}),
@@ -41,6 +44,35 @@ def test_ten_training_steps_in_float32_are_within_their_limits(worker, recipe):
     expected = expected_training(trained("bottlenecks").astype("float32"), recipe, "float32")
     training = check_training(worker, expected, "float32")
     assert training.passed, training.first_failure
+
+
+@dataclass
+class FaultyWorker:
+    """Answers as a worker whose gradients are all 1 % too large, and whose other results are the reference's."""
+
+    expected: ExpectedTraining
+    framework: str = "torch"
+
+    def load(self, *arguments):
+        pass
+
+    def train(self, *arguments):
+        return {name: array * 1.01 if "/gradient/" in name else array for name, array in self.expected.results.items()}
+
+    def logits(self, images):
+        return self.expected.results[f"{self.expected.recipe.steps}/logits"]
+
+
+@pytest.mark.parametrize("dtype", TRAINING_DTYPES)
+def test_gradients_wrong_by_one_percent_fail_or_are_left_to_float64(dtype):
+    recipe, steps = replace(RECIPES[0], learning_rates=(0.002, 0.005)), (1, 2)
+    expected = expected_training(trained("bottlenecks").astype(dtype), recipe, dtype, steps)
+    training = check_training(FaultyWorker(expected), expected, dtype, steps)
+    gradients = [one for one in training.comparisons if one.kind == "gradient"]
+    assert not any(one.passed for one in gradients if one.sensitive)
+    assert all(one.sensitive for one in training.comparisons if dtype == "float64")
+    verdict = str(_training_verdict(gradients))
+    assert verdict == ("FAIL" if any(one.sensitive for one in gradients) else "see float64")
 
 
 def test_reference_gradients_match_finite_differences_of_the_loss():

@@ -6,7 +6,8 @@ step after step.
 The float32 limit comes from training the reference with simulated rounding (se_parity.judge.limits). A ReLU whose input
 rounding moves across zero changes gradients abruptly, in whichever tensors depend on it. So all tensors of a kind share
 a limit at each step: DEVIATIONS times the largest change of any of them. The first two steps, where such changes are
-equally large, share one limit.
+equally large, share one limit. Where that limit exceeds LARGEST_SENSITIVE_LIMIT, a fault of 1 % would
+pass: the float64 run is then the test, and the report says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ RESULT_KINDS = ("loss", "gradient", "statistics", "weight", "logits")
 
 FLOAT64_RELATIVE = 1e-9
 """The limit in float64, as a share of a tensor's largest value, after ten steps."""
+
+LARGEST_SENSITIVE_LIMIT = 5e-3
+"""A limit below this share detects an error of 1 %, with a margin for rounding."""
 
 VANISHING = 1e-6
 """A tensor below this share of the largest value of its kind is zero but for rounding, such as the gradient of a bias
@@ -59,6 +63,11 @@ class TensorComparison:
     @property
     def passed(self) -> bool:
         return self.share <= self.limit
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether an error of 1 % would exceed the limit."""
+        return self.limit <= LARGEST_SENSITIVE_LIMIT
 
     @property
     def times_limit(self) -> float:
@@ -113,7 +122,11 @@ class Training:
             "dtype": self.dtype,
             "passed": self.passed,
             "recipe": self.recipe.to_dict(),
-            "worst": [asdict(worst) for kind, step in kinds if (worst := self.worst_of(kind, step))],
+            "worst": [
+                {**asdict(worst), "sensitive": worst.sensitive}
+                for kind, step in kinds
+                if (worst := self.worst_of(kind, step))
+            ],
             "first": asdict(self.first_failure) if self.first_failure else None,
         }
 
