@@ -1,7 +1,7 @@
 """Every check of one network: the matrix of runs, the diagnosis of each framework, training, and a golden file."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -161,14 +161,27 @@ def examine(
             diagnoses.append(diagnose(worker, case, explained=options.explain))
     trainings: list[tuple[Training, Sequence[Explanation]]] = []
     for recipe, dtype in product(options.recipes, TRAINING_DTYPES):
-        expected = expected_training(case.astype(dtype), recipe, dtype)
-        for framework in frameworks:
-            on_step(f"training in {framework}, {recipe.optimiser}, {dtype}")
-            with workers[framework]() as worker:
-                training = check_training(worker, expected, dtype)
-            explanations = explain_training(expected, training) if options.explain else ()
-            trainings.append((replace(training, results={}), explanations))  # gigabytes that are no longer needed
+        on_step(f"training the float64 reference, {recipe.optimiser}, {dtype}")
+        trainings += _examine_trainings(case.astype(dtype), recipe, dtype, workers, options.explain, on_step)
     return Examination(case, report, simulated_tf32(case), diagnoses, trainings, golden_comparison)
+
+
+def _examine_trainings(
+    case: Case,
+    recipe: Recipe,
+    dtype: str,
+    workers: Mapping[str, Callable[[], Worker]],
+    explained: bool,
+    on_step: Callable[[str], None],
+) -> Iterator[tuple[Training, Sequence[Explanation]]]:
+    """Train the reference and then every framework; the case has been rounded to the dtype."""
+    expected = expected_training(case, recipe, dtype)
+    for framework, start in workers.items():
+        on_step(f"training in {framework}, {recipe.optimiser}, {dtype}")
+        with start() as worker:
+            training = check_training(worker, expected, dtype)
+            explanations = explain_training(expected, training) if explained else ()
+        yield replace(training, results={}), explanations  # the results end with the worker
 
 
 def count_examined(
@@ -183,8 +196,8 @@ def count_examined(
         modes: names of modes; all of them if empty.
         dtypes: names of dtypes.
     """
-    each = int(options.localise) + len(options.recipes) * len(TRAINING_DTYPES)
-    return count_steps(cases, frameworks, modes, dtypes) + len(frameworks) * each
+    trainings = len(options.recipes) * len(TRAINING_DTYPES) * (1 + len(frameworks))
+    return count_steps(cases, frameworks, modes, dtypes) + int(options.localise) * len(frameworks) + trainings
 
 
 def simulated_tf32(case: Case) -> Difference:

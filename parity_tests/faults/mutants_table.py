@@ -90,7 +90,7 @@ def run_training_mutant(name: str) -> MutantResult:
     known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset)
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         training = check_training(worker, known, mutant.dtype)
-    first, explanations = training.first_failure, explain_training(known, training)
+        first, explanations = training.first_failure, explain_training(known, training)
     nearest = explanations[0] if explanations and explanations[0].reproduces else None
     return MutantResult(
         caught=first is not None,

@@ -203,18 +203,19 @@ def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolu
         d: the gradient of the loss with respect to the output (N, O, H', W').
         convolution: its padding, stride and groups.
     """
-    margin, stride, groups = convolution.padding, convolution.stride, convolution.groups
+    margin, stride, side = convolution.padding, convolution.stride, convolution.kernel
     padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     inputs, weights = np.zeros_like(padded), np.zeros_like(kernel)
-    rows, columns = (stride * (side - 1) + 1 for side in d.shape[2:])
-    grouped = [np.split(np.arange(size), groups) for size in (x.shape[1], d.shape[1])]
-    for row in range(convolution.kernel):
-        for column in range(convolution.kernel):
-            window = (slice(None), slice(None), slice(row, row + rows, stride), slice(column, column + columns, stride))
-            for ins, outs in zip(*grouped, strict=True):
-                group, tap = d[:, outs], kernel[outs, :, row, column]
-                weights[outs, :, row, column] = np.tensordot(group, padded[window][:, ins], ((0, 2, 3), (0, 2, 3)))
-                inputs[window][:, ins] += np.tensordot(group, tap, (1, 0)).transpose(0, 3, 1, 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))[:, :, ::stride, ::stride]
+    rows, columns = (stride * (length - 1) + 1 for length in d.shape[2:])
+    channels = [size // convolution.groups for size in (x.shape[1], d.shape[1])]
+    for group in range(convolution.groups):
+        ins, outs = (slice(group * count, (group + 1) * count) for count in channels)
+        weights[outs] = np.tensordot(d[:, outs], windows[:, ins], ((0, 2, 3), (0, 2, 3)))
+        spread = np.moveaxis(np.tensordot(d[:, outs], kernel[outs], (1, 0)), 3, 1)
+        for row, column in np.ndindex(side, side):
+            window = inputs[:, ins, row : row + rows : stride, column : column + columns : stride]
+            window += spread[..., row, column]
     height, width = x.shape[2:]
     return inputs[:, :, margin : margin + height, margin : margin + width], weights
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from se_parity.recipe import Recipe
-from se_parity.run.arrays import load_arrays, save_arrays
+from se_parity.run.arrays import ArrayFiles, load_arrays, save_arrays, step_file
 from se_parity.run.numerics import Probe
 from se_spec import Architecture
 
@@ -183,7 +183,7 @@ class Worker:
 
     def train(
         self, recipe: Recipe, batches: Sequence[tuple[NDArray, NDArray]], recorded_steps: Sequence[int]
-    ) -> dict[str, NDArray]:
+    ) -> Mapping[str, NDArray]:
         """Train the loaded model.
 
         Args:
@@ -192,15 +192,15 @@ class Worker:
             recorded_steps: the steps, counted from 1, whose gradients and weights are returned.
 
         Returns:
-            `STEP/loss` of every step, and `STEP/gradient/NAME` and `STEP/weight/NAME` of the recorded steps.
+            `STEP/loss` of every step, and `STEP/gradient/NAME` and `STEP/weight/NAME` of the recorded steps. They are
+            read from files of the worker when they are used, until it is closed or trains again.
         """
         arrays: dict[str, NDArray] = {}
         for step, (images, labels) in enumerate(batches, start=1):
             arrays |= {f"images.{step}": images, f"labels.{step}": labels}
-        outputs = self._file("outputs")
         request = {"recipe": recipe.to_dict(), "recorded_steps": list(recorded_steps)}
-        self._request("train", **request, batches=self._write("batches", arrays), outputs=outputs)
-        return load_arrays(outputs)
+        self._request("train", **request, batches=self._write("batches", arrays), outputs=self.folder.name)
+        return ArrayFiles([Path(self.folder.name, step_file(step)) for step in range(1, recipe.steps + 1)])
 
     def peak_bytes(self) -> int:
         """The largest resident memory of the process so far."""

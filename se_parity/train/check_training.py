@@ -10,7 +10,7 @@ equally large, share one limit. Where that limit exceeds LARGEST_SENSITIVE_LIMIT
 pass: the float64 run is then the test, and the report says so.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ class Training:
         dtype: of the model.
         recipe: the optimiser and its settings.
         comparisons: one for each result.
-        results: of `Worker.train`, and the logits of the trained network.
+        results: of `Worker.train`, which can be read until the worker is closed.
     """
 
     framework: str
@@ -170,16 +170,15 @@ def expected_training(
         raise ValueError("a network without classes has no labels to train on")
     case = without_dropout(case)
     batches = [(images.astype(dtype), labels) for images, labels in training_batches(case, recipe.steps)]
-    results = train_reference(case, recipe, batches, recorded_steps)
+    results = dict(train_reference(case, recipe, batches, recorded_steps))
     scales = _scales(results)
     if dtype == "float64":
         return ExpectedTraining(case, recipe, batches, results, scales, dict.fromkeys(results, FLOAT64_RELATIVE))
     largest: dict[tuple[int, str], float] = {}
     for draw in range(DRAWS):
-        perturbed = train_reference(case, recipe, batches, recorded_steps, TrainingRounding(dtype, draw))
-        for name, share in _differences(perturbed, results, scales):
+        for name, array in train_reference(case, recipe, batches, recorded_steps, TrainingRounding(dtype, draw)):
             key = _limit_key(name)
-            largest[key] = max(largest.get(key, 0.0), share)
+            largest[key] = max(largest.get(key, 0.0), _difference(array, results[name], scales[name]))
     limits = {name: DEVIATIONS * largest[_limit_key(name)] for name in results}
     return ExpectedTraining(case, recipe, batches, results, scales, limits)
 
@@ -197,11 +196,11 @@ def check_training(
     """
     worker.load(expected.case.architecture, expected.case.weights, dtype)
     results = worker.train(expected.recipe, expected.batches, recorded_steps)
-    results[f"{expected.recipe.steps}/logits"] = worker.logits(expected.case.images)
-    comparisons = [
-        TensorComparison(*_split_name(name), share, expected.limits[name])
-        for name, share in _differences(results, expected.results, expected.scales)
-    ]
+    logits = worker.logits(expected.case.images)
+    comparisons = []
+    for name, array in expected.results.items():
+        share = _difference(logits if name.endswith("/logits") else results.get(name), array, expected.scales[name])
+        comparisons.append(TensorComparison(*_split_name(name), share, expected.limits[name]))
     return Training(worker.framework, dtype, expected.recipe, comparisons, results)
 
 
@@ -232,14 +231,9 @@ def _scales(results: Mapping[str, Array]) -> dict[str, float]:
     }
 
 
-def _differences(
-    results: Mapping[str, NDArray], expected: Mapping[str, Array], scales: Mapping[str, float]
-) -> Iterator[tuple[str, float]]:
-    """The largest difference of each result as a share of its scale; infinite where it is missing or not finite."""
-    for name, array in expected.items():
-        result = results.get(name)
-        if result is None or result.shape != array.shape:
-            yield name, float("inf")
-            continue
-        distance = np.abs(result.astype(np.float64) - array).max(initial=0.0)
-        yield name, float(distance / scales[name]) if np.isfinite(distance) else float("inf")
+def _difference(result: NDArray | None, expected: Array, scale: float) -> float:
+    """The largest difference of a result as a share of its scale; infinite where it is missing or not finite."""
+    if result is None or result.shape != expected.shape:
+        return np.inf
+    distance = np.abs(result.astype(np.float64) - expected).max(initial=0.0)
+    return float(distance / scale) if np.isfinite(distance) else np.inf

@@ -1,6 +1,6 @@
 """The float64 reference's own training, optionally with simulated rounding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,8 +91,8 @@ def train_reference(
     batches: Sequence[Batch],
     recorded_steps: Sequence[int],
     rounding: TrainingRounding | None = None,
-) -> dict[str, Array]:
-    """Train the reference.
+) -> Iterator[tuple[str, Array]]:
+    """Train the reference, one step's results at a time: those of all steps together may take gigabytes.
 
     Args:
         case: the network and its initial weights.
@@ -101,12 +101,12 @@ def train_reference(
         recorded_steps: the steps, counted from 1, whose gradients and weights are returned.
         rounding: simulated rounding; by default none.
 
-    Returns:
-        The results of `Worker.train`, and `STEP/logits`: the logits of the case's images after the last step.
+    Yields:
+        The names and values of the results of `Worker.train`, and of `STEP/logits`: the logits of the case's images
+        after the last step.
     """
     weights = {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
     state: State = {}
-    results: dict[str, Array] = {}
     update = OPTIMISERS[recipe.optimiser]
     for step, (images, labels) in enumerate(batches):
         current = Case(case.name, case.architecture, weights, images)
@@ -120,6 +120,5 @@ def train_reference(
         if rounding:
             weights = rounding.perturb_weights(weights)
         tensors = step + 1 in recorded_steps
-        results |= step_results(step + 1, trained.loss, trained.gradients, weights, tensors=tensors)
-    results[f"{recipe.steps}/logits"] = Oracle(case.architecture, weights).logits(case.images)
-    return results
+        yield from step_results(step + 1, trained.loss, trained.gradients, weights, tensors=tensors).items()
+    yield f"{recipe.steps}/logits", Oracle(case.architecture, weights).logits(case.images)
