@@ -35,12 +35,21 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None) -> Array:
         if self.use_running_average if use_running_average is None else use_running_average:
             return super().__call__(x, use_running_average=True, mask=mask)
+        stored = self.var[...].dtype
+        self._cast_statistics(jnp.promote_types(stored, jnp.float32))
         kept = self.var[...] * self.momentum
         outputs = super().__call__(x, use_running_average=False, mask=mask)
         averaged_in = self.var[...] - kept
         count = prod(x.shape[:-1])
         self.var[...] = stop_gradient(kept + averaged_in * (count / max(count - 1, 1)))
+        self._cast_statistics(stored)
         return outputs
+
+    def _cast_statistics(self, dtype: Any) -> None:
+        """Flax averages in float32, and JAX will not assign that to statistics of 16 bits."""
+        for statistic in (self.mean, self.var):
+            if statistic[...].dtype != dtype:
+                statistic.set_value(statistic[...].astype(dtype))
 
 
 class MaxPool(nnx.Module):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -64,7 +65,11 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     places = NNX.places(model.architecture)
     for parameter, variable in _variables(model).items():
         array = se_weights.relayout(np.asarray(weights[parameter.name]), parameter.axes, places[parameter].axes)
-        variable.set_value(jnp.asarray(array, variable.get_value().dtype))
+        old = variable.get_value()
+        values = jnp.asarray(array, old.dtype)
+        # Arrays that were placed on devices, or distributed over them, stay there; an abstract model has none.
+        placed = isinstance(old, jax.Array) and old.committed
+        variable.set_value(jax.device_put(values, old.sharding) if placed else values)
 
 
 def from_file(

@@ -10,8 +10,7 @@ class MaxPool(nn.Module):
     """A max-pool of (N, C, H, W) with the alignment of its specification, padded with minus infinity.
 
     Args:
-        spec: kernel, stride and alignment. Its padding may depend on the size of the input; torch's own is always the
-            same on both sides.
+        spec: kernel, stride and alignment. Its padding may depend on the size of the input, as torch's own does not.
     """
 
     def __init__(self, spec: se_spec.MaxPool) -> None:
@@ -23,8 +22,6 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (top, bottom), (left, right) = self.spec.padding(x.shape[2]), self.spec.padding(x.shape[3])
-        if self.spec.symmetric:  # torch's own padding needs no copy
-            return functional.max_pool2d(x, self.spec.kernel, self.spec.stride, padding=top)
         padded = functional.pad(x, (left, right, top, bottom), value=float("-inf"))
         return functional.max_pool2d(padded, self.spec.kernel, self.spec.stride)
 
@@ -75,7 +72,11 @@ def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
     Args:
         spec: kernel, stride and alignment; None for the identity.
     """
-    return MaxPool(spec) if spec else identity()
+    if not spec:
+        return identity()
+    if spec.alignment == "same":
+        return MaxPool(spec)
+    return nn.MaxPool2d(spec.kernel, spec.stride, padding=spec.padding(0)[0], ceil_mode=spec.alignment == "ceil")
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:

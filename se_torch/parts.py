@@ -54,4 +54,5 @@ def _describe(module: nn.Module) -> str:
     if type(module) is nn.ReLU:  # in place or not
         return "ReLU()"
     constants = ", ".join(f"{name}={getattr(module, name)!r}" for name in getattr(module, "__constants__", ()))
-    return f"{type(module).__name__}({module.extra_repr()}{constants and '; '}{constants})"
+    kind = type(module).__name__.removeprefix("FSDP")  # which fully_shard puts before the name of the class
+    return f"{kind}({module.extra_repr()}{constants and '; '}{constants})"

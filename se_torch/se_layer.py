@@ -36,8 +36,9 @@ class SELayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale (paper, eq. 4)."""
-        expect_features(x.shape, 1, self.channels)
-        expect_floating("SELayer", x.is_floating_point(), x.dtype)
+        if not torch.jit.is_scripting():
+            expect_features(x.shape, 1, self.channels)
+            expect_floating("SELayer", x.is_floating_point(), x.dtype)
         return (x.flatten(2) * self.gate(x).unsqueeze(2)).reshape(x.shape)
 
     def gate(self, x: Tensor) -> Tensor:

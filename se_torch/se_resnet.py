@@ -89,10 +89,14 @@ class SEResNet(nn.Module):
         TypeError: when called with images of another dtype than the weights'.
     """
 
+    __constants__ = ("deep_stem",)
+    __jit_unused_properties__ = ("architecture",)
+
     def __init__(self, architecture: Architecture, *, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.config = architecture
         conv1, *deep_stem = architecture.stem_convolutions
+        self.deep_stem = bool(deep_stem)
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, architecture.bn_epsilon)
         if deep_stem:
@@ -139,7 +143,8 @@ class SEResNet(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) of the last stage, which the head averages over space."""
-        self.expect(images)
+        if not torch.jit.is_scripting():
+            self.expect(images)
         x = self.stem(images)
         x = self.layer1(x)
         x = self.layer2(x)
@@ -164,7 +169,7 @@ class SEResNet(nn.Module):
     def stem(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) that the first block takes."""
         x = torch.relu(self.bn1(self.conv1(images)))
-        if self.config.stem.inner:
+        if self.deep_stem:
             x = torch.relu(self.bn2(self.conv2(x)))
             x = torch.relu(self.bn3(self.conv3(x)))
         return self.maxpool(x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
 
     Args:
         model: the model to read; its classifier may have been replaced by another linear layer, and its stages may be
-            compiled or wrapped for checkpointing.
+            compiled, wrapped for checkpointing or sharded by FSDP (`fully_shard`; every process calls this then).
 
     Returns:
         An array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
@@ -31,7 +32,7 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
     if not isinstance(getattr(model, "architecture", None), Architecture):
         raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
     check_parts(model)
-    return {name: tensor.numpy(force=True).copy() for name, tensor in _state(model).items()}
+    return {name: _gathered(tensor).numpy(force=True).copy() for name, tensor in _state(model).items()}
 
 
 def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
@@ -64,7 +65,7 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     state = _state(model)
     with torch.no_grad():
         for parameter in manifest(model.architecture):
-            state[parameter.name].copy_(torch.from_numpy(_native(weights[parameter.name])))
+            _assign(state[parameter.name], torch.from_numpy(_native(weights[parameter.name])))
 
 
 def from_file(
@@ -126,6 +127,25 @@ def _state(model: SEResNet) -> dict[str, Tensor]:
     """The model's tensors by canonical name, in the order of the manifest."""
     state = {unwrapped(name): tensor for name, tensor in model.state_dict().items()}
     return {parameter.name: state[parameter.name] for parameter in manifest(model.architecture)}
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor, whose module takes seconds to import and has been imported where there is one."""
+    return hasattr(tensor, "full_tensor")
+
+
+def _gathered(tensor: Any) -> Tensor:
+    """The whole of a tensor that is sharded between processes."""
+    return tensor.full_tensor() if _is_sharded(tensor) else tensor
+
+
+def _assign(tensor: Any, values: Tensor) -> None:
+    """Copy values into a tensor, or each process's part of them into a sharded one."""
+    if _is_sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
+        values = distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements)
+    tensor.copy_(values)
 
 
 def _native(array: NDArray) -> NDArray:

@@ -27,8 +27,8 @@ FUNCTIONAL = {"stem", "head", "architecture", "reset_classifier"}
 """Methods of a network that a functional Keras model has as layers instead, or that differ since its graph is fixed: a
 new classifier makes a new model."""
 
-KERAS_CONFIG = {"bias", "block", "dtype_policy", "zero_init_residual"}
-"""Attributes that Keras needs for its configuration and the other two do not."""
+OWN_ATTRIBUTES = {"bias", "block", "dtype_policy", "zero_init_residual", "deep_stem"}
+"""Attributes that only Keras needs, for its configuration, or only PyTorch, for TorchScript."""
 
 FORWARD = {"forward", "call", "__call__"}
 
@@ -62,7 +62,7 @@ def first_line(node: ast.ClassDef | ast.FunctionDef) -> str:
 def attributes(method: ast.FunctionDef) -> list[str]:
     targets = [target for node in ast.walk(method) if isinstance(node, ast.Assign) for target in node.targets]
     names = [target.attr for target in targets if isinstance(target, ast.Attribute)]
-    return [name for name in names if name not in KERAS_CONFIG]
+    return [name for name in names if name not in OWN_ATTRIBUTES]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """The PyTorch model in the uses that PyTorch has: export, channels last, autocast, compile, copy, pickle, gradients."""
 
 import copy
+import io
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import se_spec
 from parity_tests.support.cases import named_network, skip_without, small_network
+from parity_tests.support.cases import network as make_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
 from se_weights import WeightMismatch, weights_sha256
@@ -21,6 +27,10 @@ def network():
 
 @pytest.fixture
 def model(network):
+    return loaded(network)
+
+
+def loaded(network):
     import se_torch
 
     model = se_torch.SEResNet(network.architecture).eval()
@@ -231,3 +241,129 @@ def saved_and_read(model, path, save):
 def test_the_error_for_a_foreign_state_dict_names_from_file(model):
     with pytest.raises(RuntimeError, match=r"Missing key.*\n(.*\n)*.*se_torch\.from_file"):
         model.load_state_dict({"features.weight": model.fc.weight})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")  # TorchScript as a whole
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # the checks of shapes are not traced
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("se_resnet50", {}),
+        ("senet154", {"groups": 4, "base_width": 32}),
+        ("se_resnet20_cifar", {}),
+        ("se_resnext26t", {"groups": 2}),
+    ],
+)
+def test_torchscript_gives_the_same_logits_scripted_traced_and_saved(name, settings):
+    """Four networks: a plain stem, a deep one with a pool as Caffe aligns it, no pool, and averaging shortcuts."""
+    import torch
+
+    sizes = {"depths": (1, 1), "widths": (16, 16), "reduction": 4, "num_classes": 5}
+    known = make_network(se_spec.architecture(name, **sizes, **settings))
+    model = loaded(known)
+    x = torch.tensor(known.images)
+    scripted, traced = torch.jit.script(model), torch.jit.trace(model, x, check_trace=False)
+    file = io.BytesIO()
+    torch.jit.save(scripted, file)
+    file.seek(0)
+    for form in (scripted, traced, torch.jit.load(file), torch.jit.freeze(scripted)):
+        assert share(known, form(x)) <= known.limit
+
+
+def test_a_state_dict_and_a_whole_model_are_saved_and_loaded(model, network):
+    import torch
+
+    import se_torch
+
+    x, state, whole = torch.tensor(network.images), io.BytesIO(), io.BytesIO()
+    torch.save(model.state_dict(), state)
+    torch.save(model, whole)
+    state.seek(0)
+    whole.seek(0)
+    with torch.device("meta"):  # as large models are created, to be filled by assignment
+        again = se_torch.SEResNet(network.architecture).eval()
+    again.load_state_dict(torch.load(state, weights_only=True), assign=True)
+    assert torch.equal(again(x), model(x))
+    assert torch.equal(torch.load(whole, weights_only=False)(x), model(x))
+
+
+def test_a_moving_average_of_the_weights_is_kept_and_its_norms_are_updated(model, network):
+    import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+    import se_torch
+
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    averaged.update_parameters(model)
+    with torch.no_grad():
+        model.fc.bias += 1.0
+    averaged.update_parameters(model)
+    update_bn([torch.tensor(network.images)], averaged)
+    moved = se_torch.read_weights(averaged.module)["fc.bias"] - network.weights["fc.bias"]
+    assert moved == pytest.approx(0.1, abs=1e-6)
+
+
+def test_gradients_of_each_image_are_computed_by_vmap(model, network):
+    """As differential privacy and influence functions do, with functional_call."""
+    import torch
+
+    x = torch.tensor(network.images)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+
+    def score(parameters, image):
+        return torch.func.functional_call(model, (parameters, buffers), (image[None],)).logsumexp(1).sum()
+
+    each = torch.func.vmap(torch.func.grad(score), (None, 0))(parameters, x)
+    model(x).logsumexp(1).sum().backward()
+    assert torch.allclose(each["conv1.weight"].sum(0), model.conv1.weight.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_frozen_backbone_gets_no_gradients(model, network):
+    import torch
+
+    model.requires_grad_(False)
+    model.reset_classifier(3)
+    model(torch.tensor(network.images)).sum().backward()
+    assert {name for name, weight in model.named_parameters() if weight.grad is not None} == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("parallel", ["DistributedDataParallel", "fully_shard"])
+def test_a_distributed_model_trains_and_its_weights_are_read_and_loaded(parallel, tmp_path, network):
+    """One process of gloo: the wrapper's effects on names and tensors are those of several."""
+    program = tmp_path / "train.py"
+    program.write_text(DISTRIBUTED)
+    command = [sys.executable, program, parallel]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert ran.returncode == 0, ran.stderr
+    assert "the same weights" in ran.stdout
+
+
+DISTRIBUTED = """
+import sys
+import torch
+import torch.distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+import se_torch
+
+store = torch.distributed.HashStore()
+torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+model = se_torch.create_model("se_resnet18", depths=(1, 1), widths=(16, 16), num_classes=5).train()
+before = se_torch.read_weights(model)
+if sys.argv[1] == "fully_shard":
+    mesh = init_device_mesh("cpu", (1,))
+    for part in (model.layer1, model.layer2, model):
+        fully_shard(part, mesh=mesh)
+    outer = model
+else:
+    outer = torch.nn.parallel.DistributedDataParallel(model)
+optimizer = torch.optim.SGD(outer.parameters(), lr=0.1)
+outer(torch.randn(4, 3, 33, 26)).logsumexp(1).sum().backward()
+optimizer.step()
+trained = se_torch.read_weights(model)
+assert trained.keys() == before.keys()
+assert all((trained[name] != before[name]).any() for name in trained)
+se_torch.load_weights(model, before)
+assert all((se_torch.read_weights(model)[name] == before[name]).all() for name in before)
+print("the same weights")
+"""

@@ -1,5 +1,7 @@
 """The float64 reference network, against sums that are written out as loops."""
 
+import gc
+import weakref
 from itertools import product
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from parity_tests.support.cases import small_network
 from se_parity import sample_images, trained_like_weights
 from se_parity.reference.activations import record_activations
-from se_parity.reference.oracle import convolve, max_pool
+from se_parity.reference.oracle import Oracle, convolve, max_pool
 from se_spec import MaxPool
 
 RNG = np.random.default_rng(0)
@@ -29,6 +31,20 @@ def test_a_max_pool_of_a_negative_map_ignores_its_padding():
     y = max_pool(np.full((1, 1, 4, 5), -3.0), MaxPool())
     assert y.shape == (1, 1, 2, 3)
     assert (y == -3).all()
+
+
+def test_a_reference_network_is_freed_as_soon_as_it_is_not_used():
+    """Its float64 weights would wait for the garbage collector in a cycle of references: gigabytes in a parity run."""
+    network = small_network("basic")
+    oracle = Oracle(network.architecture, network.weights)
+    oracle.logits(network.images)
+    alive = weakref.ref(oracle)
+    gc.disable()
+    try:
+        del oracle
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_gate_scales_every_position_of_its_channel():

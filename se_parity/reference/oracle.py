@@ -47,7 +47,7 @@ class Oracle:
         self.architecture = architecture
         self.weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
         self.observe = observe
-        self.statistics = statistics or self.running_statistics
+        self.statistics = statistics
 
     def logits(self, images: NDArray) -> Array:
         """Run the network in evaluation mode.
@@ -112,7 +112,7 @@ class Oracle:
     def norm(self, path: str, x: Array) -> Array:
         if self.architecture.folded:
             return x
-        mean, variance = self.statistics(path, x)
+        mean, variance = (self.statistics or self.running_statistics)(path, x)
         gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - channels(mean)
         return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
