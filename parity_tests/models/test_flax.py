@@ -1,7 +1,11 @@
 """The Flax model in the uses that Flax has: split and merge, jit, gradients, eval_shape, Linen, bfloat16, tree mode."""
 
+import copy
+import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +41,12 @@ def images(network):
 
 def share(network, logits) -> float:
     return compare(network.reference, np.asarray(logits)).share
+
+
+def read(model):
+    import se_flax
+
+    return se_flax.read_weights(model)
 
 
 def test_split_and_merge_give_the_same_network(model, network):
@@ -223,3 +233,123 @@ def test_create_model_takes_the_dtypes_and_tabulate_lists_the_layers():
     assert "layer4" in table
     assert "SELayer" in table
     assert se_flax.optimizers.sgd(0.1).init
+
+
+def test_a_copy_a_clone_and_a_pickle_are_the_same_network(model, network):
+    from flax import nnx
+
+    x = images(network)
+    for again in (copy.deepcopy(model), nnx.clone(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(again(x), model(x))
+
+
+def test_only_the_classifier_is_trained_where_the_filter_says_so(model, network):
+    import optax
+    from flax import nnx
+
+    classifier = nnx.All(nnx.Param, nnx.PathContains("fc"))
+    optimizer = nnx.Optimizer(model, optax.sgd(1.0), wrt=classifier)
+    gradients = nnx.grad(lambda model: model(images(network)).sum(), argnums=nnx.DiffState(0, classifier))(model)
+    optimizer.update(model, gradients)
+    weights = read(model)
+    changed = {name for name, array in network.weights.items() if (weights[name] != array).any()}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_recomputed_activations_give_the_same_gradients(model, network):
+    import jax
+    from flax import nnx
+
+    def gradients(call):
+        return jax.tree.leaves(nnx.grad(lambda model: call(model, images(network)).sum())(model))
+
+    plain, recomputed = gradients(lambda model, x: model(x)), gradients(nnx.remat(lambda model, x: model(x)))
+    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(plain, recomputed, strict=True))
+
+
+def test_networks_are_stacked_by_vmap():
+    import jax
+    from flax import nnx
+
+    import se_flax
+
+    settings = {"depths": (1,), "widths": (8,), "reduction": 4, "num_classes": 3}
+
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap
+    def ensemble(rngs):
+        return se_flax.create_model("se_resnet18", **settings, rngs=rngs)
+
+    networks = ensemble(nnx.Rngs(0))
+    assert networks.conv1.kernel.shape == (3, 7, 7, 3, 8)
+    logits = nnx.vmap(lambda network, x: network(x), in_axes=(0, None))(networks, jax.numpy.ones((2, 33, 26, 3)))
+    assert logits.shape == (3, 2, 3)
+
+
+def test_jax_exports_a_network_for_any_batch(model, network):
+    import jax
+    from flax import nnx
+
+    graph, state = nnx.split(model)
+    x = images(network)
+    (batch,) = jax.export.symbolic_shape("batch")
+    symbolic = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    exported = jax.export.export(jax.jit(lambda x: nnx.merge(graph, state)(x)))(symbolic)
+    assert share(network, jax.export.deserialize(exported.serialize()).call(x)) <= network.limit
+
+
+@pytest.mark.parametrize("param_dtype", ["bfloat16", "float16"])
+def test_weights_of_16_bits_are_trained_without_a_warning(network, param_dtype):
+    import jax
+
+    import se_flax
+
+    model = se_flax.create_model("se_resnet18", depths=(1,), widths=(16,), param_dtype=param_dtype)
+    before = model.bn1.var[...]
+    model(jax.numpy.asarray(images(network), param_dtype))
+    assert model.bn1.var[...].dtype == before.dtype == param_dtype
+    assert (model.bn1.var[...] != before).any()
+
+
+def test_weights_are_distributed_over_devices_and_stay_there_when_others_are_loaded(tmp_path):
+    program = tmp_path / "distribute.py"
+    program.write_text(DISTRIBUTED)
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    ran = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "the same weights" in ran.stdout
+
+
+DISTRIBUTED = """
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import se_flax
+
+model = se_flax.create_model("se_resnet18", depths=(1, 1), widths=(16, 16), num_classes=5)
+model.eval()
+weights = se_flax.read_weights(model)
+mesh = Mesh(np.array(jax.devices()), ("devices",))
+
+def shard(array):
+    spec = PartitionSpec(*[None] * (array.ndim - 1), "devices") if array.shape[-1] % 2 == 0 else PartitionSpec()
+    return jax.device_put(array, NamedSharding(mesh, spec))
+
+nnx.update(model, jax.tree.map(shard, nnx.state(model)))
+sharding = model.conv1.kernel.get_value().sharding
+assert len(sharding.device_set) == 2 and not sharding.is_fully_replicated
+x = jax.device_put(np.ones((4, 33, 26, 3), np.float32), NamedSharding(mesh, PartitionSpec("devices")))
+assert nnx.jit(lambda model, x: model(x))(model, x).shape == (4, 5)
+se_flax.load_weights(model, weights)
+assert model.conv1.kernel.get_value().sharding == sharding
+assert all((se_flax.read_weights(model)[name] == array).all() for name, array in weights.items())
+print("the same weights")
+"""

@@ -1,6 +1,8 @@
 """The Keras model in the uses that Keras has: saving, cloning, summary, fit, dtype policies, compiled training."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -266,3 +268,111 @@ def test_a_layer_that_is_assigned_does_not_change_the_architecture_of_the_graph(
     assert model.architecture == network.architecture
     assert np.array_equal(se_tf.read_weights(model)["fc.bias"], network.weights["fc.bias"])
     assert model.reset_classifier(7).architecture.num_classes == 7
+
+
+def test_callbacks_save_stop_and_restore(model, network, tmp_path):
+    import keras
+
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True),
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "last.weights.h5"), save_weights_only=True),
+        keras.callbacks.EarlyStopping(patience=1),
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.BackupAndRestore(str(tmp_path / "backup")),
+    ]
+    x, labels = images(network), np.arange(len(network.images))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, labels, validation_data=(x, labels), epochs=1, verbose=0, callbacks=callbacks)
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    assert np.array_equal(best.predict(x, verbose=0), model.predict(x, verbose=0))
+    model.load_weights(tmp_path / "last.weights.h5")
+
+
+def test_a_copy_and_a_pickle_are_the_same_network(model, network):
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(again.predict(images(network), verbose=0), model.predict(images(network), verbose=0))
+        assert again.architecture == model.architecture
+
+
+def test_a_network_is_a_layer_of_sequential_and_functional_models_which_are_saved(model, network, tmp_path):
+    import keras
+
+    sequential = keras.Sequential([keras.layers.Rescaling(2.0), model, keras.layers.Softmax()])
+    features = model.get_layer("pool").output
+    functional = keras.Model(model.input, keras.layers.Dense(3, name="new_head")(features))
+    for number, built in enumerate((sequential, functional)):
+        expected = built.predict(images(network), verbose=0)
+        built.save(tmp_path / f"{number}.keras")
+        again = keras.saving.load_model(tmp_path / f"{number}.keras")
+        assert np.array_equal(again.predict(images(network), verbose=0), expected)
+
+
+def test_gradients_reach_every_weight_and_a_feature_map(model, network):
+    import keras
+    import tensorflow as tf
+
+    block = model.get_layer(list(model.architecture.blocks())[-1].name.replace(".", "_"))
+    both = keras.Model(model.input, [block.output, model.output])
+    with tf.GradientTape(persistent=True) as tape:
+        features, logits = both(images(network))
+        score = tf.reduce_sum(logits[:, 1])
+    assert all(gradient is not None for gradient in tape.gradient(score, model.trainable_variables))
+    assert tape.gradient(score, features).shape == features.shape
+
+
+def test_layers_are_frozen_one_by_one(model):
+    for layer in model.layers:
+        layer.trainable = layer.name == "fc"
+    assert [weight.path for weight in model.trainable_weights] == ["fc/kernel", "fc/bias"]
+
+
+def test_an_optimizer_keeps_a_moving_average_of_the_weights(model, network):
+    import keras
+
+    optimizer = keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.arange(len(network.images))
+    model.fit(images(network), labels, verbose=0, callbacks=[keras.callbacks.SwapEMAWeights()])
+    assert model.predict(images(network), verbose=0).shape == network.reference.shape
+
+
+def test_a_distribution_strategy_trains_the_network(network):
+    import keras
+    import tensorflow as tf
+
+    import se_tf
+
+    with tf.distribute.MirroredStrategy(["cpu:0"]).scope():
+        model = se_tf.SEResNet(network.architecture)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data = tf.data.Dataset.from_tensor_slices((images(network), np.arange(len(network.images)))).batch(2)
+    model.fit(data, verbose=0, shuffle=False)
+    assert se_tf.read_weights(model).keys() == network.weights.keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")  # for another package, LiteRT
+def test_tflite_gives_the_same_logits(model, network, tmp_path):
+    import tensorflow as tf
+
+    model.export(tmp_path / "exported", verbose=False)
+    converted = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "exported")).convert()
+    interpreter = tf.lite.Interpreter(model_content=converted)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    x = images(network)
+    interpreter.resize_tensor_input(source["index"], x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], x)
+    interpreter.invoke()
+    assert compare(network.reference, interpreter.get_tensor(target["index"])).share <= network.limit
+
+
+def test_a_model_saved_as_h5_is_loaded_by_the_name_of_its_class(model, network, tmp_path):
+    """Keras does not look up registered models in the `.h5` of before; `from_file` needs no class."""
+    import keras
+
+    import se_tf
+
+    model.save(tmp_path / "model.h5")
+    again = keras.saving.load_model(tmp_path / "model.h5", custom_objects={"SEResNet": se_tf.SEResNet})
+    for loaded in (again, se_tf.from_file(tmp_path / "model.h5")):
+        assert np.array_equal(loaded.predict(images(network), verbose=0), model.predict(images(network), verbose=0))
