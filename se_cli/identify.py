@@ -1,6 +1,6 @@
 """`se-resnet identify`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+import se_spec
 import se_weights
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity.identify.hypotheses import HYPOTHESIS_FIELDS
-from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, identify
+from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, first_hypotheses, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
+
+LARGEST_ROUNDING = 4e-2
+"""Above this error, no rounding explains a difference: the largest limit of bfloat16 logits in the README."""
 
 MAX_ROWS = 12
 """How many hypotheses the table shows."""
@@ -63,6 +67,7 @@ def command(
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_candidates(file, dialect=dialect)
     images, logits, labels = _read_inputs(inputs, checkpoints[0])
+    output.announce(_plan(checkpoints, images, logits))
     with output.spinner("reading") as on_step:
         identification = identify(
             checkpoints, images, logits=logits, labels=labels, tolerance=tolerance, on_step=on_step
@@ -112,6 +117,17 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray |
     return images, logits, labels
 
 
+def _plan(checkpoints: Sequence[Checkpoint], images: NDArray, logits: NDArray | None) -> str:
+    """What will be run, and what it costs."""
+    count, architecture = len(first_hypotheses(checkpoints, images, logits)), checkpoints[0].architecture
+    multiply_adds = se_spec.multiply_adds(architecture, *images.shape[2:])
+    on = "1 image" if logits is not None else f"{len(images)} images"
+    return (
+        f"running {count} hypotheses on {on}, {multiply_adds / 1e9:.2f} G multiply-adds an image; then the nearest "
+        f"with other epsilons, and on all {len(images)} images"
+    )
+
+
 def _result_dict(result: HypothesisResult) -> dict[str, object]:
     return {
         **result.hypothesis.to_dict(),
@@ -136,7 +152,13 @@ def _verdict(identification: Identification) -> str:
     nearest, identified = identification.results[0], identification.identified
     if not identification.matches:
         settings = _format_settings(nearest.hypothesis.to_dict())
-        return f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
+        nearest_one = (
+            f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
+        )
+        if identification.from_labels or nearest.error > LARGEST_ROUNDING:
+            return nearest_one
+        tolerance = f"--tolerance {2 * nearest.error:.0e}"
+        return f"{nearest_one}; if the original code ran in TF32, float16 or bfloat16, {tolerance} accepts it"
     undetermined = ", ".join(identification.undetermined)
     undetermined = f"; the {outputs} do not determine {undetermined}" if undetermined else ""
     if not identified:

@@ -1,6 +1,7 @@
 """`identify` finds hidden config, preprocessing and class order from a few outputs of the original network."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -143,6 +144,25 @@ def test_the_command_exits_with_1_if_no_hypothesis_reproduces_the_outputs(tmp_pa
     facts = json.loads(ran.stdout)
     assert facts["identified"] is None
     assert facts["findings"][0]["error"] > facts["limit"]
+
+
+def test_a_tolerance_is_proposed_where_rounding_may_explain_the_error(tmp_path):
+    known = se_spec.architecture("se_resnet20_cifar", depths=(1,), widths=(16,))
+    weights = trained_like_weights(known)
+    se_weights.write(Checkpoint(known, weights), tmp_path / "a.npz")
+    logits = Oracle(known, weights).logits(images())
+    rounded = logits + 1e-3 * np.ptp(logits) * np.sign(np.random.default_rng(0).normal(size=logits.shape))
+    np.savez(tmp_path / "inputs.npz", images=images(), logits=rounded)
+    command = "identify", tmp_path / "a.npz", "--inputs", tmp_path / "inputs.npz"
+    ran = se_resnet(*command)
+    assert ran.returncode == 1
+    assert f"on all {COUNT} images" in ran.stderr
+    proposed = re.search(r"--tolerance (\S+) accepts it", ran.stdout)
+    assert float(proposed[1]) > 1e-3
+    accepted = se_resnet(*command, "--tolerance", proposed[1], "--json")
+    findings = [str(found) for found in json.loads(accepted.stdout)["findings"]]
+    assert len(findings) == len(set(findings))
+    assert any(found["error"] <= float(proposed[1]) for found in json.loads(accepted.stdout)["reproducing"])
 
 
 @pytest.mark.parametrize(

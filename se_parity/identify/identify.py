@@ -122,8 +122,7 @@ def identify(
                 errors[hypothesis] = _hypothesis_error(outputs, logits, labels)
             return errors
 
-        classes = checkpoints[0].architecture.num_classes if logits is None else logits.shape[1]
-        structures = list(hypotheses(checkpoints, images, classes))
+        structures = first_hypotheses(checkpoints, images, logits)
         errors = run_all(structures, first_count, "hypothesis")
         errors |= run_all(with_epsilons(_nearest(errors, 3)), first_count, "epsilon")
         if min(errors.values()) > tolerance:
@@ -132,8 +131,22 @@ def identify(
             reach = max(tolerance, min(errors.values()) * TIE)
             near = [hypothesis for hypothesis, error in errors.items() if error <= reach]
             errors |= run_all(list(dict.fromkeys([*near, *_nearest(errors, 5)])), full_count, "all images")
-    results = [HypothesisResult(hypothesis, errors[hypothesis]) for hypothesis in _nearest(errors, len(errors))]
+    # One network read as two dialects gives the same settings twice.
+    distinct = {(errors[each], str(each.to_dict())): each for each in reversed(_nearest(errors, len(errors)))}
+    results = [HypothesisResult(each, errors[each]) for each in reversed(distinct.values())]
     return Identification(results, tolerance if logits is not None else 0.0, logits is None)
+
+
+def first_hypotheses(checkpoints: Sequence[Checkpoint], images: NDArray, logits: NDArray | None) -> list[Hypothesis]:
+    """The hypotheses that `identify` runs first, with the epsilon that their dialect implies.
+
+    Args:
+        checkpoints: as `identify` takes them, like `images` and `logits`.
+        images: (N, C, H, W).
+        logits: (N, num_classes), or None.
+    """
+    classes = checkpoints[0].architecture.num_classes if logits is None else logits.shape[1]
+    return list(hypotheses(checkpoints, images, classes))
 
 
 class _HypothesisRunner:
