@@ -21,6 +21,7 @@ from se_cli.parity_tables import partial_summary, summary
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
 from se_parity.case import Case
+from se_parity.estimate import estimated_seconds
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.stress import stress_cases
@@ -154,7 +155,8 @@ def command(
     if train and not cases[0].architecture.num_classes:
         raise click.BadParameter("a network without classes has no labels to train on", param_hint="--train")
     total = count_examined(len(cases), options, chosen, chosen_modes, chosen_dtypes)
-    output.announce(_plan(cases, chosen, chosen_modes, chosen_dtypes, total))
+    duration = estimated_seconds(cases, options, chosen, chosen_modes, chosen_dtypes)
+    output.announce(_plan(cases, chosen, chosen_modes, chosen_dtypes, total, duration))
     try:
         with output.progress_bar(total) as on_step:
             examination = examine(
@@ -185,12 +187,19 @@ def command(
 
 
 def _plan(
-    cases: Sequence[Case], frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str], steps: int
+    cases: Sequence[Case],
+    frameworks: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    steps: int,
+    seconds: float,
 ) -> str:
-    """What will be run."""
+    """What will be run, and about how long it takes."""
     chosen = {framework: [mode.name for mode in modes_of(framework, list(modes))] for framework in frameworks}
     forms = "; ".join(f"{framework}: {', '.join(names)}" for framework, names in chosen.items() if names)
-    return f"{forms}; {', '.join(dtypes)}; images {', '.join(case.name for case in cases)}; {steps} steps"
+    images, minutes = ", ".join(case.name for case in cases), max(1, round(seconds / 60))
+    time = f"about {minutes} minute{'s' if minutes > 1 else ''} on two cores"
+    return f"{forms}; {', '.join(dtypes)}; images {images}; {steps} steps, {time}"
 
 
 def _interpreters(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_parity_prints_a_table_and_json(file):
     assert "parity holds" in ran.stdout
     assert max(map(len, ran.stdout.partition("process")[0].splitlines())) <= 80
     plan, *steps = ran.stderr.splitlines()
-    assert plan == "torch: eager; float64, float32; images 3 x 33x21; 4 steps"
+    assert plan == "torch: eager; float64, float32; images 3 x 33x21; 4 steps, about 1 minute on two cores"
     assert [step.partition(" ")[0] for step in steps] == ["1/4", "2/4", "3/4", "4/4"]
     facts = json.loads(se_resnet(*arguments, "--all", "--json").stdout)
     assert facts["schema"] == 1

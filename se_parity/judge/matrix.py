@@ -233,7 +233,7 @@ def check_parity(
         )
 
     try:
-        for (framework, python, variables), group in groupby(selected, lambda mode: _process_key(mode, pythons or {})):
+        for (framework, python, variables), group in groupby(selected, lambda mode: process_key(mode, pythons or {})):
             shared = list(group)
             began = time.perf_counter()
             with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
@@ -278,7 +278,7 @@ def _run(worker: Worker, mode: Mode, dtype: str, case: Case, expected: ExpectedL
     )
 
 
-def _process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+def process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """Modes with the same key share a worker process."""
     python = pythons.get(f"{mode.framework}.{mode.name}") or pythons.get(mode.framework) or sys.executable
     return mode.framework, python, tuple(mode.variables.items())

@@ -12,6 +12,7 @@ class Mode:
         framework: "torch", "tf" or "flax".
         name: unique within the framework.
         meaning: what the framework does.
+        seconds: of its first run of se_resnet18 with 2 images of 64x49, rounded: for estimates only.
         variables: environment variables of its worker; modes that differ in them never share a worker.
         lacks: the dtypes that it cannot compute in, each with the reason.
     """
@@ -19,6 +20,7 @@ class Mode:
     framework: str
     name: str
     meaning: str
+    seconds: float
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     lacks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -27,18 +29,19 @@ class Mode:
 
 
 MODES = (
-    Mode("torch", "eager", "operation by operation"),
-    Mode("torch", "channels_last", "the same with images and kernels in channels_last memory"),
-    Mode("torch", "compile", "torch.compile"),
-    Mode("torch", "export", "torch.export, saved, loaded and run"),
-    Mode("torch", "xla", "torch_xla, where the interpreter has it", {"PJRT_DEVICE": "CPU"}),
-    Mode("tf", "eager", "operation by operation"),
-    Mode("tf", "graph", "tf.function"),
-    Mode("tf", "xla", "tf.function with jit_compile"),
+    Mode("torch", "eager", "operation by operation", 0.5),
+    Mode("torch", "channels_last", "the same with images and kernels in channels_last memory", 0.5),
+    Mode("torch", "compile", "torch.compile", 15),
+    Mode("torch", "export", "torch.export, saved, loaded and run", 3),
+    Mode("torch", "xla", "torch_xla, where the interpreter has it", 3, {"PJRT_DEVICE": "CPU"}),
+    Mode("tf", "eager", "operation by operation", 0.3),
+    Mode("tf", "graph", "tf.function", 1),
+    Mode("tf", "xla", "tf.function with jit_compile", 4),
     Mode(
         "tf",
         "jax",
         "Keras on JAX",
+        6,
         {"KERAS_BACKEND": "jax"},
         {"float64": "Keras normalises float64 in float32 on JAX (keras 3.15: off by 2.5e-7)"},
     ),
@@ -46,12 +49,13 @@ MODES = (
         "tf",
         "torch",
         "Keras on torch",
+        0.7,
         {"KERAS_BACKEND": "torch"},
         {"float64": "Keras multiplies float64 in float32 on torch (keras 3.15, backend/common/dtypes.py)"},
     ),
-    Mode("flax", "eager", "operation by operation"),
-    Mode("flax", "jit", "nnx.jit"),
-    Mode("flax", "linen", "as a Linen module, through nnx.bridge"),
+    Mode("flax", "eager", "operation by operation", 5),
+    Mode("flax", "jit", "nnx.jit", 3),
+    Mode("flax", "linen", "as a Linen module, through nnx.bridge", 3),
 )
 
 QUICK_MODES = ("eager", "export", "graph", "jit")
