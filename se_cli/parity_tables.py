@@ -8,6 +8,7 @@ from rich.text import Text
 from se_cli.output import table
 from se_parity import Examination, Report
 from se_parity.judge.golden import GoldenComparison
+from se_parity.judge.matrix import WorkerRun
 from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS, TensorComparison, Training
 
 
@@ -20,10 +21,14 @@ def summary(examination: Examination) -> list[str | Table]:
         _runs_table(report),
         *(f"not run: {skip.mode}: {skip.reason}" for skip in report.skips),
         _workers_table(report),
+        *(f"{worker.name}: {_environment(worker)}" for worker in report.workers),
         f"for comparison, simulated TF32 differs by {examination.tf32.share:.1e} of the range",
     ]
     if examination.trainings:
-        lines.append(_trainings_table([training for training, _ in examination.trainings]))
+        trainings = [training for training, _ in examination.trainings]
+        lines.append(_trainings_table(trainings))
+        if not all(one.sensitive for training in trainings for one in training.comparisons):
+            lines.append("* rounding alone may cause more than 1 %: the same row in float64 is the test")
     if examination.golden_comparison:
         lines += _golden_lines(examination.golden_comparison)
     passed = sum(run.passed for run in report.runs)
@@ -68,7 +73,6 @@ def _workers_table(report: Report) -> Table:
     rows = [
         (
             worker.name,
-            ", ".join(f"{key} {value}" for key, value in worker.environment.items() if key != "python"),
             f"{worker.probe.product:.2f}",
             f"{worker.probe.convolution:.2f}",
             "kept" if worker.probe.keeps_denormals else "flushed",
@@ -79,8 +83,12 @@ def _workers_table(report: Report) -> Table:
         )
         for worker in report.workers
     ]
-    columns = "process", "environment", "product", "convolution", "denormals", "repeatable", "seconds", "MiB", ""
+    columns = "process", "product", "convolution", "denormals", "repeats", "seconds", "MiB", ""
     return table(*columns, rows=rows, right=("product", "convolution", "seconds", "MiB"))
+
+
+def _environment(worker: WorkerRun) -> str:
+    return ", ".join(f"{key} {value}" for key, value in worker.environment.items() if key != "python")
 
 
 def _trainings_table(trainings: Sequence[Training]) -> Table:
@@ -104,13 +112,13 @@ def _trainings_table(trainings: Sequence[Training]) -> Table:
 
 
 def _share(worst: TensorComparison) -> str:
-    return f"{worst.share:.1e}" if worst.sensitive else f"({worst.share:.1e})"
+    return f"{worst.share:.1e}{'' if worst.sensitive else '*'}"
 
 
 def _training_verdict(compared: Sequence[TensorComparison]) -> Text:
-    """In parentheses and without a verdict of their own: differences whose limit would accept an error of 1 %."""
+    """Differences whose limits would accept an error of 1 % have no verdict of their own."""
     if all(worst.passed for worst in compared) and not any(worst.sensitive for worst in compared):
-        return Text("see float64")
+        return Text("float64")
     return _verdict(all(worst.passed for worst in compared))
 
 
@@ -123,12 +131,17 @@ def _golden_lines(comparison: GoldenComparison) -> list[str | Table]:
             f"{change.limit:.1e}",
             f"{change.difference.ulp_largest:.0f}",
             f"{change.difference.top1:.0%}",
-            "; ".join(f"{key} {old or 'none'} to {new or 'none'}" for key, (old, new) in change.environment.items()),
             _verdict(change.passed),
         )
         for change in comparison.changes
     ]
-    columns = "since the golden", "same bits", "of range", "limit", "largest ULP", "top-1", "environment", ""
+    columns = "since the golden", "same bits", "of range", "limit", "ULP", "top-1", ""
     lines: list[str | Table] = [table(*columns, rows=rows, right=columns[2:6])]
+    upgrades = [
+        f"{change.run.partition(',')[0]}, since the golden: {key} {old or 'none'} to {new or 'none'}"
+        for change in comparison.changes
+        for key, (old, new) in change.environment.items()
+    ]
+    lines += dict.fromkeys(upgrades)
     lines += [f"in the golden file, but not run now: {run}" for run in comparison.only_golden]
     return lines
