@@ -137,14 +137,19 @@ def _result_dict(result: HypothesisResult) -> dict[str, object]:
 
 
 def _summary(identification: Identification) -> list[str | Table]:
+    """A table of the settings in which the nearest hypotheses differ, and those that they share in a line."""
     shown = identification.results[:MAX_ROWS]
-    columns = list(shown[0].hypothesis.to_dict())
+    settings = [{field: str(value) for field, value in result.hypothesis.to_dict().items()} for result in shown]
+    differing = [field for field in settings[0] if len({values[field] for values in settings}) > 1]
+    shared = {field: value for field, value in settings[0].items() if field not in differing}
     rows = [
-        (f"{result.error:.1e}", *(str(value) for value in result.hypothesis.to_dict().values())) for result in shown
+        (f"{result.error:.1e}", *(values[field] for field in differing))
+        for result, values in zip(shown, settings, strict=True)
     ]
     measure = "wrong labels" if identification.from_labels else "error"
-    findings = table(measure, *columns, rows=rows, right=(measure,))
-    return [findings, f"{len(identification.results)} hypotheses were run", _verdict(identification)]
+    findings = table(measure, *differing, rows=rows, right=(measure,))
+    common = [f"in all of these: {_format_settings(shared)}"] if shared else []
+    return [findings, *common, f"{len(identification.results)} hypotheses were run", _verdict(identification)]
 
 
 def _verdict(identification: Identification) -> str:
