@@ -27,8 +27,18 @@ def create_model(
         dtype: dtype of the computation, such as `jnp.bfloat16`; that of images and weights by default.
         param_dtype: dtype of the weights and of the running statistics.
         rngs: the random numbers of the initial weights and of dropout; `nnx.Rngs(0)` by default.
-        **config: fields of se_spec.Architecture that replace the named network's own, such as `num_classes`,
-            `in_channels`, `stem`, `reduction` and `se_bias`.
+        **config: settings that replace the named network's own; se_spec.Architecture describes each in full.
+            num_classes, in_channels: of the logits and of the images; without classes (0), pooled features.
+            depths, widths: blocks and width of each stage, one to four of them; block: "basic" or "bottleneck".
+            se: whether the blocks have SE layers; reduction, se_bias: the ratio r and the biases of these layers.
+            squeeze: "floor" (C / r), "round8" or "constant"; or a dictionary, also with `after_relu`.
+            stem: "7x7", "3x3" or a dictionary of `kernel`, `inner`, `width`, `stride` and `pool`.
+            shortcut: a dictionary of `kernel`, `averages` and `where`.
+            groups, base_width, reduce_first: of the 3x3 convolutions of ResNeXt, wide ResNet and SENet-154.
+            stride_in: the convolution of a bottleneck that strides, "conv2" or "conv1".
+            conv_bias, bn_epsilon: biases of the convolutions, and epsilon of their norms.
+            dropout: the share of the pooled features that is dropped in training.
+            folded: whether the norms are folded into the convolutions, for inference.
 
     Raises:
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.

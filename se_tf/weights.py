@@ -24,7 +24,10 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
         TypeError: for a model that contains the network, such as a functional Keras model or DistributedDataParallel.
     """
     if not isinstance(getattr(model, "architecture", None), Architecture):
-        raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
+        raise TypeError(
+            f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on; of a "
+            "network that was cloned by clone_model, copy.deepcopy makes a copy that is one"
+        )
     return {parameter.name: _canonical(parameter, variable) for parameter, variable in _variables(model).items()}
 
 
