@@ -141,7 +141,7 @@ class Parity:
         examination_options = ExaminationOptions(recipes=RECIPES if options.pop("train") else (), golden=compared)
         explain = options.pop("explain")
         try:
-            selection = golden_selection(read_golden(compared)) if compared else QUICK
+            selection = golden_selection(read_golden(golden)) if golden.exists() else QUICK
             default = {"frameworks": installed_frameworks(), "modes": selection.modes, "dtypes": selection.dtypes}
             examination = examine([case], examination_options, **default | options)
         except MalformedFile as error:  # the golden file; the weights file has been read

@@ -66,6 +66,18 @@ def test_a_golden_is_written_once_and_compared_afterwards(team):
 
 
 @skip_without("torch")
+def test_a_golden_that_is_written_again_keeps_its_runs(team):
+    test = team / "test_ours.py"
+    test.write_text(TEST.replace('dtypes=["float32"]', 'dtypes=["bfloat16"]'))
+    assert pytest_in(team, "--parity-update").returncode == 0
+    test.write_text(TEST.replace('dtypes=["float32"], ', ""))
+    ran = pytest_in(team, "--parity-update")
+    assert ran.returncode == 0, ran.stdout
+    (golden,) = (team / "goldens").iterdir()
+    assert [run["run"] for run in json.loads(golden.read_text())["runs"]] == ["torch eager, bfloat16, 2 x 33x26"]
+
+
+@skip_without("torch")
 def test_other_weights_are_not_compared_with_a_golden(team):
     assert pytest_in(team, "--parity-update").returncode == 0
     network = small_network("basic")
