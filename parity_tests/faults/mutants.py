@@ -207,10 +207,10 @@ CALLS = {"torch": "forward", "tf": "__call__", "flax": "__call__"}
 def other_settings(framework: str, **settings: Any) -> Callable[[], None]:
     """Builds the model with other settings than the requested ones; names and shapes are the same."""
 
-    def make(load: Any) -> Any:
-        return lambda architecture, weights, dtype: load(architecture.replace(**settings), weights, dtype)
+    def make(build: Any) -> Any:
+        return lambda architecture, dtype: build(architecture.replace(**settings), dtype)
 
-    return replace_attribute(f"se_parity.run.runners.run_{framework}", "load", make)
+    return replace_attribute(f"se_parity.run.runners.run_{framework}", "build", make)
 
 
 def other_images(framework: str, change: Callable[[Any], Any]) -> Callable[[], None]:

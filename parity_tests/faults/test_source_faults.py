@@ -102,8 +102,8 @@ FAULTS = {
     ),
     "running statistics not loaded": Fault(
         "se_torch/weights.py",
-        "        for parameter in manifest(model.architecture):\n            state",
-        "        for parameter in (p for p in manifest(model.architecture) if p.role.learned):\n            state",
+        "        for parameter in manifest(model.architecture):\n            _assign",
+        "        for parameter in (p for p in manifest(model.architecture) if p.role.learned):\n            _assign",
         f"{EVERY_MODE}[torch-float64-basic]",
     ),
     "a biased running variance in Keras": Fault(
