@@ -72,6 +72,11 @@ class MaxPool:
     kernel: int = 3
     stride: int = 2
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the padding is the same on both ends of a side, whatever its size."""
+        return self.alignment == "pad1"
+
     def padding(self, side: int) -> tuple[int, int]:
         """Padding before and after a side; padding that no window reaches changes nothing."""
         before = {"pad1": 1, "ceil": 0, "same": side % 2}[self.alignment]

@@ -10,20 +10,27 @@ class MaxPool(nn.Module):
     """A max-pool of (N, C, H, W) with the alignment of its specification, padded with minus infinity.
 
     Args:
-        spec: kernel, stride and alignment. Its padding may depend on the size of the input, as torch's own does not.
+        spec: kernel, stride and alignment. Its padding may be larger after a side than before, and may depend on
+            whether the side is odd; torch's own is always the same on both ends.
     """
 
     def __init__(self, spec: se_spec.MaxPool) -> None:
         super().__init__()
         self.spec = spec
+        self.kernel, self.stride = spec.kernel, spec.stride
+        (self.before_even, self.after), (self.before_odd, _) = spec.padding(0), spec.padding(1)
 
     def extra_repr(self) -> str:
         return self.spec.alignment
 
     def forward(self, x: Tensor) -> Tensor:
-        (top, bottom), (left, right) = self.spec.padding(x.shape[2]), self.spec.padding(x.shape[3])
-        padded = functional.pad(x, (left, right, top, bottom), value=float("-inf"))
-        return functional.max_pool2d(padded, self.spec.kernel, self.spec.stride)
+        top, left = self.before(x.shape[2]), self.before(x.shape[3])
+        padded = functional.pad(x, (left, self.after, top, self.after), value=float("-inf"))
+        return functional.max_pool2d(padded, self.kernel, self.stride)
+
+    def before(self, side: int) -> int:
+        """The padding before a side, in arithmetic that TorchScript and torch.export follow for sides of any size."""
+        return self.before_even + (self.before_odd - self.before_even) * (side % 2)
 
 
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
@@ -74,9 +81,9 @@ def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
     """
     if not spec:
         return identity()
-    if spec.alignment == "same":
+    if not spec.symmetric:
         return MaxPool(spec)
-    return nn.MaxPool2d(spec.kernel, spec.stride, padding=spec.padding(0)[0], ceil_mode=spec.alignment == "ceil")
+    return nn.MaxPool2d(spec.kernel, spec.stride, spec.padding(0)[0])  # needs no padded copy
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:

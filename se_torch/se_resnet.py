@@ -89,6 +89,7 @@ class SEResNet(nn.Module):
         TypeError: when called with images of another dtype than the weights'.
     """
 
+    # TorchScript leaves out branches that a constant decides, and would compile every property.
     __constants__ = ("deep_stem",)
     __jit_unused_properties__ = ("architecture",)
 

@@ -10,7 +10,15 @@ PACKAGES = ("se_torch", "se_tf", "se_flax")
 OWN = {
     # A state dict has room for the architecture of its model; symbolic tracing leaves out the checks; layers can be
     # replaced, also the classifier.
-    "se_torch": {"add_architecture", "expect_dtype", "extra_repr", "load_state_dict", "__setstate__", "outputs"},
+    "se_torch": {
+        "add_architecture",
+        "before",
+        "expect_dtype",
+        "extra_repr",
+        "load_state_dict",
+        "__setstate__",
+        "outputs",
+    },
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),

@@ -15,9 +15,12 @@ from parity_tests.support.cases import named_network, skip_without, small_networ
 from parity_tests.support.cases import network as make_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
+from se_spec.layers import POOLS
 from se_weights import WeightMismatch, weights_sha256
 
 pytestmark = skip_without("torch")
+
+SMALL = {"depths": (1, 1), "widths": (16, 16), "reduction": 4, "num_classes": 5}
 
 
 @pytest.fixture
@@ -42,10 +45,12 @@ def share(network, logits) -> float:
     return compare(network.reference, logits.detach().float().numpy()).share
 
 
-def test_export_gives_the_same_logits_at_another_batch_and_size(model, network):
+@pytest.mark.parametrize("pool", POOLS)
+def test_export_gives_the_same_logits_at_another_batch_and_size(pool):
     import torch
 
-    x = torch.tensor(network.images)
+    network = make_network(se_spec.architecture("se_resnet50", **SMALL, stem={"pool": pool}))
+    model, x = loaded(network), torch.tensor(network.images)
     sizes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=33), 3: torch.export.Dim("width", min=33)}
     exported = torch.export.export(model, (x[..., :40, :48].contiguous(),), dynamic_shapes={"images": sizes}).module()
     assert share(network, exported(x)) <= network.limit
@@ -248,18 +253,16 @@ def test_the_error_for_a_foreign_state_dict_names_from_file(model):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("se_resnet50", {}),
+        *(("se_resnet50", {"stem": {"pool": pool}}) for pool in POOLS),
         ("senet154", {"groups": 4, "base_width": 32}),
-        ("se_resnet20_cifar", {}),
         ("se_resnext26t", {"groups": 2}),
     ],
 )
 def test_torchscript_gives_the_same_logits_scripted_traced_and_saved(name, settings):
-    """Four networks: a plain stem, a deep one with a pool as Caffe aligns it, no pool, and averaging shortcuts."""
+    """Every pool, a deep stem, and averaging shortcuts."""
     import torch
 
-    sizes = {"depths": (1, 1), "widths": (16, 16), "reduction": 4, "num_classes": 5}
-    known = make_network(se_spec.architecture(name, **sizes, **settings))
+    known = make_network(se_spec.architecture(name, **SMALL, **settings))
     model = loaded(known)
     x = torch.tensor(known.images)
     scripted, traced = torch.jit.script(model), torch.jit.trace(model, x, check_trace=False)
