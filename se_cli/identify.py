@@ -19,8 +19,9 @@ from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
 
-LARGEST_ROUNDING = 4e-2
-"""Above this error, no rounding explains a difference: the largest limit of bfloat16 logits in the README."""
+LARGEST_ROUNDING = 1e-2
+"""Up to this error, rounding in half precision may explain a difference: bfloat16 logits differ by up to 6e-3 (README),
+and a network of other settings that was read as this one by 3e-2 and more."""
 
 MAX_ROWS = 12
 """How many hypotheses the table shows."""
@@ -157,13 +158,11 @@ def _verdict(identification: Identification) -> str:
     nearest, identified = identification.results[0], identification.identified
     if not identification.matches:
         settings = _format_settings(nearest.hypothesis.to_dict())
-        nearest_one = (
-            f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
-        )
+        verdict = f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
         if identification.from_labels or nearest.error > LARGEST_ROUNDING:
-            return nearest_one
+            return verdict
         tolerance = f"--tolerance {2 * nearest.error:.0e}"
-        return f"{nearest_one}; if the original code ran in TF32, float16 or bfloat16, {tolerance} accepts it"
+        return f"{verdict}; if the original code ran in TF32, float16 or bfloat16, {tolerance} accepts it"
     undetermined = ", ".join(identification.undetermined)
     undetermined = f"; the {outputs} do not determine {undetermined}" if undetermined else ""
     if not identified:

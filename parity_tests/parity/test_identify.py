@@ -160,9 +160,17 @@ def test_a_tolerance_is_proposed_where_rounding_may_explain_the_error(tmp_path):
     proposed = re.search(r"--tolerance (\S+) accepts it", ran.stdout)
     assert float(proposed[1]) > 1e-3
     accepted = se_resnet(*command, "--tolerance", proposed[1], "--json")
-    findings = [str(found) for found in json.loads(accepted.stdout)["findings"]]
-    assert len(findings) == len(set(findings))
     assert any(found["error"] <= float(proposed[1]) for found in json.loads(accepted.stdout)["reproducing"])
+
+
+def test_a_network_that_was_read_as_two_dialects_is_run_once():
+    known = se_spec.architecture("se_resnet20_cifar", depths=(1,), widths=(16,))
+    weights = trained_like_weights(known)
+    checkpoints = [Checkpoint(known, weights), Checkpoint(known.replace(bn_epsilon=1e-3), weights)]
+    found = identify(checkpoints, images(), logits=Oracle(known, weights).logits(images()))
+    settings = [str(result.hypothesis.to_dict()) for result in found.results]
+    assert len(settings) == len(set(settings))
+    assert found.identified.hypothesis.architecture.bn_epsilon == known.bn_epsilon
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,12 @@ class Hypothesis:
     input_transform: InputTransform
     class_order: str
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for hypotheses that compute the same, such as one network that was read as two dialects."""
+        places = tuple(DIALECTS[self.checkpoint.dialect].places(self.checkpoint.architecture).values())
+        return places, self.architecture.function_key(), self.input_transform, self.class_order
+
     def to_dict(self) -> dict[str, object]:
         """The dialect, and the value of each of HYPOTHESIS_FIELDS."""
         return {

@@ -113,11 +113,13 @@ def identify(
     first_count, full_count = (1 if logits is not None else len(images)), len(images)
     with ExitStack() as stack:
         runner = _HypothesisRunner(stack, images)
+        first: dict[tuple[object, ...], Hypothesis] = {}  # with each key; it stands for the others
 
         def run_all(candidates: Sequence[Hypothesis], count: int, description: str) -> dict[Hypothesis, float]:
             errors = {}
-            for number, hypothesis in enumerate(candidates, start=1):
-                on_step(f"{description} {number} of {len(candidates)}")
+            distinct = dict.fromkeys(first.setdefault(hypothesis.key, hypothesis) for hypothesis in candidates)
+            for number, hypothesis in enumerate(distinct, start=1):
+                on_step(f"{description} {number} of {len(distinct)}")
                 outputs = hypothesis.reorder_classes(runner.logits(hypothesis, count))
                 errors[hypothesis] = _hypothesis_error(outputs, logits, labels)
             return errors
@@ -131,9 +133,7 @@ def identify(
             reach = max(tolerance, min(errors.values()) * TIE)
             near = [hypothesis for hypothesis, error in errors.items() if error <= reach]
             errors |= run_all(list(dict.fromkeys([*near, *_nearest(errors, 5)])), full_count, "all images")
-    # One network read as two dialects gives the same settings twice.
-    distinct = {(errors[each], str(each.to_dict())): each for each in reversed(_nearest(errors, len(errors)))}
-    results = [HypothesisResult(each, errors[each]) for each in reversed(distinct.values())]
+    results = [HypothesisResult(hypothesis, errors[hypothesis]) for hypothesis in _nearest(errors, len(errors))]
     return Identification(results, tolerance if logits is not None else 0.0, logits is None)
 
 
