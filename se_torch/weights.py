@@ -53,7 +53,7 @@ def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
     Args:
-        model: the model to change.
+        model: the model to change; where it is sharded by FSDP, every process calls this with the same weights.
         weights: an array for each parameter of the architecture's manifest, by canonical name and on canonical axes.
 
     Raises:

@@ -130,15 +130,20 @@ def test_parity_reports_what_changed_since_a_golden_file(file, tmp_path):
     ran = se_resnet("parity", file, *EAGER, "--against", golden)
     assert ran.returncode == 1
     assert "since the golden" in ran.stdout
-    for runs in ([], [7], [{"run": "torch eager, int8, 1 x 33x26"}]):
+    first = kept["runs"][0]
+    for runs in ([], [{**first, "run": "torch eager, int8, 1 x 33x26"}]):
         golden.write_text(json.dumps({**kept, "runs": runs}))
         ran = se_resnet("parity", file, "--against", golden)
         assert ran.returncode == 3
         assert "no runs" in ran.stderr
-    golden.write_text("{}")
-    ran = se_resnet("parity", file, *EAGER, "--against", golden)
-    assert ran.returncode == 3
-    assert "not a golden" in ran.stderr
+    name = next(iter(kept["cases"]))
+    changes = {"cases": {name: 3}}, {"runs": [7]}, {"runs": [{**first, "logits": ["a"]}]}, {"environments": {"a": 1}}
+    for broken in ({}, *({**kept, **change} for change in changes)):
+        golden.write_text(json.dumps(broken))
+        ran = se_resnet("parity", file, *EAGER, "--against", golden)
+        assert ran.returncode == 3
+        assert "not a golden" in ran.stderr
+        assert "Traceback" not in ran.stderr
 
 
 @skip_without("torch")

@@ -367,7 +367,7 @@ def test_tflite_gives_the_same_logits(model, network, tmp_path):
 
 
 def test_a_model_saved_as_h5_is_loaded_by_the_name_of_its_class(model, network, tmp_path):
-    """Keras does not look up registered models in the `.h5` of before; `from_file` needs no class."""
+    """Keras does not look up registered classes of models in legacy `.h5`; `from_file` needs no class."""
     import keras
 
     import se_tf

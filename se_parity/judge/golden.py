@@ -97,11 +97,23 @@ def read_golden(path: Path) -> dict[str, Any]:
     """
     try:
         golden = json.loads(path.read_text())
-        if golden["schema"] != SCHEMA or not all(key in golden for key in ("cases", "environments", "runs")):
+        if golden["schema"] != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-    except (ValueError, KeyError, TypeError) as error:
+        _expect_contents(golden)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedFile(f"{path} is not a golden file of se-resnet parity: {error}") from error
     return golden
+
+
+def _expect_contents(golden: Mapping[str, Any]) -> None:
+    """Raise an error unless everything that `golden_contents` wrote is there, of the same type."""
+    texts = [case["sha256"] for case in golden["cases"].values()]
+    texts += [run[key] for run in golden["runs"] for key in ("run", "worker")]
+    texts += [text for environment in golden["environments"].values() for text in environment.values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name, a hash or a version is not a text")
+    for run in golden["runs"]:
+        np.array(run["logits"], np.float64)
 
 
 def expect_same_cases(golden: Mapping[str, Any], cases: Sequence[Case]) -> None:

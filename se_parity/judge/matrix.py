@@ -279,7 +279,12 @@ def _run(worker: Worker, mode: Mode, dtype: str, case: Case, expected: ExpectedL
 
 
 def process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Modes with the same key share a worker process."""
+    """Modes with the same key share a worker process.
+
+    Args:
+        mode: a mode.
+        pythons: the interpreter of a framework ("torch") or of one of its modes ("torch.xla"); by default this one.
+    """
     python = pythons.get(f"{mode.framework}.{mode.name}") or pythons.get(mode.framework) or sys.executable
     return mode.framework, python, tuple(mode.variables.items())
 

@@ -45,8 +45,8 @@ def golden_selection(golden: Mapping[str, Any]) -> RunSelection:
     Raises:
         MalformedFile: it has no runs that can be run again.
     """
-    names = [run["run"] for run in golden["runs"] if isinstance(run, dict) and isinstance(run.get("run"), str)]
-    runs = [match.groups() for name in names if (match := RUN_NAME.match(name)) and _is_known(*match.groups()[:3])]
+    matches = [RUN_NAME.match(run["run"]) for run in golden["runs"]]
+    runs = [match.groups() for match in matches if match and _is_known(*match.groups()[:3])]
     if not runs:
         raise MalformedFile("the golden file has no runs of a framework, mode and dtype that are known")
     frameworks, modes, dtypes, batches, heights, widths = zip(*runs, strict=True)
