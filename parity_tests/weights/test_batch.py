@@ -21,6 +21,7 @@ from parity_tests.support.isolated_process import folder_contents, se_resnet, ti
 from se_cli.statuses import describe
 from se_weights import MalformedFile, TargetExists, UnsupportedFormat, weights_sha256
 from se_weights.batch import KILLED, BatchShard, Options, items_in, run_batch
+from se_weights.batch.running import delayed_interrupt
 from se_weights.provenance.conversion_record import record_path
 
 SUFFIXES = (".npz", ".safetensors", ".pth", ".msgpack")
@@ -382,6 +383,25 @@ def test_a_batch_that_is_killed_repeatedly_converts_every_file_exactly_once(tmp_
     bad = sum(line["status"] != 0 for line in lines)
     print(f"\n{count} files to {suffix}: killed {struck} times, after {reached} were done; {count - bad} converted, "
           f"{bad} refused, {len(folder_contents(out))} files byte-identical to an uninterrupted run's")  # fmt: skip
+
+
+def test_an_interrupt_that_another_thread_receives_waits_until_a_process_has_started():
+    begun = []
+
+    def start() -> None:
+        with delayed_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            begun.append("a process")
+
+    stop = threading.Event()
+    threading.Thread(target=stop.wait, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        stop.set()
+    assert begun
 
 
 @pytest.mark.parametrize("moment", [0.0, *(pytest.param(0.01 + share / 20, marks=SWEEP) for share in range(0, 40, 5))])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -100,7 +101,7 @@ def _convert_all(
                 process: BaseProcess = context.Process(
                     target=_convert_item, args=(item, str(out), options, force, describe, sender)
                 )
-                with _delayed_interrupt():
+                with delayed_interrupt():
                     process.start()
                     sender.close()
                     running[receiver] = item, process
@@ -122,13 +123,25 @@ def _convert_all(
 
 
 @contextlib.contextmanager
-def _delayed_interrupt() -> Iterator[None]:
-    """Delays Ctrl-C, which would leave a process half started, and its traceback on the terminal."""
+def delayed_interrupt() -> Iterator[None]:
+    """Delays Ctrl-C, which would leave a process half started, and its traceback on the terminal.
+
+    The mask is for the server of processes, which inherits it. Here it does not suffice: the signal may reach another
+    thread, such as one of a numerical library, and Python then runs the handler in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _convert_item(item: Item, out: str, options: Options, force: bool, describe: Describe, sender: Connection) -> None:
