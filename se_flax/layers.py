@@ -137,6 +137,16 @@ def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
     return partial(nnx.avg_pool, window_shape=window, strides=strides, padding="SAME", count_include_pad=False)
 
 
+def drop_path(rate: float, **options: Any) -> Callable[[Array], Array]:
+    """Stochastic depth (arXiv 1603.09382): drops the residuals of some images in training, and scales the others up.
+
+    Args:
+        rate: the probability with which the residual of an image is dropped; at 0 the layer is the identity.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
+    return nnx.Dropout(rate, broadcast_dims=(1, 2, 3), rngs=options["rngs"]) if rate else identity
+
+
 def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
     """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
 

@@ -20,7 +20,10 @@ SETTINGS: dict[type[nnx.Module], tuple[str, ...]] = {
 }
 """The settings of layers that change what they compute in evaluation mode."""
 
-FUNCTIONS = ("act", "se", "pool", "maxpool", "dropout", "fc", "bn1", "bn2", "bn3")
+DROPOUTS = ("dropout", "drop_path")
+"""The attributes of our modules that do nothing in evaluation mode."""
+
+FUNCTIONS = (*DROPOUTS, "act", "se", "pool", "maxpool", "fc", "bn1", "bn2", "bn3")
 """The attributes of our modules that may be a function instead of a layer."""
 
 
@@ -53,7 +56,7 @@ def _parts(model: SEResNet) -> dict[str, str]:
             if (
                 callable(function)
                 and not isinstance(function, nnx.Module)
-                and (name, function) != ("dropout", identity)
+                and not (name in DROPOUTS and function is identity)
             ):
                 parts[f"{path}.{name}".removeprefix(".")] = repr(function)
     return parts

@@ -38,6 +38,7 @@ def create_model(
             stride_in: the convolution of a bottleneck that strides, "conv2" or "conv1".
             conv_bias, bn_epsilon: biases of the convolutions, and epsilon of their norms.
             dropout: the share of the pooled features that is dropped in training.
+            drop_path: the probability with which the last block's residual is dropped in training.
             folded: whether the norms are folded into the convolutions, for inference.
 
     Raises:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
+from se_flax.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
 from se_flax.se_layer import SELayer
 from se_spec import Architecture, Block, expect_floating, expect_images
 
@@ -29,12 +29,13 @@ class SEBasicBlock(nnx.Module):
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
+        self.drop_path = drop_path(block.drop_path, **options)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
@@ -60,13 +61,14 @@ class SEBottleneck(nnx.Module):
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = activation(block)
         self.se = squeeze_excitation(block, **options)
+        self.drop_path = drop_path(block.drop_path, **options)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
         residual = nnx.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import se_weights
 from se_flax.parts import check_parts
-from se_flax.se_resnet import SEResNet, dropout
+from se_flax.se_resnet import SEResNet
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
 
@@ -137,7 +137,10 @@ def empty_model(architecture: Architecture, network: type[SEResNet] = SEResNet, 
         **options: `dtype` and `param_dtype`, as SEResNet takes them.
     """
     model = nnx.eval_shape(lambda: network(architecture, rngs=nnx.Rngs(0), **options))
-    model.dropout = dropout(architecture, nnx.Rngs(0))  # its random state is not among the weights
+    rngs = nnx.Rngs(0)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.Dropout):  # whose random state is not among the weights
+            module.rngs = rngs["dropout"].fork()
     return model
 
 

@@ -64,6 +64,8 @@ class Architecture:
         folded: whether the batch norms are folded into the convolutions' kernels and biases; for inference only.
         bn_epsilon: added to the variance before its square root is taken.
         dropout: fraction of the pooled features that is dropped before the classifier in training.
+        drop_path: probability with which the residual of the last block is dropped in training; it rises linearly
+            from 0 at the first block (stochastic depth, arXiv 1603.09382).
         num_classes: number of classes; 0 for a network that returns its pooled features.
         in_channels: channels of the images.
 
@@ -87,6 +89,7 @@ class Architecture:
     folded: bool = False
     bn_epsilon: float = BATCH_NORM_EPSILON
     dropout: float = 0.0
+    drop_path: float = 0.0
     num_classes: int = 1000
     in_channels: int = 3
 
@@ -94,9 +97,10 @@ class Architecture:
         expect_kind(str, name=self.name, block=self.block)
         expect_one_of(EXPANSION, block=self.block)
         expect_kind(bool, se=self.se, conv_bias=self.conv_bias, folded=self.folded)
-        expect_kind(float, bn_epsilon=self.bn_epsilon, dropout=self.dropout)
+        expect_kind(float, bn_epsilon=self.bn_epsilon, dropout=self.dropout, drop_path=self.drop_path)
         expect(0 < self.bn_epsilon < 1, "bn_epsilon", "between 0 and 1", self.bn_epsilon)
         expect(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
+        expect(0 <= self.drop_path < 1, "drop_path", "at least 0 and below 1", self.drop_path)
         expect_count(in_channels=self.in_channels, groups=self.groups, base_width=self.base_width)
         expect_count_or_zero(num_classes=self.num_classes)
         expect_one_of((1, 2), reduce_first=self.reduce_first)
@@ -198,6 +202,7 @@ class Architecture:
     def blocks(self) -> Iterator[Block]:
         """The residual blocks in the order they are applied; the first of each later stage halves height and width."""
         in_channels = self.stem_convolutions[-1].out_channels
+        before = 0
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             mid_channels = self._mid_channels(width)
             out_channels = width * EXPANSION[self.block]
@@ -221,10 +226,12 @@ class Architecture:
                     se_bias=self.se and self.squeeze.bias,
                     relu_before_se=self.se and self.squeeze.after_relu,
                     epsilon=0.0 if self.folded else self.bn_epsilon,
+                    drop_path=self.drop_path * before / max(1, sum(self.depths) - 1),
                     stage=stage,
                     index=index,
                 )
                 in_channels = out_channels
+                before += 1
 
     def stage(self, number: int) -> list[Block]:
         """The blocks of one stage.
@@ -235,8 +242,9 @@ class Architecture:
         return [block for block in self.blocks() if block.stage == number]
 
     def function_key(self) -> tuple[object, ...]:
-        """A key of the function that is computed: architectures that differ in name and dropout only have the same."""
-        return self.stem_convolutions, self.max_pool, tuple(self.blocks()), self.num_classes
+        """A key of the function that is computed, without the name and what is dropped in training."""
+        blocks = replace(self, drop_path=0.0).blocks()
+        return self.stem_convolutions, self.max_pool, tuple(blocks), self.num_classes
 
     @property
     def _conv_bias(self) -> bool:

@@ -33,6 +33,7 @@ class Block:
         se_bias: whether the SE layer's fully connected layers have biases.
         relu_before_se: whether a ReLU stands between the last norm and the SE layer.
         epsilon: epsilon of the norms.
+        drop_path: probability with which the residual of an image is dropped in training.
         stage: number of the stage, from 1, as in `layer3`.
         index: number of the block in its stage, from 0, as in `layer3.0`.
     """
@@ -54,6 +55,7 @@ class Block:
     se_bias: bool = False
     relu_before_se: bool = False
     epsilon: float = BATCH_NORM_EPSILON
+    drop_path: float = 0.0
     stage: int = 1
     index: int = 0
 

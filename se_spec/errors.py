@@ -66,6 +66,7 @@ OTHER_LIBRARIES = {
     "checkpoint_path": "from_file(path) reads pretrained weights",
     "in_chans": "use in_channels",
     "drop_rate": "use dropout",
+    "drop_path_rate": "use drop_path",
     "global_pool": "features are averaged over space",
     "features_only": "stage_features(images) returns the features of every stage",
     "out_indices": "stage_features(images) returns the features of every stage",

@@ -148,6 +148,18 @@ def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layer
     )
 
 
+def drop_path(rate: float, **kwargs: Any) -> keras.layers.Layer:
+    """Stochastic depth (arXiv 1603.09382): drops the residuals of some images in training, and scales the others up.
+
+    Args:
+        rate: the probability with which the residual of an image is dropped; at 0 the layer is the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+    if not rate:
+        return identity(**kwargs)
+    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), **kwargs)
+
+
 def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Dense:
     """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
 

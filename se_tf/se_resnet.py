@@ -8,7 +8,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from se_spec import Architecture, Block, expect_floating, expect_images
-from se_tf.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
+from se_tf.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
 from se_tf.residual_block import ResidualBlock
 from se_tf.se_layer import SELayer
 
@@ -33,12 +33,13 @@ class SEBasicBlock(ResidualBlock):
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, name="bn2", dtype=dtype)
         self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.drop_path = drop_path(block.drop_path, name="drop_path", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
@@ -67,13 +68,14 @@ class SEBottleneck(ResidualBlock):
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, name="bn3", dtype=dtype)
         self.act = activation(block, name="act", dtype=dtype)
         self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.drop_path = drop_path(block.drop_path, name="drop_path", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
         residual = ops.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)

@@ -1,5 +1,6 @@
 """The layers of the networks in PyTorch: convolution, batch norm, pools, dense and identity, from specifications."""
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -31,6 +32,27 @@ class MaxPool(nn.Module):
     def before(self, side: int) -> int:
         """The padding before a side, in arithmetic that TorchScript and torch.export follow for sides of any size."""
         return self.before_even + (self.before_odd - self.before_even) * (side % 2)
+
+
+class DropPath(nn.Module):
+    """Drops the residuals (N, C, H, W) of some images in training, and scales the others up.
+
+    Args:
+        rate: the probability with which the residual of an image is dropped.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def extra_repr(self) -> str:
+        return f"p={self.rate}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.ones(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device)
+        return x * functional.dropout(kept, self.rate)
 
 
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
@@ -95,6 +117,15 @@ def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:
     if not spec:
         return identity()
     return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=True, count_include_pad=False)
+
+
+def drop_path(rate: float) -> nn.Module:
+    """Stochastic depth (arXiv 1603.09382): drops the residuals of some images in training, and scales the others up.
+
+    Args:
+        rate: the probability with which the residual of an image is dropped; at 0 the layer is the identity.
+    """
+    return DropPath(rate) if rate else identity()
 
 
 def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:

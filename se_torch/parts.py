@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import se_weights
 from se_spec import Architecture
+from se_torch.layers import DropPath
 from se_torch.se_resnet import SEResNet
 from se_weights.reading.wrappers import INSERTED_MODULES
 
@@ -49,7 +50,7 @@ def _describe(module: nn.Module) -> str:
     """The class and the settings that change what a module computes in evaluation mode."""
     if isinstance(module, _BatchNorm):  # another momentum, or SyncBatchNorm
         return f"BatchNorm({module.num_features}, eps={module.eps})"
-    if type(module) in (nn.Dropout, nn.Identity):
+    if type(module) in (nn.Dropout, DropPath, nn.Identity):
         return "Identity()"
     if type(module) is nn.ReLU:  # in place or not
         return "ReLU()"

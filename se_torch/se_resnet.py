@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from se_spec import Architecture, Block, expect_floating, expect_images
-from se_torch.layers import average_pool, batch_norm, convolution, dense, identity, max_pool
+from se_torch.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
 from se_torch.se_layer import SELayer
 
 torch.fx.wrap("expect_images")
@@ -36,12 +36,13 @@ class SEBasicBlock(nn.Module):
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
         self.act = activation(block)
         self.se = squeeze_excitation(block)
+        self.drop_path = drop_path(block.drop_path)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
-        residual = self.se(self.act(self.bn2(self.conv2(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         return torch.relu(residual + self.downsample(self.pool(x)))
 
 
@@ -64,13 +65,14 @@ class SEBottleneck(nn.Module):
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual)
         self.act = activation(block)
         self.se = squeeze_excitation(block)
+        self.drop_path = drop_path(block.drop_path)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
         residual = torch.relu(self.bn2(self.conv2(residual)))
-        residual = self.se(self.act(self.bn3(self.conv3(residual))))
+        residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         return torch.relu(residual + self.downsample(self.pool(x)))
 
 

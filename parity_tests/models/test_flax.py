@@ -56,6 +56,23 @@ def test_split_and_merge_give_the_same_network(model, network):
     assert share(network, nnx.merge(graph, parameters, statistics)(images(network))) <= network.limit
 
 
+def test_a_state_with_the_random_numbers_of_dropout_is_read(network, tmp_path):
+    import jax
+    from flax import nnx, serialization
+
+    import se_flax
+    import se_weights
+
+    architecture = network.architecture.replace(dropout=0.1, drop_path=0.2)
+    model = se_flax.SEResNet(architecture, rngs=nnx.Rngs(0))
+    state = nnx.to_pure_dict(nnx.state(model))
+    random = jax.tree.map(lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key), state)
+    state = jax.tree.map(lambda leaf, is_key: jax.random.key_data(leaf) if is_key else leaf, state, random)
+    (tmp_path / "state.msgpack").write_bytes(serialization.to_bytes(state))
+    read_back = se_weights.read(tmp_path / "state.msgpack", architecture=architecture).weights
+    assert se_weights.weights_sha256(read_back) == se_weights.weights_sha256(read(model))
+
+
 def test_optimize_for_inference_skips_compiler_options_unknown_to_xla(model, network, monkeypatch):
     from se_flax import inference
 

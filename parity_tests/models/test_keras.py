@@ -45,6 +45,19 @@ def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
     assert again.architecture == model.architecture
 
 
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5"])
+def test_a_model_with_random_seeds_is_read(network, tmp_path, file):
+    import se_tf
+    import se_weights
+
+    model = se_tf.SEResNet(network.architecture.replace(dropout=0.1, drop_path=0.2))
+    model(images(network), training=True)
+    model.save_weights(tmp_path / file) if "weights" in file else model.save(tmp_path / file)
+    checkpoint = se_weights.read(tmp_path / file)
+    assert checkpoint.architecture == model.architecture
+    assert se_weights.weights_sha256(checkpoint.weights) == se_weights.weights_sha256(se_tf.read_weights(model))
+
+
 @pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])
 def test_a_clone_gives_the_same_logits(name):
     """One network has no pool and one no SE; in both cases there is an identity layer in the graph."""

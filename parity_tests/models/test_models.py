@@ -145,6 +145,41 @@ def test_a_max_pool_of_negative_values_stays_negative(framework, alignment):
     assert np.array_equal(framework.run(framework.layers.max_pool(pool), x), max_pool(x, pool))
 
 
+def test_drop_path_drops_the_residuals_of_images_in_training_only(framework):
+    layer = framework.layers.drop_path(0.25, **framework.options())
+    x = 1 + np.random.default_rng(0).random((2000, 2, 1, 3)).astype(np.float32)
+    first, second = (framework.run(layer, x, training=True) for _ in range(2))
+    kept = first.any(axis=(1, 2, 3))
+    assert kept.mean() == pytest.approx(0.75, abs=0.05)
+    np.testing.assert_allclose(first[kept], x[kept] / 0.75, rtol=1e-6)
+    assert not np.array_equal(kept, second.any(axis=(1, 2, 3)))
+    assert np.array_equal(framework.run(layer, x), x)
+
+
+def test_a_network_with_drop_path_drops_residuals_of_its_blocks_in_training(framework):
+    network = small_network("basic")
+    config = {"depths": (1, 2), "widths": (8, 12), "drop_path": 1 - 1e-6}  # of the last block
+    architecture = network.architecture.replace(**config)
+    model = framework.package.SEResNet(architecture, **framework.options())
+    *_, block = [block for stage in (model.layer1, model.layer2) for block in stage]
+    x = 1 + np.random.default_rng(0).random((2, architecture.widths[1], 4, 3)).astype(np.float32)
+    assert np.array_equal(framework.run(block, x, training=True), x)
+    assert not np.array_equal(framework.run(block, x), x)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".weights.h5", ".msgpack"])
+def test_a_network_with_drop_path_trains_and_is_saved_and_read(framework, tmp_path, suffix):
+    network = small_network("bottleneck")
+    model = framework.package.SEResNet(network.architecture.replace(drop_path=0.5), **framework.options())
+    framework.package.load_weights(model, network.weights)
+    framework.run(model, network.images, training=True)
+    framework.package.save(model, tmp_path / f"small{suffix}")
+    again = framework.package.from_file(tmp_path / f"small{suffix}")
+    assert again.architecture == model.architecture
+    assert np.array_equal(framework.run(again, network.images), framework.run(model, network.images))
+    framework.run(again, network.images, training=True)
+
+
 def test_initial_weights_have_the_same_distribution_in_every_framework(framework):
     architecture = se_spec.architecture("se_resnet18", num_classes=100)
     weights = framework.package.read_weights(framework.package.SEResNet(architecture, **framework.options()))
@@ -224,7 +259,8 @@ def test_from_file_gives_a_model_in_evaluation_mode(framework, tmp_path, suffix)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])
 def test_save_keeps_the_settings_that_no_tensor_shows(framework, tmp_path, suffix):
     network = small_network("bottleneck")
-    settings = {"stride_in": "conv1", "stem": {"pool": "ceil"}, "bn_epsilon": 1e-3, "dropout": 0.1}
+    dropped = {"dropout": 0.1, "drop_path": 0.2}
+    settings = {"stride_in": "conv1", "stem": {"pool": "ceil"}, "bn_epsilon": 1e-3, **dropped}
     model = framework.package.SEResNet(network.architecture.replace(**settings), **framework.options())
     framework.package.load_weights(model, network.weights)
     framework.package.save(model, tmp_path / f"small{suffix}")

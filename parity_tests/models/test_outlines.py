@@ -9,10 +9,11 @@ PACKAGES = ("se_torch", "se_tf", "se_flax")
 
 OWN = {
     # A state dict has room for the architecture of its model; symbolic tracing leaves out the checks; layers can be
-    # replaced, also the classifier.
+    # replaced, also the classifier; its dropout has no masks of a given shape.
     "se_torch": {
         "add_architecture",
         "before",
+        "DropPath",
         "expect_dtype",
         "extra_repr",
         "load_state_dict",

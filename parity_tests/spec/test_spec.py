@@ -111,6 +111,7 @@ INVALID = [
     ({"squeeze": {"after_relu": 1}}, "after_relu"),
     ({"bn_epsilon": 0.0}, "bn_epsilon"),
     ({"dropout": 1.0}, "dropout"),
+    ({"drop_path": -0.1}, "drop_path"),
     ({"conv_bias": 1}, "conv_bias"),
     ({"num_classes": "10"}, "num_classes"),
     ({"in_channels": 3.0}, "in_channels"),

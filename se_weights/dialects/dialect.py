@@ -75,7 +75,7 @@ class Dialect:
         hidden_config: Returns the settings that tensor names and shapes cannot show, as the code base has them for an
             architecture, or None if it has no such network.
         fixed_config: Settings that shapes show and that are the same in every network of the code base.
-        companion: Returns the name of a tensor that is stored next to a parameter and is not a weight, or None.
+        companions: Returns the names of tensors that may be stored next to a parameter and are not weights.
         preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
         carries_config: Whether the dialect can hold every architecture, because it is one of our own and the metadata
             of its files contain the architecture.
@@ -90,7 +90,7 @@ class Dialect:
     place: Callable[[Parameter, Architecture], Place]
     hidden_config: Callable[[Architecture], Config | None]
     fixed_config: Config
-    companion: Callable[[Parameter, Place], str | None] = lambda parameter, place: None
+    companions: Callable[[Parameter, Place], tuple[str, ...]] = lambda parameter, place: ()
     preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
     carries_config: bool = False
     model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
@@ -147,7 +147,7 @@ class Dialect:
         """
         places = self.places(architecture)
         expected = _stored_shapes(places)
-        companions = {self.companion(parameter, place) for parameter, place in places.items()}
+        companions = {name for parameter, place in places.items() for name in self.companions(parameter, place)}
         missing = [f"- {name} {shape}" for name, shape in expected.items() if name not in shapes]
         unexpected = [
             f"+ {name} {shape}" for name, shape in shapes.items() if name not in expected and name not in companions

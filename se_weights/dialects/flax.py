@@ -27,6 +27,22 @@ def nnx_place(parameter: Parameter, architecture: Architecture) -> Place:
     return Place((nnx_path(parameter),), LEAF_NAMES[parameter.role][1])
 
 
+def random_streams(parameter: Parameter, place: Place) -> tuple[str, ...]:
+    """The random numbers of the dropout layers, which are in the state of a module.
+
+    Args:
+        parameter: The parameter; those of dropout are next to the classifier, those of drop path are in each block.
+        place: Where the parameter is stored; not used.
+
+    Returns:
+        The names of the key and of the count; none for a parameter of the stem.
+    """
+    if not parameter.stage and parameter.role is not Role.CLASSIFIER:
+        return ()
+    layer = f"layer{parameter.stage}/{parameter.index}/drop_path" if parameter.stage else "dropout"
+    return f"{layer}/rngs/key", f"{layer}/rngs/count"
+
+
 def linen_place(parameter: Parameter, architecture: Architecture) -> Place:
     collection = "params" if parameter.role.learned else "batch_stats"
     return Place((f"{collection}/{nnx_path(parameter)}",), LEAF_NAMES[parameter.role][1])
@@ -39,6 +55,7 @@ NNX = Dialect(
     nnx_place,
     published_hidden_config,
     {},
+    random_streams,
     carries_config=True,
 )
 LINEN = Dialect(

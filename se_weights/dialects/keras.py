@@ -66,17 +66,20 @@ def place(parameter: Parameter, architecture: Architecture) -> Place:
     return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{VARIABLE_INDEX[leaf]}",), axes)
 
 
-def dropout_seed(parameter: Parameter, place: Place) -> str | None:
-    """The random seed of the dropout layer, which Keras saves with the weights.
+def random_seeds(parameter: Parameter, place: Place) -> tuple[str, ...]:
+    """The random seeds of the dropout layers, which Keras saves with the weights.
 
     Args:
-        parameter: The parameter; the seed is next to the classifier's weight.
-        place: Where the parameter is stored; not used.
+        parameter: The parameter; the seed of dropout is next to the classifier, that of drop path is in each block.
+        place: Where the parameter is stored.
 
     Returns:
-        The name of the seed, or None for any other parameter.
+        The name of the seed; none for a parameter of the stem.
     """
-    return "layers/dropout/seed_generator/vars/0" if parameter.role is Role.CLASSIFIER else None
+    if parameter.role is Role.CLASSIFIER:
+        return ("layers/dropout/seed_generator/vars/0",)
+    layers, block = place.names[0].split("/")[:2]
+    return (f"{layers}/{block}/drop_path/seed_generator/vars/0",) if parameter.stage else ()
 
 
 def _layer_path(parameter: Parameter, architecture: Architecture) -> str:
@@ -98,7 +101,7 @@ KERAS = Dialect(
     place,
     published_hidden_config,
     {},
-    dropout_seed,
+    random_seeds,
     carries_config=True,
 )
 

@@ -23,7 +23,7 @@ def make_place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, Ar
     return place
 
 
-def batch_counter(parameter: Parameter, place: Place) -> str | None:
+def batch_counter(parameter: Parameter, place: Place) -> tuple[str, ...]:
     """The tensor in which PyTorch counts training batches; it is not used while the momentum is constant.
 
     Args:
@@ -31,10 +31,10 @@ def batch_counter(parameter: Parameter, place: Place) -> str | None:
         place: Where the parameter is stored.
 
     Returns:
-        The name of the counter, or None for any other parameter.
+        The name of the counter; none for any other parameter.
     """
     path = place.names[0].rpartition(".")[0]
-    return f"{path}.num_batches_tracked" if parameter.role is Role.GAMMA else None
+    return (f"{path}.num_batches_tracked",) if parameter.role is Role.GAMMA else ()
 
 
 def published_hidden_config(inferred: Architecture) -> Config:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from se_spec import Architecture
+from se_spec import Architecture, config_differences
 from se_weights.catalogue import PublishedFile, file_hash, with_tensors_of
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousArchitecture, UnsupportedFormat, WeightMismatch
@@ -18,7 +18,7 @@ from se_weights.reading.infer_architecture import UNNAMED
 from se_weights.reading.model_config import ModelConfig
 from se_weights.reading.recognition import DialectMatch, only_match, recognise_all
 
-OWN_SETTINGS = "stride_in, stem.pool, squeeze.after_relu, bn_epsilon and dropout"
+OWN_SETTINGS = "stride_in, stem.pool, squeeze.after_relu, bn_epsilon, dropout and drop_path"
 """Settings of our own networks that no tensor shows."""
 
 
@@ -83,7 +83,7 @@ def decide(
 
 
 def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
-    """Whether names and shapes alone show which network a file contains.
+    """Whether names and shapes alone show which network a file contains, and how it is trained.
 
     Args:
         network: The network.
@@ -94,7 +94,7 @@ def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
     except WeightMismatch:
         return False
     twins = (row for row in with_tensors_of(network, dialect) if row.tag and not row.computes(network))
-    return all(match.architecture.function_key() == network.function_key() for match in matches) and not any(twins)
+    return not any(config_differences(match.architecture, network) for match in matches) and not any(twins)
 
 
 def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
