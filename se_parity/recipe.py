@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from se_parity.reference.oracle import Array
 
@@ -49,28 +48,6 @@ class Recipe:
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
         return cls(**fields)
-
-
-def step_results(
-    step: int, loss: float, gradients: Mapping[str, NDArray], weights: Mapping[str, NDArray], *, tensors: bool
-) -> dict[str, NDArray]:
-    """Name the results of a training step for comparison.
-
-    Args:
-        step: counted from 1.
-        loss: of the step's batch.
-        gradients: by canonical name.
-        weights: after the step, by canonical name.
-        tensors: whether to include gradients and weights; if not, the loss alone.
-
-    Returns:
-        `STEP/loss`, `STEP/gradient/NAME` and `STEP/weight/NAME`.
-    """
-    results = {f"{step}/loss": np.array(loss)}
-    if tensors:
-        results |= {f"{step}/gradient/{name}": array for name, array in gradients.items()}
-        results |= {f"{step}/weight/{name}": array for name, array in weights.items()}
-    return results
 
 
 Update = Callable[[Recipe, int, Array, Array, dict[str, Array]], Array]

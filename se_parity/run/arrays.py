@@ -17,20 +17,15 @@ def save_arrays(arrays: Mapping[str, NDArray], path: str | Path) -> None:
     """Write arrays to a safetensors file.
 
     Args:
-        arrays: the arrays by name; views are copied in C order, which safetensors itself does not do.
+        arrays: the arrays by name; others than those in C order are copied, which safetensors itself does not do.
         path: the file to write.
     """
-    save_file({name: np.array(array, order="C", copy=True) for name, array in arrays.items()}, path)
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
 
 
 def load_arrays(path: str | Path) -> dict[str, NDArray]:
     """The arrays in a safetensors file, by name."""
     return load_file(path)
-
-
-def step_file(step: int) -> str:
-    """The name of the file with the results of a training step."""
-    return f"step-{step}.safetensors"
 
 
 class ArrayFiles(Mapping[str, NDArray]):

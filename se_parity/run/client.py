@@ -18,7 +18,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from se_parity.recipe import Recipe
-from se_parity.run.arrays import ArrayFiles, load_arrays, save_arrays, step_file
+from se_parity.run.arrays import ArrayFiles, load_arrays, save_arrays
 from se_parity.run.numerics import Probe
 from se_spec import Architecture
 
@@ -199,8 +199,8 @@ class Worker:
         for step, (images, labels) in enumerate(batches, start=1):
             arrays |= {f"images.{step}": images, f"labels.{step}": labels}
         request = {"recipe": recipe.to_dict(), "recorded_steps": list(recorded_steps)}
-        self._request("train", **request, batches=self._write("batches", arrays), outputs=self.folder.name)
-        return ArrayFiles([Path(self.folder.name, step_file(step)) for step in range(1, recipe.steps + 1)])
+        batches_file = self._write("batches", arrays)
+        return ArrayFiles(self._request("train", **request, batches=batches_file, outputs=self.folder.name))
 
     def peak_bytes(self) -> int:
         """The largest resident memory of the process so far."""

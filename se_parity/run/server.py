@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from se_parity.recipe import Recipe, step_results
-from se_parity.run.arrays import load_arrays, save_arrays, step_file
+from se_parity.recipe import Recipe
+from se_parity.run.arrays import load_arrays, save_arrays
 from se_parity.run.numerics import probe
 from se_parity.run.runners import RUNNERS
 from se_spec import Architecture
@@ -94,15 +94,17 @@ class _Handler:
         layers = self.runner.layer_functions(self.model, list(arrays))
         save_arrays({path: run(arrays[path]) for path, run in layers.items()}, outputs)
 
-    def train(self, recipe: dict[str, Any], recorded_steps: list[int], batches: str, outputs: str) -> None:
-        """Write the results of each step to a file of its own in the folder `outputs`."""
+    def train(self, recipe: dict[str, Any], recorded_steps: list[int], batches: str, outputs: str) -> list[str]:
+        """Write the results of each step to files in the folder `outputs`; return their paths."""
         arrays = load_arrays(batches)
         settings = Recipe.from_dict(recipe)
+        files: list[str] = []
         pairs = [(arrays[f"images.{step}"], arrays[f"labels.{step}"]) for step in range(1, settings.steps + 1)]
         for step, trained in enumerate(self.runner.train(self.model, settings, pairs), start=1):
-            tensors = step in recorded_steps
-            results = step_results(step, trained.loss, trained.gradients, trained.weights, tensors=tensors)
-            save_arrays(results, Path(outputs, step_file(step)))
+            for results in trained.results(step, tensors=step in recorded_steps):
+                files.append(f"{outputs}/training-{len(files)}.safetensors")
+                save_arrays(results, files[-1])
+        return files
 
 
 def _peak_kibibytes() -> int:

@@ -9,10 +9,10 @@ import numpy as np
 from se_parity.case import Case
 from se_parity.inputs.trained_like import sample_images
 from se_parity.judge.limits import DEVIATIONS, UNIT_ROUNDOFF, SimulatedRounding
-from se_parity.recipe import OPTIMISERS, Recipe, State, step_results
+from se_parity.recipe import OPTIMISERS, Recipe, State
 from se_parity.reference.backward import Backward
 from se_parity.reference.oracle import Array, Oracle
-from se_parity.run.runners import Batch
+from se_parity.run.runners import Batch, TrainedStep
 
 MIN_BATCH = 4
 """The smallest batch size. With fewer images, the norms of a network's last stage divide by the deviation of a handful
@@ -119,6 +119,7 @@ def train_reference(
         weights = {**weights, **updated, **trained.statistics}
         if rounding:
             weights = rounding.perturb_weights(weights)
-        tensors = step + 1 in recorded_steps
-        yield from step_results(step + 1, trained.loss, trained.gradients, weights, tensors=tensors).items()
+        results = TrainedStep(trained.loss, trained.gradients.copy, weights.copy)
+        for part in results.results(step + 1, tensors=step + 1 in recorded_steps):
+            yield from part.items()
     yield f"{recipe.steps}/logits", Oracle(case.architecture, weights).logits(case.images)

@@ -19,10 +19,11 @@ Args:
     batches: images (N, C, H, W) and labels (N) for each step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 Layer = TypeVar("Layer")
@@ -49,13 +50,28 @@ class TrainedStep:
 
     Attributes:
         loss: of the step's batch.
-        gradients: by canonical name.
-        weights: after the step, by canonical name.
+        gradients: copies them, by canonical name, until the next step.
+        weights: copies those after the step, by canonical name, until the next step.
     """
 
     loss: float
-    gradients: dict[str, NDArray]
-    weights: dict[str, NDArray]
+    gradients: Callable[[], Mapping[str, NDArray]]
+    weights: Callable[[], Mapping[str, NDArray]]
+
+    def results(self, step: int, *, tensors: bool) -> Iterator[dict[str, NDArray]]:
+        """Name the results of the step for comparison.
+
+        Args:
+            step: counted from 1.
+            tensors: whether to include gradients and weights; if not, the loss alone.
+
+        Yields:
+            `STEP/loss`, then each `STEP/gradient/NAME`, then each `STEP/weight/NAME`; all may take gigabytes.
+        """
+        yield {f"{step}/loss": np.array(self.loss)}
+        if tensors:
+            yield {f"{step}/gradient/{name}": array for name, array in self.gradients().items()}
+            yield {f"{step}/weight/{name}": array for name, array in self.weights().items()}
 
 
 class ModeMissing(Exception):

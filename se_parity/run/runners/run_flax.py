@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -137,7 +138,7 @@ def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> 
     def mean_loss(model: se_flax.SEResNet, images: jax.Array, labels: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
 
-    @nnx.jit
+    @partial(nnx.jit, donate_argnames=("model", "optimizer"))
     def step(
         model: se_flax.SEResNet, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, nnx.State]:
@@ -148,7 +149,7 @@ def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> 
     model.train()
     for images, labels in batches:
         loss, gradients = step(model, optimizer, tensor(images), jax.numpy.asarray(labels))
-        yield TrainedStep(float(loss), read_gradients(model, gradients), se_flax.read_weights(model))
+        yield TrainedStep(float(loss), partial(read_gradients, model, gradients), partial(se_flax.read_weights, model))
     model.eval()
 
 

@@ -1,6 +1,7 @@
 """How a worker runs a network in Keras, on TensorFlow or on the backend that KERAS_BACKEND selects."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from unittest.mock import patch
 
 import keras
@@ -117,7 +118,7 @@ def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> It
     for rate, (images, labels) in zip(recipe.learning_rates, batches, strict=True):
         optimizer.learning_rate = rate
         loss, gradients = step(tensor(images), keras.ops.convert_to_tensor(labels))
-        yield TrainedStep(float(loss), read_gradients(model, gradients), se_tf.read_weights(model))
+        yield TrainedStep(float(loss), partial(read_gradients, model, gradients), partial(se_tf.read_weights, model))
 
 
 def tensor(images: NDArray) -> keras.KerasTensor:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -142,9 +143,9 @@ def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) ->
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(tensor(images)), torch.tensor(labels, device=numerics.device()))
         loss.backward()
-        gradients = read_gradients(model, (weight.grad for weight in model.parameters() if weight.grad is not None))
         optimizer.step()
-        yield TrainedStep(loss.item(), gradients, se_torch.read_weights(model))
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        yield TrainedStep(loss.item(), partial(read_gradients, model, gradients), partial(se_torch.read_weights, model))
     model.eval()
 
 
