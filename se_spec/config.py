@@ -148,6 +148,23 @@ def with_groups(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
     }
 
 
+def group_word(group: str, before: Any, after: Any) -> str | None:
+    """The word that changes one value of a group into another, or None; fields with shorthands are left out.
+
+    Args:
+        group: the name of the field that holds the group.
+        before: the group to change.
+        after: the group that the word should give.
+    """
+    shorthands = {name for holder, name in SHORTHANDS.values() if holder == group}
+    compared = [own.name for own in fields(after) if own.name not in shorthands]
+    for word, config in _WORDS.get(group, {}).items():
+        changed = _changed(before, config)
+        if all(getattr(changed, name) == getattr(after, name) for name in compared):
+            return word
+    return None
+
+
 def _group_config(group: str, value: Any) -> Mapping[str, Any]:
     """The fields of a group that a value sets: an object sets all, a mapping its keys, a word those in _WORDS."""
     words = _WORDS.get(group, {})

@@ -3,7 +3,7 @@
 from typing import Any
 
 from se_spec.architecture import Architecture, config_differences
-from se_spec.config import SHORTHANDS, Shortcut, Stem, as_tuple
+from se_spec.config import SHORTHANDS, Shortcut, Stem, as_tuple, group_word
 from se_spec.errors import ArchitectureError, suggestion
 
 _DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
@@ -139,6 +139,9 @@ def create_model_call(network: Architecture) -> str:
             arguments.setdefault(group, {})[field] = as_tuple(value)
         else:
             arguments[group] = as_tuple(value)
+    for group, value in arguments.items():
+        if isinstance(value, dict):
+            arguments[group] = group_word(group, getattr(_NAMED[name], group), getattr(network, group)) or value
     texts = [_quoted(name), *(f"{key}={_quoted(value)}" for key, value in arguments.items())]
     return f"create_model({', '.join(texts)})"
 

@@ -7,30 +7,50 @@ from pathlib import Path
 
 import pytest
 
+import se_spec
 import se_weights
 from parity_tests.support import refusals_table
 from parity_tests.support.cases import named_network, skip_without
 from se_cli.main import COMMANDS
+from se_parity import trained_like_weights
+from se_weights import Checkpoint
 from se_weights.dialects import DIALECTS
 from se_weights.files import FORMATS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-EXAMPLES = dict(re.findall(r"```python\n# (PyTorch|Keras 3|Flax NNX)\n(.*?)```", README, re.DOTALL))
+EXAMPLES = dict(re.findall(r"```python\n# (.*)\n([^`]*)```", README))
+FRAMEWORKS = [
+    pytest.param("PyTorch", "torch", marks=skip_without("torch")),
+    pytest.param("Keras 3", "tf", marks=skip_without("tf")),
+    pytest.param("Flax NNX", "flax", marks=skip_without("flax")),
+]
 
 
-@pytest.mark.parametrize(
-    "title",
-    [
-        pytest.param("PyTorch", marks=skip_without("torch")),
-        pytest.param("Keras 3", marks=skip_without("tf")),
-        pytest.param("Flax NNX", marks=skip_without("flax")),
-    ],
-)
-def test_each_example_runs(title):
-    script = EXAMPLES[title] + "\nassert tuple(logits.shape) == (1, 10)\n"
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+def run_python(script: str, folder: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("title", "framework"), FRAMEWORKS)
+def test_each_example_runs(tmp_path, title, framework):
+    run_python(EXAMPLES[title] + "\nassert tuple(logits.shape) == (1, 10)\n", tmp_path)
+
+
+@pytest.mark.parametrize(("title", "framework"), FRAMEWORKS)
+def test_each_example_of_loading_gives_the_weights_of_the_file(tmp_path, title, framework):
+    (example,) = [text for name, text in EXAMPLES.items() if name.startswith(f"{title}: load ")]
+    (file,) = {"model.pth", "model.weights.h5", "model.msgpack"} & set(re.findall(r'"([\w.]+)"', example))
+    architecture = se_spec.architecture("se_resnet18", se_bias=True, squeeze="round8")
+    checkpoint = Checkpoint(architecture, trained_like_weights(architecture))
+    se_weights.write(checkpoint, tmp_path / "timm.pth", dialect="timm")
+    converted = se_weights.convert(tmp_path / "timm.pth", tmp_path / file)
+    assert se_spec.create_model_call(converted.architecture) in example
+    run_python(
+        f"{example}\nimport se_{framework}, se_weights\nweights = se_{framework}.read_weights(model)\n"
+        f"assert se_weights.weights_sha256(weights) == {converted.weights_sha256!r}\n",
+        tmp_path,
+    )
 
 
 def test_the_commands_for_converting_run_as_written(tmp_path):

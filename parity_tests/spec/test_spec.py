@@ -236,6 +236,11 @@ CALLS = {
     'create_model("se_resnet50")': {},
     'create_model("se_resnet50", num_classes=10)': {"num_classes": 10},
     'create_model("se_resnet50", reduction=8, se_bias=True)': {"se_bias": True, "reduction": 8},
+    'create_model("se_resnet50", squeeze="round8", se_bias=True)': {"se_bias": True, "squeeze": "round8"},
+    'create_model("se_resnet50", stem="3x3")': {"stem": "3x3"},
+    'create_model("se_resnet50", squeeze={"after_relu": True, "rounding": "constant"}, reduction=8)': {
+        "squeeze": {"rounding": "constant", "reduction": 8, "after_relu": True}
+    },
     'create_model("se_resnet50", widths=(8, 16), depths=(1, 2))': {"depths": (1, 2), "widths": (8, 16)},
     'create_model("se_resnet50", stem={"pool": "ceil"}, stride_in="conv1")': {
         "stem": {"pool": "ceil"},
@@ -249,7 +254,7 @@ def test_the_call_that_creates_a_model_names_what_differs_and_creates_it(call):
     network = se_spec.architecture("se_resnet50", **CALLS[call])
     for name in (network.name, "unnamed"):
         made = se_spec.create_model_call(network.replace(name=name))
-        assert sorted(made) == sorted(call)
+        assert sorted(made) == sorted(call), made
         assert eval(made, {"create_model": se_spec.architecture}).function_key() == network.function_key()
 
 
