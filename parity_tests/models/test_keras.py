@@ -46,7 +46,7 @@ def test_a_reloaded_keras_model_gives_the_same_logits(model, network, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5"])
-def test_a_model_with_random_seeds_is_read(network, tmp_path, file):
+def test_a_model_with_dropout_is_read(network, tmp_path, file):
     import se_tf
     import se_weights
 
@@ -56,6 +56,20 @@ def test_a_model_with_random_seeds_is_read(network, tmp_path, file):
     checkpoint = se_weights.read(tmp_path / file)
     assert checkpoint.architecture == model.architecture
     assert se_weights.weights_sha256(checkpoint.weights) == se_weights.weights_sha256(se_tf.read_weights(model))
+
+
+def test_the_random_seeds_in_a_file_of_an_earlier_keras_are_left_out(model, network, tmp_path):
+    import h5py
+
+    import se_weights
+
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        for layer in ("dropout", "se_basic_block/drop_path", "se_basic_block_2/drop_path"):
+            file[f"layers/{layer}/seed_generator/vars/0"] = np.array([7, 9], np.uint32)
+    read_back = se_weights.read(path, architecture=network.architecture)
+    assert se_weights.weights_sha256(read_back.weights) == se_weights.weights_sha256(network.weights)
 
 
 @pytest.mark.parametrize("name", ["se_resnet20_cifar", "resnet18"])

@@ -11,7 +11,13 @@ from se_cli.parity_tables import _training_verdict
 from se_parity import Worker
 from se_parity.examination import RECIPES, TRAINING_DTYPES
 from se_parity.reference.backward import Backward
-from se_parity.train.check_training import RESULT_KINDS, ExpectedTraining, check_training, expected_training
+from se_parity.train.check_training import (
+    RESULT_KINDS,
+    ExpectedTraining,
+    TensorComparison,
+    check_training,
+    expected_training,
+)
 
 TRAINED = {
     "bottlenecks": ("se_resnet50", {"depths": (1, 2), "widths": (8, 12), "se_bias": True}),
@@ -73,6 +79,15 @@ def test_gradients_wrong_by_one_percent_fail_or_are_left_to_float64(dtype):
     assert all(one.sensitive for one in training.comparisons if dtype == "float64")
     verdict = str(_training_verdict(gradients))
     assert verdict == ("FAIL" if any(one.sensitive for one in gradients) else "float64")
+
+
+@pytest.mark.parametrize("limit", [1e-9, 1e-3, 6e-3, 9e-3, 2e-2, 0.46])
+def test_a_limit_that_accepts_an_error_of_one_percent_points_to_float64(limit):
+    wrong = TensorComparison(1, "gradient", "fc.weight", 0.01, limit)
+    assert not (wrong.passed and wrong.sensitive)
+    assert str(_training_verdict([wrong])) == ("float64" if limit >= 0.01 else "FAIL")
+    right = replace(wrong, share=limit / 2)
+    assert str(_training_verdict([right])) == ("pass" if limit < 5e-3 else "float64")
 
 
 def test_reference_gradients_match_finite_differences_of_the_loss():

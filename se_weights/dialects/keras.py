@@ -67,7 +67,7 @@ def place(parameter: Parameter, architecture: Architecture) -> Place:
 
 
 def random_seeds(parameter: Parameter, place: Place) -> tuple[str, ...]:
-    """The random seeds of the dropout layers, which Keras saves with the weights.
+    """The random seeds of the dropout layers, which earlier versions of Keras 3 saved with the weights.
 
     Args:
         parameter: The parameter; the seed of dropout is next to the classifier, that of drop path is in each block.
