@@ -5,9 +5,10 @@ from se_spec.block import BATCH_NORM_EPSILON, Block
 from se_spec.config import Shortcut, Squeeze, Stem, squeezed_channels
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
+from se_spec.graph import Graph, Layer, Node
 from se_spec.inputs import expect_features, expect_floating, expect_images
-from se_spec.layers import AveragePool, Convolution, MaxPool
-from se_spec.manifest import Layer, Parameter, Role, manifest
+from se_spec.layers import AveragePool, Convolution, MaxPool, Role
+from se_spec.manifest import Parameter, manifest
 from se_spec.named import architecture, create_model_call, list_architectures, named_like
 from se_spec.version import __version__
 
@@ -19,8 +20,10 @@ __all__ = [
     "AveragePool",
     "Block",
     "Convolution",
+    "Graph",
     "Layer",
     "MaxPool",
+    "Node",
     "Parameter",
     "Role",
     "Shortcut",

@@ -7,6 +7,7 @@ the groups; Bag of Tricks (arXiv 1812.01187), figure 2, for the deep stem and th
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from se_spec.block import BATCH_NORM_EPSILON, EXPANSION, Block
@@ -21,7 +22,9 @@ from se_spec.errors import (
     expect_one_of,
     refuse_unknown,
 )
+from se_spec.graph import Graph
 from se_spec.layers import Convolution, MaxPool
+from se_spec.se_resnet_graph import se_resnet_graph
 
 BATCH_NORM_MOMENTUM = 0.1
 """Weight of the new batch in the running statistics (torch's convention; Keras and Flax write 1 minus it)."""
@@ -158,6 +161,11 @@ class Architecture:
         """
         refuse_unknown(config, _FIELDS)
         return replace(self, **with_groups({group: getattr(self, group) for group in GROUPS}, config))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The operations of the network, from which its parameters, its cost and its reference are derived."""
+        return se_resnet_graph(self)
 
     @property
     def stem_convolutions(self) -> tuple[Convolution, ...]:

@@ -1,11 +1,16 @@
-"""The layers that work on space: their sizes, strides and paddings, and the size of their outputs.
+"""The operations that networks are described with: their parameters, the size of their outputs, and their cost.
 
-A side is the height or the width of an image or a feature map, in pixels.
+A shape is that of one image without the batch: (C, H, W) of a feature map, (C,) of a vector. A side is the height or
+the width of a feature map, in pixels.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
 
 from se_spec.errors import ArchitectureError
+
+Shape = tuple[int, ...]
 
 POOLS = ("pad1", "ceil", "same", "none")
 """How the windows of the stem's 3x3 max-pool are aligned, which changes every feature and no name or shape:
@@ -16,8 +21,60 @@ like `pad1` on odd ones. `none`: no pool (CIFAR).
 """
 
 
+class Role(StrEnum):
+    """What a parameter does. A dialect has one leaf name and one axis order for each role."""
+
+    CONVOLUTION = "convolution"
+    CONVOLUTION_BIAS = "convolution bias"
+    GAMMA = "gamma"
+    BETA = "beta"
+    MEAN = "mean"
+    VARIANCE = "variance"
+    GATE = "gate"
+    GATE_BIAS = "gate bias"
+    CLASSIFIER = "classifier"
+    CLASSIFIER_BIAS = "classifier bias"
+
+    @property
+    def learned(self) -> bool:
+        """Whether the optimiser updates it; the running statistics are measured instead."""
+        return self not in (Role.MEAN, Role.VARIANCE)
+
+
+NORM_ROLES = (Role.GAMMA, Role.BETA, Role.MEAN, Role.VARIANCE)
+"""The parameters of a norm, in the order in which every framework lists them."""
+
+BIAS_ROLES = {Role.GATE: Role.GATE_BIAS, Role.CLASSIFIER: Role.CLASSIFIER_BIAS}
+"""The bias of a dense layer, by the role of its weight."""
+
+
+class Operation:
+    """An operation of a network; by default without parameters, of one input, whose shape it keeps."""
+
+    @property
+    def parameters(self) -> tuple[tuple[Role, Shape], ...]:
+        """The role and the canonical shape of each of its parameters."""
+        return ()
+
+    def output(self, *inputs: Shape) -> Shape:
+        """The shape of its output.
+
+        Args:
+            *inputs: the shape of each of its inputs.
+        """
+        return inputs[0]
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        """Its multiply-adds for one image.
+
+        Args:
+            *inputs: the shape of each of its inputs.
+        """
+        return 0
+
+
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(Operation):
     """A square convolution with the same padding on every side, so that stride 1 keeps the size.
 
     Attributes:
@@ -48,9 +105,17 @@ class Convolution:
         """Shape of the kernel, on the axes OIHW; a group sees its share of the inputs only."""
         return self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel
 
-    def side(self, side: int) -> int:
-        """The output's side, from the input's."""
-        return -(-side // self.stride)
+    @property
+    def parameters(self) -> tuple[tuple[Role, Shape], ...]:
+        kernel = (Role.CONVOLUTION, self.shape)
+        return (kernel, (Role.CONVOLUTION_BIAS, (self.out_channels,))) if self.bias else (kernel,)
+
+    def output(self, *inputs: Shape) -> Shape:
+        _, height, width = inputs[0]
+        return self.out_channels, -(-height // self.stride), -(-width // self.stride)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(self.shape) * prod(self.output(*inputs)[1:])
 
     def check_zero_init(self, zero_init: bool) -> None:
         """Raise ArchitectureError where its norm is to start at zero, and that norm is folded away."""
@@ -59,7 +124,52 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class BatchNorm(Operation):
+    """A batch norm (arXiv 1502.03167) with the running statistics of its channels.
+
+    Attributes:
+        channels: channels of its input.
+        epsilon: added to the variance before its square root is taken.
+    """
+
+    channels: int
+    epsilon: float
+
+    @property
+    def parameters(self) -> tuple[tuple[Role, Shape], ...]:
+        return tuple((role, (self.channels,)) for role in NORM_ROLES)
+
+
+@dataclass(frozen=True)
+class Dense(Operation):
+    """A fully connected layer from a vector to a vector.
+
+    Attributes:
+        inputs: features of its input.
+        outputs: features of its output.
+        bias: whether it has a bias.
+        role: of its weight: GATE or CLASSIFIER.
+    """
+
+    inputs: int
+    outputs: int
+    bias: bool
+    role: Role
+
+    @property
+    def parameters(self) -> tuple[tuple[Role, Shape], ...]:
+        weight = (self.role, (self.outputs, self.inputs))
+        return (weight, (BIAS_ROLES[self.role], (self.outputs,))) if self.bias else (weight,)
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (self.outputs,)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class MaxPool(Operation):
     """A 3x3 max-pool of stride 2, padded with minus infinity.
 
     Attributes:
@@ -86,9 +196,13 @@ class MaxPool:
         """The output's side, from the input's."""
         return (sum(self.padding(side)) + side - self.kernel) // self.stride + 1
 
+    def output(self, *inputs: Shape) -> Shape:
+        channels, height, width = inputs[0]
+        return channels, self.side(height), self.side(width)
+
 
 @dataclass(frozen=True)
-class AveragePool:
+class AveragePool(Operation):
     """The mean of each 2x2 window, of stride 2; at an odd end, of the values that exist (ResNet-D, arXiv 1812.01187).
 
     Attributes:
@@ -99,6 +213,54 @@ class AveragePool:
     kernel: int = 2
     stride: int = 2
 
-    def side(self, side: int) -> int:
-        """The output's side, from the input's."""
-        return -(-side // self.stride)
+    def output(self, *inputs: Shape) -> Shape:
+        channels, height, width = inputs[0]
+        return channels, -(-height // self.stride), -(-width // self.stride)
+
+
+@dataclass(frozen=True)
+class MeanOverSpace(Operation):
+    """The mean of each channel over height and width: the squeeze of an SE layer, and the pool before a classifier."""
+
+    def output(self, *inputs: Shape) -> Shape:
+        return inputs[0][:1]
+
+
+@dataclass(frozen=True)
+class ReLU(Operation):
+    """The larger of a value and zero."""
+
+
+@dataclass(frozen=True)
+class Sigmoid(Operation):
+    """1 / (1 + exp(-x)) of each value x."""
+
+
+@dataclass(frozen=True)
+class Scale(Operation):
+    """A feature map times a vector of gates, one for each channel.
+
+    Its multiply-adds are those of an SE layer beside its fully connected layers, as the paper counts them (section 4):
+    for each value one multiplication here, and one addition in the squeeze that the gates were computed from.
+    """
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return 2 * prod(inputs[0])
+
+
+@dataclass(frozen=True)
+class Add(Operation):
+    """The sum of two feature maps."""
+
+
+@dataclass(frozen=True)
+class Dropout(Operation):
+    """In training, drops values with a probability and scales the others up; in evaluation, the identity.
+
+    Attributes:
+        rate: the probability.
+        images: whether the values of an image are dropped together (stochastic depth, arXiv 1603.09382).
+    """
+
+    rate: float
+    images: bool = False

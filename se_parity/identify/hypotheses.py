@@ -186,9 +186,10 @@ def _pools(own: Architecture, size: Sequence[int]) -> list[str]:
     """The alignments of the stem's max-pool that have different padding for images of this height and width."""
     if not own.max_pool:
         return ["none"]
-    for convolution in own.stem_convolutions:
-        size = [convolution.side(side) for side in size]
-    pools = {tuple(map(MaxPool(pool).padding, size)): pool for pool in ("same", "ceil", "pad1")}
+    graph = own.graph
+    (inputs,) = (node.inputs for node in graph.nodes if node.operation == own.max_pool)
+    sides = graph.shapes((own.in_channels, *size))[inputs[0]][1:]
+    pools = {tuple(map(MaxPool(pool).padding, sides)): pool for pool in ("same", "ceil", "pad1")}
     return list(pools.values())
 
 

@@ -24,7 +24,7 @@ class Activations:
 
 
 def record_activations(case: Case) -> Activations:
-    """Run the reference on a case and record its activations; the input of a block is the output of the one before."""
+    """Run the reference on a case and record its activations; the input of a module is what its operations take."""
     inputs, outputs = {}, {}
 
     def observe(path: str, output: Array, x: Array) -> Array:
@@ -32,10 +32,8 @@ def record_activations(case: Case) -> Activations:
         return output
 
     Oracle(case.architecture, case.weights, observe=observe).logits(case.images)
-    before = "maxpool" if case.architecture.max_pool else f"relu{len(case.architecture.stem_convolutions)}"
-    for block in case.architecture.blocks():
-        inputs[block.name] = outputs[before]
-        before = block.name
+    for module, path in case.architecture.graph.module_inputs.items():
+        inputs[module] = outputs[path]
     return Activations(inputs, outputs)
 
 

@@ -1,15 +1,28 @@
 """One operation of the float64 reference, with all that is needed to compute it again in another way."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from se_parity.case import Case
 from se_parity.reference.oracle import Array, Margins, channels, convolve
-from se_spec import Architecture, Convolution
+from se_spec import Convolution, layers
 
 Weights = Mapping[str, Array]
+
+KINDS: Mapping[type[layers.Operation], str] = {
+    layers.Convolution: "convolution",
+    layers.BatchNorm: "norm",
+    layers.Dense: "dense",
+    layers.ReLU: "relu",
+    layers.MaxPool: "max-pool",
+    layers.AveragePool: "average-pool",
+    layers.MeanOverSpace: "mean",
+    layers.Sigmoid: "gate",
+    layers.Scale: "scale",
+}
+"""What a kind of operation is called. The ReLU after a sum is the "sum": the reference observes them together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,37 +90,16 @@ class Operation:
 
 def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
     """Return a function that makes an Operation from the arguments of an Observer: path, output and input."""
-    blocks = {block.name: block for block in case.architecture.blocks()}
-    convolutions = dict(_convolutions(case.architecture))
+    nodes = {node.path: node for node in case.architecture.graph.nodes}
     by_path: dict[str, dict[str, Array]] = {}
     for name, array in case.weights.items():
         path, _, leaf = name.rpartition(".")
         by_path.setdefault(path, {})[leaf] = np.asarray(array, np.float64)
 
     def operation(path: str, output: Array, x: Array) -> Operation:
-        weights = by_path.get(path, {})
-        kind = _kind(path, weights, blocks)
-        return Operation(path, kind, x, output, weights, convolutions.get(path), case.architecture.bn_epsilon)
+        computed, before = nodes[path].operation, nodes.get(nodes[path].inputs[0])
+        kind = "sum" if before and isinstance(before.operation, layers.Add) else KINDS[type(computed)]
+        convolution = computed if isinstance(computed, layers.Convolution) else None
+        return Operation(path, kind, x, output, by_path.get(path, {}), convolution, case.architecture.bn_epsilon)
 
     return operation
-
-
-def _kind(path: str, weights: Weights, blocks: Mapping[str, object]) -> str:
-    if weights:
-        return {4: "convolution", 2: "dense", 1: "norm"}[weights["weight"].ndim]
-    if path in blocks:
-        return "sum"
-    leaf = path.rpartition(".")[2]
-    if leaf == "pool":
-        return "average-pool" if "." in path else "mean"
-    return {"squeeze": "mean", "gate": "gate", "se": "scale", "maxpool": "max-pool"}.get(leaf, "relu")
-
-
-def _convolutions(architecture: Architecture) -> Iterator[tuple[str, Convolution]]:
-    for number, convolution in enumerate(architecture.stem_convolutions, start=1):
-        yield f"conv{number}", convolution
-    for block in architecture.blocks():
-        for number, convolution in enumerate(block.convolutions, start=1):
-            yield f"{block.name}.conv{number}", convolution
-        if block.projection:
-            yield f"{block.name}.downsample.0", block.projection

@@ -7,7 +7,7 @@ squeeze (timm, pull request 771).
 """
 
 from se_spec import Architecture, Layer
-from se_spec.manifest import CANONICAL_LAYERS
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Config, Dialect, Layers, make_hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, make_place

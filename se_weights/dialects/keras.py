@@ -7,7 +7,7 @@ counters, a place depends on the whole architecture.
 """
 
 from se_spec import Architecture, Layer, Parameter, Role
-from se_spec.manifest import CANONICAL_LAYERS
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Dialect, Layers, LeafNames, Place
 from se_weights.dialects.torch import published_hidden_config
 

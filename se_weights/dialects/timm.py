@@ -5,7 +5,7 @@ whose pool has the index 0 even where it is the identity because the block does 
 """
 
 from se_spec import Architecture, Layer, Parameter
-from se_spec.manifest import CANONICAL_LAYERS
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from se_spec import Architecture, Parameter, Role, named_like
-from se_spec.manifest import CANONICAL_LAYERS, CANONICAL_WORDS
+from se_spec.manifest import CANONICAL_WORDS
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Config, Dialect, Layers, Place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 

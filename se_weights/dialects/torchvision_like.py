@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from se_spec import Architecture, Layer, Parameter
-from se_spec.manifest import CANONICAL_LAYERS
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, make_place

@@ -13,7 +13,9 @@ from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, Sho
 from se_spec.architecture import MOST_STAGES
 from se_spec.block import EXPANSION
 from se_spec.config import SQUEEZES
-from se_spec.manifest import NORM_ROLES
+from se_spec.graph import LayerPosition
+from se_spec.layers import NORM_ROLES
+from se_spec.se_resnet_graph import CANONICAL_LAYERS
 from se_weights.dialects import Dialect
 from se_weights.layouts import relayout_shape
 
@@ -26,14 +28,17 @@ UNNAMED = "unnamed"
 STEMS = (Stem(), Stem(kernel=3, stride=1, pool="none"), Stem(kernel=3, inner=(1, 1)))
 """The stem of the paper, that of CIFAR networks, and a deep stem; the widths are inferred."""
 
-PROBES = (
-    Parameter(Layer.STEM_CONVOLUTION, Role.CONVOLUTION),
-    Parameter(Layer.PROJECTION, Role.CONVOLUTION, (), stage=1, index=0),
-)
+
+def _parameter(role: Role, layer: Layer, stage: int = 0, index: int = 0, number: int = 1) -> Parameter:
+    """A parameter whose shape is not known."""
+    module = LayerPosition(layer, stage, index, number).path(CANONICAL_LAYERS)
+    return Parameter(layer, stage, index, number, module=module, role=role)
+
+
+PROBES = _parameter(Role.CONVOLUTION, Layer.STEM_CONVOLUTION), _parameter(Role.CONVOLUTION, Layer.PROJECTION, stage=1)
 """Parameters whose names show which settings the names of a dialect depend on."""
 
-
-FIRST_BLOCK = Parameter(Layer.CONVOLUTION, Role.CONVOLUTION, (), stage=1, index=0)
+FIRST_BLOCK = _parameter(Role.CONVOLUTION, Layer.CONVOLUTION, stage=1)
 """A parameter of every network that is no part of its stem."""
 
 
@@ -223,7 +228,7 @@ class _ArchitectureInference:
 
     def tensor_shape(self, layer: Layer, role: Role, **position: int) -> Shape | None:
         """The shape of a parameter on canonical axes, or None if the file does not contain it in this dialect."""
-        parameter = Parameter(layer, role, (), **position)
+        parameter = _parameter(role, layer, **position)
         place = self.dialect.place(parameter, self.inferred)
         stored = self.shapes.get(place.names[0])
         if stored is None or 0 in stored:

@@ -10,19 +10,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import BATCH_NORM_EPSILON, Architecture, Layer, Parameter, Role, manifest
+from se_spec import BATCH_NORM_EPSILON, Architecture, Parameter, Role, manifest
+from se_spec.layers import NORM_ROLES
+from se_spec.manifest import canonical_name
 from se_weights.checkpoint import Checkpoint, Weights, all_finite, check
 from se_weights.errors import WeightMismatch
 
 FOLDED = "folded"
 """The metadata key that says that the weights are no longer those that were trained."""
-
-NORMS = {
-    Layer.STEM_CONVOLUTION: Layer.STEM_NORM,
-    Layer.CONVOLUTION: Layer.NORM,
-    Layer.PROJECTION: Layer.PROJECTION_NORM,
-}
-"""The norm that follows each convolution."""
 
 
 def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
@@ -51,9 +46,8 @@ def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
     # a folded network has no epsilon, and always has biases: both settings get their default value
     folded = architecture.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
     gains = {
-        parameter.module: _gain_and_shift(parameter, architecture, checkpoint.weights)
-        for parameter in manifest(architecture)
-        if parameter.role is Role.CONVOLUTION
+        convolution: _gain_and_shift(convolution, norm, architecture.bn_epsilon, checkpoint.weights)
+        for convolution, norm in architecture.graph.foldable_norms.items()
     }
     weights = {
         parameter.name: _folded_array(parameter, checkpoint.weights, *gains[parameter.module])
@@ -78,21 +72,17 @@ def _unfoldable(architecture: Architecture, weights: Weights) -> Iterator[str]:
             yield f"! {parameter.name} + epsilon is {lowest} at its minimum, which is not positive"
 
 
-def _gain_and_shift(convolution: Parameter, architecture: Architecture, weights: Weights) -> tuple[NDArray, NDArray]:
+def _gain_and_shift(convolution: str, norm: str, epsilon: float, weights: Weights) -> tuple[NDArray, NDArray]:
     """The gain of the norm after a convolution, and the shift that bias and norm add together."""
-    norm = replace(convolution, layer=NORMS[convolution.layer])
-    gamma, beta, mean, variance = (
-        np.asarray(weights[replace(norm, role=role).name], np.float64)
-        for role in (Role.GAMMA, Role.BETA, Role.MEAN, Role.VARIANCE)
-    )
-    gain = gamma / np.sqrt(variance + architecture.bn_epsilon)
-    bias = weights.get(replace(convolution, role=Role.CONVOLUTION_BIAS).name, 0.0)
+    gamma, beta, mean, variance = (np.asarray(weights[canonical_name(norm, role)], np.float64) for role in NORM_ROLES)
+    gain = gamma / np.sqrt(variance + epsilon)
+    bias = weights.get(canonical_name(convolution, Role.CONVOLUTION_BIAS), 0.0)
     return gain, beta + (np.asarray(bias, np.float64) - mean) * gain
 
 
 def _folded_array(parameter: Parameter, weights: Weights, gain: NDArray, shift: NDArray) -> NDArray:
     """The folded weight or bias of a convolution, in the dtype of its weight."""
-    kernel = weights[replace(parameter, role=Role.CONVOLUTION).name]
+    kernel = weights[canonical_name(parameter.module, Role.CONVOLUTION)]
     scaled = np.asarray(kernel, np.float64) * gain[:, None, None, None]
     with np.errstate(over="ignore"):  # overflow is reported by name
         return (scaled if parameter.role is Role.CONVOLUTION else shift).astype(kernel.dtype)
