@@ -1,6 +1,5 @@
 """The layers of the networks in PyTorch: convolution, batch norm, pools, dense and identity, from specifications."""
 
-import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -51,8 +50,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        kept = torch.ones(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device)
-        return x * functional.dropout(kept, self.rate)
+        return x * functional.dropout(x.new_ones([x.shape[0], 1, 1, 1]), self.rate)
 
 
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:

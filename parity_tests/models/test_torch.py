@@ -165,6 +165,26 @@ def test_symbolic_tracing_gives_the_same_logits_and_keeps_the_checks(network, po
         traced(x[:, :2])
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")  # TorchScript as a whole
+@pytest.mark.parametrize("how", ["symbolically traced", "scripted", "compiled", "exported"])
+def test_every_form_drops_residuals_in_training(network, how):
+    import torch
+
+    import se_torch
+
+    model = se_torch.SEResNet(network.architecture.replace(drop_path=0.9, dropout=0.5)).train()
+    x = torch.tensor(network.images)
+    forms = {
+        "symbolically traced": torch.fx.symbolic_trace,
+        "scripted": torch.jit.script,
+        "compiled": lambda model: torch.compile(model, backend="eager"),
+        "exported": lambda model: torch.export.export(model, (x,)).module(),
+    }
+    form = forms[how](model)
+    logits = [form(x).detach() for _ in range(4)]
+    assert not any(torch.equal(logits[0], other) for other in logits[1:])
+
+
 def wrapper(how):
     import torch
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
