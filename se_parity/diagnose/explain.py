@@ -154,26 +154,32 @@ def _faulty_networks(case: Case) -> Iterator[tuple[str, Callable[[], Array]]]:
         faulty = network_fault.case(case)
         if faulty:
             yield network_fault.name, partial(Oracle(faulty.architecture, faulty.weights).logits, faulty.images)
-    for block_fault in BLOCK_FAULTS:
-        yield block_fault.name, partial(block_fault.oracle(case.architecture, case.weights).logits, case.images)
+    for block_fault, oracle in _faulty_connections(case):
+        yield block_fault, partial(oracle.logits, case.images)
     for fault in FAULTS:
         oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
         yield fault.name, partial(oracle.logits, case.images)
 
 
+def _faulty_connections(case: Case) -> Iterator[tuple[str, Oracle]]:
+    """Each known fault of a block by name, with the reference that has it in every block."""
+    for fault in BLOCK_FAULTS:
+        graph = fault.faulty_graph(case.architecture.graph)
+        yield fault.name, Oracle(case.architecture, case.weights, graph=graph)
+
+
 def _faulty_layer_outputs(case: Case, path: str, reference: Activations) -> Iterator[tuple[str, Array]]:
     """The output of a layer on the reference's input with each fault that it can have."""
     x, output = reference.inputs[path], reference.outputs[path]
-    block = next((block for block in case.architecture.blocks() if block.name == path), None)
-    if not block and not path.endswith(".se"):
+    if path not in case.architecture.graph.module_inputs:
         yield from _faulty_operation_outputs(operations(case)(path, output, x))
         return
     for fault in FAULTS:
         oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
-        yield fault.name, oracle.block(block, x) if block else oracle.squeeze_excitation(path, x)
-    if block:
-        for block_fault in BLOCK_FAULTS:
-            yield block_fault.name, block_fault.oracle(case.architecture, case.weights).block(block, x)
+        yield fault.name, oracle.module(path, x)
+    if path in {block.name for block in case.architecture.blocks()}:
+        for name, oracle in _faulty_connections(case):
+            yield name, oracle.module(path, x)
 
 
 def _faulty_operation_outputs(operation: Operation) -> Iterator[tuple[str, Array]]:

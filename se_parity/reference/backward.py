@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 
 from se_parity.case import Case
 from se_parity.reference.oracle import Array, Observer, Oracle, channels
-from se_spec import BATCH_NORM_MOMENTUM, AveragePool, Block, Convolution, MaxPool
+from se_spec import BATCH_NORM_MOMENTUM, Node
+from se_spec.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Convolution,
+    Dense,
+    MaxPool,
+    MeanOverSpace,
+    ReLU,
+    Scale,
+    Sigmoid,
+)
 
 GradientObserver = Callable[[Array, int], Array]
 """Called with a gradient and the number of terms that each of its values sums; the returned array replaces it."""
@@ -47,8 +59,8 @@ class Backward:
     """One training pass of the reference: the constructor runs the network forward, `run` runs it backward.
 
     Subclasses override single operations to plant known faults (se_parity.train.training_faults). Their argument
-    `path` is the canonical path of the operation, such as "layer1.0.conv2", and `d` is the gradient of the loss with
-    respect to the operation's output; they return that with respect to its input.
+    `node` is the operation in the graph, and `d` is the gradient of the loss with respect to its output; they return
+    that with respect to each of its inputs.
 
     Args:
         case: the network, its weights, and the images (N, C, H, W) of the batch.
@@ -75,7 +87,7 @@ class Backward:
             return self.outputs[path]
 
         oracle = Oracle(case.architecture, case.weights, observe=record, statistics=batch_statistics)
-        self.architecture, self.weights = case.architecture, oracle.weights
+        self.graph, self.weights = oracle.graph, oracle.weights
         self.logits = oracle.logits(case.images)
         self.labels = labels
 
@@ -117,71 +129,71 @@ class Backward:
         return [(f"{path}.running_mean", mean), (f"{path}.running_var", variance * count / max(count - 1, 1))]
 
     def network(self, d: Array) -> None:
-        x = self.inputs["pool"]
-        d = self.dense("fc", d)
-        d = np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:])
-        for block in reversed(list(self.architecture.blocks())):
-            d = self.block(block, d)
-        if self.architecture.max_pool:
-            d = max_pool_backward(self.inputs["maxpool"], d, self.architecture.max_pool)
-        for number, convolution in reversed(list(enumerate(self.architecture.stem_convolutions, start=1))):
-            d = self.norm(f"bn{number}", self.relu(f"relu{number}", d))
-            d = self.convolution(f"conv{number}", d, convolution)
+        gradients = {self.graph.nodes[-1].path: d}
+        for node in reversed(self.graph.nodes):
+            inputs = self.operation(node, gradients.pop(node.path))
+            for path, gradient in zip(node.inputs, inputs, strict=True):
+                gradients[path] = gradients[path] + gradient if path in gradients else gradient
 
-    def block(self, block: Block, d: Array) -> Array:
-        d = self.relu(block.name, d)
-        residual = self.squeeze_excitation(f"{block.name}.se", d) if block.has_se else d
-        if block.relu_before_se:
-            residual = self.relu(f"{block.name}.act", residual)
-        for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
-            residual = self.norm(f"{block.name}.bn{number}", residual)
-            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
-            if number > 1:
-                residual = self.relu(f"{block.name}.relu{number - 1}", residual)
-        if block.projection:
-            d = self.norm(f"{block.name}.downsample.1", d)
-            d = self.convolution(f"{block.name}.downsample.0", d, block.projection)
-        if block.pool:
-            d = average_pool_backward(self.inputs[f"{block.name}.pool"], d, block.pool)
-        return residual + d
+    def operation(self, node: Node, d: Array) -> tuple[Array, ...]:
+        path = node.path
+        match node.operation:
+            case Convolution() as operation:
+                return self.convolution(path, d, operation)
+            case BatchNorm() as operation:
+                return self.norm(path, d, operation)
+            case Dense():
+                return self.dense(path, d)
+            case ReLU():
+                return (d * (self.outputs[path] > 0),)
+            case MaxPool() as operation:
+                return (max_pool_backward(self.inputs[path], d, operation),)
+            case AveragePool() as operation:
+                return (average_pool_backward(self.inputs[path], d, operation),)
+            case MeanOverSpace():
+                x = self.inputs[path]
+                return (np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:]),)
+            case Sigmoid():
+                return (d * self.outputs[path] * (1 - self.outputs[path]),)
+            case Scale():
+                return self.scale(node, d)
+            case Add():
+                return self.add(node, d)
+            case operation:
+                raise NotImplementedError(f"the reference cannot train {operation}")
 
-    def squeeze_excitation(self, path: str, d: Array) -> Array:
-        x, gate = self.inputs[path], self.outputs[f"{path}.gate"]
-        excited = (d * x).sum(axis=(2, 3)) * gate * (1 - gate)
-        hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc2", excited))
-        squeezed = self.dense(f"{path}.fc1", hidden) / np.prod(x.shape[2:])
-        return d * gate[:, :, None, None] + squeezed[:, :, None, None]
+    def scale(self, node: Node, d: Array) -> tuple[Array, ...]:
+        gates = self.outputs[node.inputs[1]]
+        return d * gates[:, :, None, None], (d * self.inputs[node.path]).sum(axis=(2, 3))
 
-    def dense(self, path: str, d: Array) -> Array:
+    def add(self, node: Node, d: Array) -> tuple[Array, ...]:
+        return d, d
+
+    def dense(self, path: str, d: Array) -> tuple[Array, ...]:
         x, weight = self.inputs[path], self.weights[f"{path}.weight"]
         self.store(f"{path}.weight", d.T @ x, len(x))
         if f"{path}.bias" in self.weights:
             self.store(f"{path}.bias", d.sum(axis=0), len(x))
-        return self.observe_gradient(d @ weight, len(weight))
+        return (self.observe_gradient(d @ weight, len(weight)),)
 
-    def relu(self, path: str, d: Array) -> Array:
-        return d * (self.outputs[path] > 0)
-
-    def norm(self, path: str, d: Array) -> Array:
-        if self.architecture.folded:
-            return d
+    def norm(self, path: str, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
         x, axes = self.inputs[path], (0, 2, 3)
         mean, variance = batch_statistics(path, x)
-        deviation = np.sqrt(variance + self.architecture.bn_epsilon)
+        deviation = np.sqrt(variance + operation.epsilon)
         normal = (x - channels(mean)) / channels(deviation)
         count = x.size // x.shape[1]
         self.store(f"{path}.weight", (d * normal).sum(axis=axes), count)
         self.store(f"{path}.bias", d.sum(axis=axes), count)
         centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
-        return self.observe_gradient(centred * channels(self.weights[f"{path}.weight"] / deviation), count)
+        return (self.observe_gradient(centred * channels(self.weights[f"{path}.weight"] / deviation), count),)
 
-    def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
+    def convolution(self, path: str, d: Array, operation: Convolution) -> tuple[Array, ...]:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
-        inputs, weights = convolution_backward(x, kernel, d, convolution)
+        inputs, weights = convolution_backward(x, kernel, d, operation)
         self.store(f"{path}.weight", weights, d.size // d.shape[1])
-        if convolution.bias:
+        if operation.bias:
             self.store(f"{path}.bias", d.sum(axis=(0, 2, 3)), d.size // d.shape[1])
-        return self.observe_gradient(inputs, kernel.size // kernel.shape[1])
+        return (self.observe_gradient(inputs, kernel.size // kernel.shape[1]),)
 
     def store(self, name: str, gradient: Array, terms: int) -> None:
         """Store the gradient of a parameter.

@@ -1,21 +1,36 @@
-"""The float64 reference: SE-ResNet's forward pass in plain numpy, written from the papers.
+"""The float64 reference: runs the graph of a network in plain numpy.
 
-Squeeze-and-Excitation Networks (arXiv 1709.01507), eq. 2-4 and figure 3, over Deep Residual Learning
-(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). Every operation is
-the definition's sum; nothing is fused, reordered or approximated.
+Every operation is the definition's sum (arXiv 1709.01507, eq. 2-4; arXiv 1502.03167 for batch norms; arXiv 1611.05431
+for groups; arXiv 1812.01187 for averaging shortcuts); nothing is fused, reordered or approximated. A reference that was
+written from the papers by hand, without the graph, gives the same values (parity_tests/parity/test_reference.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import Architecture, AveragePool, Block, Convolution, MaxPool
+from se_spec import Architecture, Graph, Node
+from se_spec.graph import IMAGES
+from se_spec.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Convolution,
+    Dense,
+    Dropout,
+    MaxPool,
+    MeanOverSpace,
+    ReLU,
+    Scale,
+    Sigmoid,
+)
 
 Array = NDArray[np.float64]
 Observer = Callable[[str, Array, Array], Array]
-"""Called after each operation with its canonical path, its output and its input; the returned array replaces the
-output."""
+"""Called after each operation with its canonical path, its output and its first input; the returned array replaces the
+output. A sum is observed together with the ReLU after it, and dropout, which does nothing in evaluation, is not."""
 
 Statistics = Callable[[str, Array], tuple[Array, Array]]
 """Called with the path of a batch norm and its input (N, C, H, W); returns the mean and the variance (C) to normalise
@@ -25,13 +40,10 @@ with."""
 class Oracle:
     """A network that runs in float64 numpy: the reference that frameworks are compared with.
 
-    Each kind of operation has a method, which subclasses may override (se_parity.diagnose.faults.block_faults). Its
-    argument `path` is the canonical path of the operation, such as "layer1.0.conv2", and `x` is the input (N, C, H, W)
-    or (N, C). It returns the output as `observe` returned it.
-
     Args:
         architecture: the network.
         weights: arrays of any float dtype by canonical name, with canonical axes; converted to float64.
+        graph: operations to run instead of the architecture's own, for faults (se_parity.diagnose.faults.block_faults).
         observe: called after every operation, such as "layer1.0.conv2"; may replace its output.
         statistics: the mean and variance that a batch norm normalises with; by default its running statistics.
     """
@@ -41,10 +53,11 @@ class Oracle:
         architecture: Architecture,
         weights: Mapping[str, NDArray],
         *,
+        graph: Graph | None = None,
         observe: Observer = lambda path, output, x: output,
         statistics: Statistics | None = None,
     ) -> None:
-        self.architecture = architecture
+        self.graph = graph or architecture.graph
         self.weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
         self.observe = observe
         self.statistics = statistics
@@ -58,70 +71,64 @@ class Oracle:
         Returns:
             Logits (N, num_classes), or the pooled features (N, features) where num_classes is 0.
         """
-        x = np.asarray(images, np.float64)
-        for number, convolution in enumerate(self.architecture.stem_convolutions, start=1):
-            x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
-            x = self.relu(f"relu{number}", x)
-        if self.architecture.max_pool:
-            x = self.observe("maxpool", max_pool(x, self.architecture.max_pool), x)
-        for block in self.architecture.blocks():
-            x = self.block(block, x)
-        features = self.observe("pool", x.mean(axis=(2, 3)), x)
-        return self.dense("fc", features) if self.architecture.num_classes else features
+        return self._run(self.graph.nodes, IMAGES, np.asarray(images, np.float64))
 
-    def block(self, block: Block, x: Array) -> Array:
-        """The residual branch, scaled by its gate, plus the shortcut (arXiv 1709.01507, figure 3)."""
-        residual = x
-        for number, convolution in enumerate(block.convolutions, start=1):
-            if number > 1:
-                residual = self.relu(f"{block.name}.relu{number - 1}", residual)
-            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
-            residual = self.norm(f"{block.name}.bn{number}", residual)
-        if block.relu_before_se:
-            residual = self.relu(f"{block.name}.act", residual)
-        residual = self.excite(block, residual)
-        if block.pool:
-            x = self.observe(f"{block.name}.pool", average_pool(x, block.pool), x)
-        if block.projection:
-            x = self.convolution(f"{block.name}.downsample.0", x, block.projection)
-            x = self.norm(f"{block.name}.downsample.1", x)
-        return self.add(block, residual, x)
+    def module(self, path: str, x: Array) -> Array:
+        """Run the operations of a block, or of an SE layer, alone.
 
-    def excite(self, block: Block, residual: Array) -> Array:
-        return self.squeeze_excitation(f"{block.name}.se", residual) if block.has_se else residual
+        Args:
+            path: of the module, such as "layer1.0".
+            x: its input (N, C, H, W).
+        """
+        nodes = [node for node in self.graph.nodes if f"{node.path}.".startswith(f"{path}.")]
+        return self._run(nodes, self.graph.module_inputs[path], x)
 
-    def add(self, block: Block, residual: Array, x: Array) -> Array:
-        return self.relu(block.name, residual + x)
+    def _run(self, nodes: Sequence[Node], source: str, x: Array) -> Array:
+        """The output of the last of these nodes, where the operation `source` gave x."""
+        outputs = {source: x}
+        uses = Counter(path for node in nodes for path in node.inputs)
+        for node in nodes:
+            outputs[node.path] = self._output(node, *(outputs[path] for path in node.inputs))
+            for path in node.inputs:
+                uses[path] -= 1
+                if not uses[path]:
+                    del outputs[path]
+        return outputs[nodes[-1].path]
 
-    def squeeze_excitation(self, path: str, x: Array) -> Array:
-        """x scaled by sigmoid(W2 relu(W1 z)), where z is the spatial mean of x (arXiv 1709.01507, eq. 2-4)."""
-        squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
-        hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
-        excited = self.dense(f"{path}.fc2", hidden)
-        gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
-        return self.observe(path, x * gate[:, :, None, None], x)
+    def _output(self, node: Node, x: Array, *others: Array) -> Array:
+        match node.operation:
+            case Add():
+                return x + others[0]
+            case Dropout():
+                return x
+            case Convolution() as operation:
+                kernel, bias = self.weights[f"{node.path}.weight"], self.weights.get(f"{node.path}.bias")
+                output = convolve(x, kernel, operation.stride, operation.groups)
+                output = output if bias is None else output + channels(bias)
+            case BatchNorm() as operation:
+                mean, variance = (self.statistics or self._running_statistics)(node.path, x)
+                gain = self.weights[f"{node.path}.weight"] / np.sqrt(variance + operation.epsilon)
+                output = (x - channels(mean)) * channels(gain) + channels(self.weights[f"{node.path}.bias"])
+            case Dense():
+                output = x @ self.weights[f"{node.path}.weight"].T + self.weights.get(f"{node.path}.bias", 0.0)
+            case ReLU():
+                output = np.where(np.isnan(x), x, np.maximum(x, 0.0))
+            case MaxPool() as operation:
+                output = max_pool(x, operation)
+            case AveragePool() as operation:
+                output = average_pool(x, operation)
+            case MeanOverSpace():
+                output = x.mean(axis=(2, 3))
+            case Sigmoid():
+                output = sigmoid(x)
+            case Scale():
+                output = x * others[0][:, :, None, None]
+            case operation:
+                raise NotImplementedError(f"the reference cannot run {operation}")
+        return self.observe(node.path, output, x)
 
-    def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
-        y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
-        return self.observe(path, y + channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
-
-    def dense(self, path: str, x: Array) -> Array:
-        product = x @ self.weights[f"{path}.weight"].T
-        return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0), x)
-
-    def norm(self, path: str, x: Array) -> Array:
-        if self.architecture.folded:
-            return x
-        mean, variance = (self.statistics or self.running_statistics)(path, x)
-        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
-        centred = x - channels(mean)
-        return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
-
-    def running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
+    def _running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
         return self.weights[f"{path}.running_mean"], self.weights[f"{path}.running_var"]
-
-    def relu(self, path: str, x: Array) -> Array:
-        return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)), x)
 
 
 def sigmoid(x: Array) -> Array:

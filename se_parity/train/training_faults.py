@@ -12,35 +12,35 @@ import numpy as np
 from se_parity.recipe import OPTIMISERS, Recipe, Update, adam_step
 from se_parity.reference.backward import Backward, batch_statistics
 from se_parity.reference.oracle import Array
-from se_spec import BATCH_NORM_MOMENTUM, Block
+from se_spec import BATCH_NORM_MOMENTUM, Node
+from se_spec.layers import BatchNorm
 
 
 class GateDetached(Backward):
     """No gradient flows into the SE gates."""
 
-    def squeeze_excitation(self, path: str, d: Array) -> Array:
-        super().squeeze_excitation(path, np.zeros_like(d))  # the gradients of the gate's own weights are zero
-        return d * self.outputs[f"{path}.gate"][:, :, None, None]
+    def scale(self, node: Node, d: Array) -> tuple[Array, ...]:
+        inputs, gates = super().scale(node, d)
+        return inputs, np.zeros_like(gates)
 
 
 class StatisticsDetached(Backward):
     """The batch statistics are treated as constants."""
 
-    def norm(self, path: str, d: Array) -> Array:
-        gradient = super().norm(path, d)
-        if self.architecture.folded:
-            return gradient
+    def norm(self, path: str, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
+        super().norm(path, d, operation)
         _, variance = batch_statistics(path, self.inputs[path])
-        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
-        return d * gain[:, None, None]
+        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + operation.epsilon)
+        return (d * gain[:, None, None],)
 
 
 class ShortcutDetached(Backward):
     """No gradient flows through identity shortcuts."""
 
-    def block(self, block: Block, d: Array) -> Array:
-        gradient = super().block(block, d)
-        return gradient if block.projection else gradient - self.relu(block.name, d)
+    def add(self, node: Node, d: Array) -> tuple[Array, ...]:
+        block = node.path.rpartition(".")[0]
+        residual, shortcut = super().add(node, d)
+        return residual, shortcut if node.inputs[1].startswith(f"{block}.") else np.zeros_like(shortcut)
 
 
 class LossSummed(Backward):

@@ -1,63 +1,125 @@
 """Known faults of a residual block: its layers are right, but connected in another way."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 
-import numpy as np
+from se_spec import Graph, Node
+from se_spec.layers import Add, BatchNorm, ReLU, Scale
 
-from se_parity.reference.oracle import Array, Oracle
-from se_spec import Block
+Changes = Mapping[tuple[str, str], str]
+"""For the path of an operation and one of its inputs, the input that it takes instead."""
 
 
-class NoShortcut(Oracle):
+@dataclass(frozen=True)
+class _Block:
+    """The paths of the operations that end a block: output = ReLU(sum), sum = residual + shortcut.
+
+    Attributes:
+        output: of the ReLU, which is the path of the block.
+        sum: of the sum.
+        residual: of the residual branch, with its SE layer.
+        shortcut: of the shortcut.
+        ungated: of the residual branch without its SE layer; the same as `residual` where there is none.
+        norm: of the last batch norm of the residual branch; empty where it is folded.
+        convolution: of the convolution before that.
+    """
+
+    output: str
+    sum: str
+    residual: str
+    shortcut: str
+    ungated: str
+    norm: str
+    convolution: str
+
+    @property
+    def has_se(self) -> bool:
+        return self.residual != self.ungated
+
+    def moved_gate(self, source: str) -> dict[tuple[str, str], str]:
+        """The changes by which the SE layer takes the output of `source`, and the sum the ungated residual branch."""
+        squeeze = f"{self.residual}.squeeze"
+        return {
+            (squeeze, self.ungated): source,
+            (self.residual, self.ungated): source,
+            (self.sum, self.residual): self.ungated,
+        }
+
+
+def _blocks(graph: Graph) -> Iterator[_Block]:
+    nodes = {node.path: node for node in graph.nodes}
+    for node in graph.nodes:
+        before = nodes.get(node.inputs[0])
+        if isinstance(node.operation, ReLU) and before and isinstance(before.operation, Add):
+            residual, shortcut = before.inputs
+            ungated = nodes[residual].inputs[0] if isinstance(nodes[residual].operation, Scale) else residual
+            norm = nodes[ungated].inputs[0] if isinstance(nodes[ungated].operation, ReLU) else ungated
+            folded = not isinstance(nodes[norm].operation, BatchNorm)
+            yield _Block(
+                output=node.path,
+                sum=before.path,
+                residual=residual,
+                shortcut=shortcut,
+                ungated=ungated,
+                norm="" if folded else norm,
+                convolution=norm if folded else nodes[norm].inputs[0],
+            )
+
+
+def _rewired(graph: Graph, changes: Changes, *added: Node) -> Graph:
+    """The graph with other inputs and with added nodes, in an order that can be run, without what is not used."""
+    nodes = {
+        node.path: replace(node, inputs=tuple(changes.get((node.path, path), path) for path in node.inputs))
+        for node in graph.nodes
+    } | {node.path: node for node in added}
+    order = TopologicalSorter({path: node.inputs for path, node in nodes.items()}).static_order()
+    used, kept = {graph.nodes[-1].path}, list[Node]()
+    for path in reversed([path for path in order if path in nodes]):
+        if path in used:
+            used |= {*nodes[path].inputs}
+            kept.append(nodes[path])
+    return Graph(tuple(reversed(kept)))
+
+
+def no_shortcut(graph: Graph) -> Graph:
     """The output is the residual branch alone."""
-
-    def add(self, block: Block, residual: Array, x: Array) -> Array:
-        return super().add(block, residual, np.zeros_like(x))
+    return _rewired(graph, {(block.output, block.sum): block.residual for block in _blocks(graph)})
 
 
-class ReluBeforeSum(Oracle):
+def relu_before_sum(graph: Graph) -> Graph:
     """A ReLU is applied to the residual branch before the sum."""
+    relus = {block: Node(f"{block.output}.fault", ReLU(), (block.residual,)) for block in _blocks(graph)}
+    changes = {(block.sum, block.residual): relu.path for block, relu in relus.items()}
+    return _rewired(graph, changes, *relus.values())
 
-    def add(self, block: Block, residual: Array, x: Array) -> Array:
-        return super().add(block, np.maximum(residual, 0.0), x)
 
-
-class GateAfterSum(Oracle):
+def gate_after_sum(graph: Graph) -> Graph:
     """The SE gate scales the sum instead of the residual branch."""
-
-    def add(self, block: Block, residual: Array, x: Array) -> Array:
-        if not block.has_se:
-            return super().add(block, residual, x)
-        return self.relu(block.name, self.squeeze_excitation(f"{block.name}.se", self.ungated + x))
-
-    def excite(self, block: Block, residual: Array) -> Array:
-        self.ungated = residual
-        return residual
+    changes: dict[tuple[str, str], str] = {}
+    for block in _blocks(graph):
+        if block.has_se:
+            changes |= {**block.moved_gate(block.sum), (block.output, block.sum): block.residual}
+    return _rewired(graph, changes)
 
 
-class GateOnShortcut(Oracle):
+def gate_on_shortcut(graph: Graph) -> Graph:
     """The SE gate is computed from the shortcut and scales it, instead of the residual branch."""
-
-    def add(self, block: Block, residual: Array, x: Array) -> Array:
-        gated = self.squeeze_excitation(f"{block.name}.se", x) if block.has_se else x
-        return super().add(block, residual, gated)
-
-    def excite(self, block: Block, residual: Array) -> Array:
-        return residual
+    changes: dict[tuple[str, str], str] = {}
+    for block in _blocks(graph):
+        if block.has_se:
+            changes |= {**block.moved_gate(block.shortcut), (block.sum, block.shortcut): block.residual}
+    return _rewired(graph, changes)
 
 
-class GateBeforeNorm(Oracle):
+def gate_before_norm(graph: Graph) -> Graph:
     """The SE gate scales the input of the last batch norm instead of its output."""
-
-    def norm(self, path: str, x: Array) -> Array:
-        name, _, leaf = path.rpartition(".")
-        block = next((block for block in self.architecture.blocks() if block.name == name), None)
-        if block and block.has_se and leaf == f"bn{len(block.convolutions)}":
-            x = self.squeeze_excitation(f"{name}.se", x)
-        return super().norm(path, x)
-
-    def excite(self, block: Block, residual: Array) -> Array:
-        return residual
+    changes: dict[tuple[str, str], str] = {}
+    for block in _blocks(graph):
+        if block.has_se and block.norm:
+            gated = {(block.norm, block.convolution): block.residual}
+            changes |= {**block.moved_gate(block.convolution), **gated}
+    return _rewired(graph, changes)
 
 
 @dataclass(frozen=True)
@@ -66,17 +128,17 @@ class BlockFault:
 
     Attributes:
         name: the name in explanations.
-        oracle: the reference network with the fault.
+        faulty_graph: returns the graph of the network with the fault, which may be an equal one.
     """
 
     name: str
-    oracle: type[Oracle]
+    faulty_graph: Callable[[Graph], Graph]
 
 
 BLOCK_FAULTS = (
-    BlockFault("no shortcut", NoShortcut),
-    BlockFault("a ReLU before the sum", ReluBeforeSum),
-    BlockFault("the gate after the sum", GateAfterSum),
-    BlockFault("the gate on the shortcut", GateOnShortcut),
-    BlockFault("the gate before the last norm", GateBeforeNorm),
+    BlockFault("no shortcut", no_shortcut),
+    BlockFault("a ReLU before the sum", relu_before_sum),
+    BlockFault("the gate after the sum", gate_after_sum),
+    BlockFault("the gate on the shortcut", gate_on_shortcut),
+    BlockFault("the gate before the last norm", gate_before_norm),
 )

@@ -1,0 +1,58 @@
+"""The reference that runs the graph agrees with the one that was written from the papers by hand."""
+
+import numpy as np
+import pytest
+
+from parity_tests.support.cases import each_architecture, named_network
+from parity_tests.support.hand_written_reference import HandWrittenBackward, HandWrittenOracle
+from parity_tests.support.tolerances import REFERENCES
+from se_parity import Oracle
+from se_parity.reference.activations import record_activations
+from se_parity.reference.backward import Backward
+from se_parity.train.check_training import VANISHING
+from se_parity.train.reference_training import without_dropout
+
+
+def largest_share(found, expected) -> float:
+    """The largest difference as a share of its tensor's largest value, or of the largest of all where it vanishes."""
+    assert found.keys() == expected.keys()
+    sizes = {name: np.abs(array).max() for name, array in expected.items()}
+    largest = max(sizes.values())
+    scales = {name: size if size > VANISHING * largest else largest for name, size in sizes.items()}
+    return max(np.abs(found[name] - expected[name]).max() / scales[name] for name in expected)
+
+
+@pytest.mark.parametrize("case", each_architecture())
+def test_every_output_is_that_of_the_reference_written_by_hand(case):
+    network = named_network(case)
+    expected = {}
+
+    def record(path, output, x):
+        expected[path] = output
+        return output
+
+    HandWrittenOracle(network.architecture, network.weights, observe=record).logits(network.images)
+    seen = record_activations(network.case).outputs
+    assert list(seen) == list(expected)
+    assert largest_share(seen, expected) <= REFERENCES
+
+
+@pytest.mark.parametrize("case", each_architecture())
+def test_every_gradient_and_statistic_is_that_of_the_reference_written_by_hand(case):
+    case = without_dropout(named_network(case).case)
+    if not case.architecture.num_classes:
+        pytest.skip("a network without classes has no loss")
+    labels = np.arange(len(case.images)) % case.architecture.num_classes
+    found, expected = (backward(case, labels).run() for backward in (Backward, HandWrittenBackward))
+    assert found.loss == pytest.approx(expected.loss, rel=REFERENCES)
+    assert largest_share(found.gradients, expected.gradients) <= REFERENCES
+    if not case.architecture.folded:
+        assert largest_share(found.statistics, expected.statistics) <= REFERENCES
+
+
+def test_a_module_runs_alone_as_in_the_network():
+    network = named_network("se_resnet50 of Cadene")
+    seen = record_activations(network.case)
+    oracle = Oracle(network.architecture, network.weights)
+    for path in network.architecture.graph.module_inputs:
+        assert np.array_equal(oracle.module(path, seen.inputs[path]), seen.outputs[path])

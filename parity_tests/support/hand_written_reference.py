@@ -1,0 +1,225 @@
+"""The float64 reference as it was written from the papers by hand, before it was derived from the graph of a network.
+
+Squeeze-and-Excitation Networks (arXiv 1709.01507), eq. 2-4 and figure 3, over Deep Residual Learning
+(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). It walks the blocks of an
+architecture and never sees the graph; both references share the functions of single operations, which are tested alone.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from se_parity.case import Case
+from se_parity.reference.backward import (
+    TrainingPass,
+    average_pool_backward,
+    batch_statistics,
+    convolution_backward,
+    max_pool_backward,
+)
+from se_parity.reference.oracle import Array, Observer, Statistics, average_pool, channels, convolve, max_pool, sigmoid
+from se_spec import Architecture, Block, Convolution
+
+
+class HandWrittenOracle:
+    """A network that runs in float64 numpy.
+
+    Args:
+        architecture: the network.
+        weights: arrays of any float dtype by canonical name, with canonical axes; converted to float64.
+        observe: called after every operation, such as "layer1.0.conv2"; may replace its output.
+        statistics: the mean and variance that a batch norm normalises with; by default its running statistics.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, NDArray],
+        *,
+        observe: Observer = lambda path, output, x: output,
+        statistics: Statistics | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+        self.observe = observe
+        self.statistics = statistics
+
+    def logits(self, images: NDArray) -> Array:
+        """Run the network in evaluation mode.
+
+        Args:
+            images: (N, C, H, W).
+
+        Returns:
+            Logits (N, num_classes), or the pooled features (N, features) where num_classes is 0.
+        """
+        x = np.asarray(images, np.float64)
+        for number, convolution in enumerate(self.architecture.stem_convolutions, start=1):
+            x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
+            x = self.relu(f"relu{number}", x)
+        if self.architecture.max_pool:
+            x = self.observe("maxpool", max_pool(x, self.architecture.max_pool), x)
+        for block in self.architecture.blocks():
+            x = self.block(block, x)
+        features = self.observe("pool", x.mean(axis=(2, 3)), x)
+        return self.dense("fc", features) if self.architecture.num_classes else features
+
+    def block(self, block: Block, x: Array) -> Array:
+        """The residual branch, scaled by its gate, plus the shortcut (arXiv 1709.01507, figure 3)."""
+        residual = x
+        for number, convolution in enumerate(block.convolutions, start=1):
+            if number > 1:
+                residual = self.relu(f"{block.name}.relu{number - 1}", residual)
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+            residual = self.norm(f"{block.name}.bn{number}", residual)
+        if block.relu_before_se:
+            residual = self.relu(f"{block.name}.act", residual)
+        if block.has_se:
+            residual = self.squeeze_excitation(f"{block.name}.se", residual)
+        if block.pool:
+            x = self.observe(f"{block.name}.pool", average_pool(x, block.pool), x)
+        if block.projection:
+            x = self.convolution(f"{block.name}.downsample.0", x, block.projection)
+            x = self.norm(f"{block.name}.downsample.1", x)
+        return self.relu(block.name, residual + x)
+
+    def squeeze_excitation(self, path: str, x: Array) -> Array:
+        """x scaled by sigmoid(W2 relu(W1 z)), where z is the spatial mean of x (arXiv 1709.01507, eq. 2-4)."""
+        squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
+        hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
+        excited = self.dense(f"{path}.fc2", hidden)
+        gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
+        return self.observe(path, x * gate[:, :, None, None], x)
+
+    def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
+        y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
+        return self.observe(path, y + channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
+
+    def dense(self, path: str, x: Array) -> Array:
+        product = x @ self.weights[f"{path}.weight"].T
+        return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0), x)
+
+    def norm(self, path: str, x: Array) -> Array:
+        if self.architecture.folded:
+            return x
+        mean, variance = (self.statistics or self.running_statistics)(path, x)
+        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
+        centred = x - channels(mean)
+        return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
+
+    def running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
+        return self.weights[f"{path}.running_mean"], self.weights[f"{path}.running_var"]
+
+    def relu(self, path: str, x: Array) -> Array:
+        return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)), x)
+
+
+class HandWrittenBackward:
+    """One training pass: the constructor runs the network forward, `run` runs it backward.
+
+    Args:
+        case: the network, its weights, and the images (N, C, H, W) of the batch.
+        labels: integers (N).
+    """
+
+    def __init__(self, case: Case, labels: NDArray) -> None:
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        self.gradients: dict[str, Array] = {}
+
+        def record(path: str, output: Array, x: Array) -> Array:
+            self.inputs[path], self.outputs[path] = x, output
+            return output
+
+        oracle = HandWrittenOracle(case.architecture, case.weights, observe=record, statistics=batch_statistics)
+        self.architecture, self.weights = case.architecture, oracle.weights
+        self.logits = oracle.logits(case.images)
+        self.labels = labels
+
+    def run(self) -> TrainingPass:
+        """Run the backward pass and return its results."""
+        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
+        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        rows = np.arange(len(self.labels))
+        d = np.exp(log_probabilities)
+        d[rows, self.labels] -= 1
+        self.network(d / len(d))
+        loss = float(-log_probabilities[rows, self.labels].mean())
+        return TrainingPass(loss, self.gradients, self.updated_statistics())
+
+    def updated_statistics(self) -> dict[str, Array]:
+        statistics = {}
+        for path, x in self.inputs.items():
+            if f"{path}.running_mean" in self.weights:
+                mean, variance = batch_statistics(path, x)
+                count = x.size // x.shape[1]
+                for leaf, new in (("running_mean", mean), ("running_var", variance * count / max(count - 1, 1))):
+                    statistics[f"{path}.{leaf}"] = 0.9 * self.weights[f"{path}.{leaf}"] + 0.1 * new
+        return statistics
+
+    def network(self, d: Array) -> None:
+        x = self.inputs["pool"]
+        d = self.dense("fc", d)
+        d = np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:])
+        for block in reversed(list(self.architecture.blocks())):
+            d = self.block(block, d)
+        if self.architecture.max_pool:
+            d = max_pool_backward(self.inputs["maxpool"], d, self.architecture.max_pool)
+        for number, convolution in reversed(list(enumerate(self.architecture.stem_convolutions, start=1))):
+            d = self.norm(f"bn{number}", self.relu(f"relu{number}", d))
+            d = self.convolution(f"conv{number}", d, convolution)
+
+    def block(self, block: Block, d: Array) -> Array:
+        d = self.relu(block.name, d)
+        residual = self.squeeze_excitation(f"{block.name}.se", d) if block.has_se else d
+        if block.relu_before_se:
+            residual = self.relu(f"{block.name}.act", residual)
+        for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
+            residual = self.norm(f"{block.name}.bn{number}", residual)
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+            if number > 1:
+                residual = self.relu(f"{block.name}.relu{number - 1}", residual)
+        if block.projection:
+            d = self.norm(f"{block.name}.downsample.1", d)
+            d = self.convolution(f"{block.name}.downsample.0", d, block.projection)
+        if block.pool:
+            d = average_pool_backward(self.inputs[f"{block.name}.pool"], d, block.pool)
+        return residual + d
+
+    def squeeze_excitation(self, path: str, d: Array) -> Array:
+        x, gate = self.inputs[path], self.outputs[f"{path}.gate"]
+        excited = (d * x).sum(axis=(2, 3)) * gate * (1 - gate)
+        hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc2", excited))
+        squeezed = self.dense(f"{path}.fc1", hidden) / np.prod(x.shape[2:])
+        return d * gate[:, :, None, None] + squeezed[:, :, None, None]
+
+    def dense(self, path: str, d: Array) -> Array:
+        x, weight = self.inputs[path], self.weights[f"{path}.weight"]
+        self.gradients[f"{path}.weight"] = d.T @ x
+        if f"{path}.bias" in self.weights:
+            self.gradients[f"{path}.bias"] = d.sum(axis=0)
+        return d @ weight
+
+    def relu(self, path: str, d: Array) -> Array:
+        return d * (self.outputs[path] > 0)
+
+    def norm(self, path: str, d: Array) -> Array:
+        if self.architecture.folded:
+            return d
+        x, axes = self.inputs[path], (0, 2, 3)
+        mean, variance = batch_statistics(path, x)
+        deviation = np.sqrt(variance + self.architecture.bn_epsilon)
+        normal = (x - channels(mean)) / channels(deviation)
+        self.gradients[f"{path}.weight"] = (d * normal).sum(axis=axes)
+        self.gradients[f"{path}.bias"] = d.sum(axis=axes)
+        centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
+        return centred * channels(self.weights[f"{path}.weight"] / deviation)
+
+    def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
+        x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
+        inputs, weights = convolution_backward(x, kernel, d, convolution)
+        self.gradients[f"{path}.weight"] = weights
+        if convolution.bias:
+            self.gradients[f"{path}.bias"] = d.sum(axis=(0, 2, 3))
+        return inputs
