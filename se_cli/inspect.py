@@ -1,7 +1,8 @@
 """`se-resnet inspect`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import se_spec
 import se_weights
 from se_cli.options import PATH, architecture_option, output_options, prefix_option
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
+from se_spec import Architecture
 from se_weights import AmbiguousDialect
 from se_weights.files import detect_format
 
@@ -24,6 +26,7 @@ HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects n
 @architecture_option
 @prefix_option
 @click.option("--tensors", is_flag=True, help="Also list every tensor with its shape, type and hash.")
+@click.option("--graph", is_flag=True, help="Also list every operation with its output, parameters and multiply-adds.")
 @output_options
 def command(
     file: Path,
@@ -31,6 +34,7 @@ def command(
     architecture: str | None,
     prefix: str | None,
     tensors: bool,
+    graph: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -94,7 +98,48 @@ def command(
         for name, array in checkpoint.weights.items()
     ]
     listing = ["", plain_table("tensor", "shape", "dtype", "sha256", rows=rows)] if tensors else []
+    if graph:
+        listed = _operations(checkpoint.architecture)
+        result["graph"] = listed
+        listing += ["", _operations_table(checkpoint.architecture, listed)]
     output.show_result(result, summary, *listing)
+
+
+def _operations(architecture: Architecture) -> list[dict[str, Any]]:
+    """Every operation of a network, for an image of the size that the papers use."""
+    side = architecture.image_size
+    shapes = architecture.graph.shapes((architecture.in_channels, side, side))
+    return [
+        {
+            "path": node.path,
+            "operation": type(node.operation).__name__,
+            "inputs": list(node.inputs),
+            "output": list(shapes[node.path]),
+            "parameters": sum(prod(shape) for role, shape in node.operation.parameters if role.learned),
+            "multiply_adds": node.operation.multiply_adds(*inputs),
+        }
+        for node, inputs in architecture.graph.with_inputs(shapes)
+    ]
+
+
+def _operations_table(architecture: Architecture, operations: Sequence[Mapping[str, Any]]) -> str:
+    """The operations as rows, and their sum."""
+    side = architecture.image_size
+    counts = [(each["parameters"], each["multiply_adds"]) for each in operations]
+    rows = [
+        (
+            each["path"],
+            each["operation"],
+            "x".join(map(str, each["output"])),
+            *(f"{count:,}" if count else "" for count in numbers),
+        )
+        for each, numbers in zip(operations, counts, strict=True)
+    ]
+    total = (f"{sum(numbers):,}" for numbers in zip(*counts, strict=True))
+    return plain_table(
+        *("path", "operation", "output", "parameters", "multiply-adds"),
+        rows=[*rows, (f"{len(rows)} operations", "", f"of {architecture.in_channels}x{side}x{side}", *total)],
+    )
 
 
 def _format_config(config: Mapping[str, Any], prefix: str = "") -> str:

@@ -61,6 +61,20 @@ def test_inspect_describes_a_file(file):
     assert len(facts["tensors"]) == len(small_network().weights)
 
 
+def test_inspect_lists_the_operations_of_the_graph(file):
+    listed = se_resnet("inspect", file, "--graph").stdout.splitlines()
+    found = json.loads(se_resnet("inspect", file, "--graph", "--json").stdout)
+    architecture = se_spec.Architecture.from_dict(found["architecture"])
+    assert [each["path"] for each in found["graph"]] == [node.path for node in architecture.graph.nodes]
+    assert sum(each["parameters"] for each in found["graph"]) == found["parameters"]
+    assert sum(each["multiply_adds"] for each in found["graph"]) == se_spec.multiply_adds(architecture)
+    assert found["graph"][-1]["output"] == [architecture.num_classes]
+    assert listed[-1].split() == [
+        *(str(len(architecture.graph.nodes)), "operations", "of", "3x224x224"),
+        *(f"{number:,}" for number in (found["parameters"], se_spec.multiply_adds(architecture))),
+    ]
+
+
 def test_convert_and_compare_agree_across_formats(file, tmp_path):
     target = tmp_path / "small.weights.h5"
     ran = se_resnet("convert", file, target)
