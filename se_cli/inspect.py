@@ -10,11 +10,13 @@ import click
 
 import se_spec
 import se_weights
+from se_cli.graph_picture import draw_graph
 from se_cli.options import PATH, architecture_option, output_options, prefix_option
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
 from se_spec import Architecture
 from se_weights import AmbiguousDialect
 from se_weights.files import detect_format
+from se_weights.writing.atomic_write import atomic_write
 
 HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects not read", "reordered": "reordered"}
 """Metadata of how the tensors were found and changed, and what the summary calls it."""
@@ -27,6 +29,8 @@ HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects n
 @prefix_option
 @click.option("--tensors", is_flag=True, help="Also list every tensor with its shape, type and hash.")
 @click.option("--graph", is_flag=True, help="Also list every operation with its output, parameters and multiply-adds.")
+@click.option("--picture", type=PATH, metavar="SVG", help="Also draw the operations in an SVG file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing picture.")
 @output_options
 def command(
     file: Path,
@@ -35,6 +39,8 @@ def command(
     prefix: str | None,
     tensors: bool,
     graph: bool,
+    picture: Path | None,
+    force: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -102,6 +108,11 @@ def command(
         listed = _operations(checkpoint.architecture)
         result["graph"] = listed
         listing += ["", _operations_table(checkpoint.architecture, listed)]
+    if picture:
+        size = checkpoint.architecture.image_size
+        text = draw_graph(checkpoint.architecture.graph, (checkpoint.architecture.in_channels, size, size))
+        with atomic_write(picture, replace=force) as temporary:
+            temporary.write_text(text)
     output.show_result(result, summary, *listing)
 
 

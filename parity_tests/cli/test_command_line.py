@@ -10,6 +10,7 @@ import zipfile
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
+from se_spec.layers import Add, Scale
 from se_weights.dialects import DIALECTS
 
 
@@ -59,6 +61,27 @@ def test_inspect_describes_a_file(file):
     assert facts["dialect"] == "torch"
     assert facts["architecture"] == small_network().architecture.to_dict()
     assert len(facts["tensors"]) == len(small_network().weights)
+
+
+def test_inspect_draws_the_graph_and_overwrites_a_picture_only_if_told(file, tmp_path):
+    picture = tmp_path / "graph.svg"
+    assert se_resnet("inspect", file, "--picture", picture).returncode == 0
+    svg = "{http://www.w3.org/2000/svg}"
+    drawn = ElementTree.fromstring(picture.read_text())
+    nodes = se_weights.read(file).architecture.graph.nodes
+    texts = [text.text for text in drawn.iter(f"{svg}text")]
+    assert texts[::3] == ["images", *(node.path for node in nodes)]
+    edges = sum(len(node.inputs) for node in nodes)
+    arcs, lines = (list(drawn.iter(f"{svg}{kind}")) for kind in ("path", "line"))
+    assert len(arcs) + len(lines) == edges
+    assert len(arcs) == sum(isinstance(node.operation, Add | Scale) for node in nodes) + sum(
+        node.path.endswith("downsample.0") for node in nodes
+    )
+    assert len({arc.get("d") for arc in arcs}) == len(arcs)
+    picture.write_text("kept")
+    assert "already exists" in se_resnet("inspect", file, "--picture", picture).stderr
+    assert picture.read_text() == "kept"
+    assert se_resnet("inspect", file, "--picture", picture, "--force").returncode == 0
 
 
 def test_inspect_lists_the_operations_of_the_graph(file):
