@@ -17,14 +17,15 @@ from se_parity.judge.limits import FLOAT64_SHARE, UNIT_ROUNDOFF, SimulatedRoundi
 from se_parity.reference.activations import record_activations
 from se_parity.reference.oracle import Array, sigmoid
 from se_parity.run.client import Worker
-from se_spec import Architecture, Role, manifest
+from se_spec import Graph, Role, layers
 
-OPERATIONS = {
-    Role.CONVOLUTION: "convolution",
-    Role.GAMMA: "batch normalisation",
-    Role.GATE: "dense layer of the gate",
-    Role.CLASSIFIER: "classifier",
+OPERATIONS: Mapping[type[layers.Operation], str] = {
+    layers.Convolution: "convolution",
+    layers.BatchNorm: "batch normalisation",
+    layers.MaxPool: "max-pool",
+    layers.AveragePool: "average pool of the shortcut",
 }
+DENSE = {Role.GATE: "dense layer of the gate", Role.CLASSIFIER: "classifier"}
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
         dtype: the dtype of the model.
     """
     reference = record_activations(case)
-    operations = _operations(case.architecture)
+    operations = _operations(case.architecture.graph)
     running = worker.layer_outputs(case.images, [path for path in reference.outputs if path in operations])
     paths = [path for path in reference.outputs if path in running]
     alone = worker.run_layers({path: reference.inputs[path].astype(dtype) for path in paths})
     propagated = rounding_errors(case.architecture, case.weights, case.images, reference.outputs, dtype)
     rounding = SimulatedRounding(case.weights, case.architecture.bn_epsilon, UNIT_ROUNDOFF[dtype], [0])
     floor = FLOAT64_SHARE if dtype == "float64" else 0.0
-    layers = []
+    compared = []
     for path in paths:
         expected, x = reference.outputs[path], reference.inputs[path]
         span = logit_range(expected)
@@ -147,7 +148,7 @@ def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
         if f"{path}.weight" in case.weights:
             # Twice, since the input is rounded to the dtype as well.
             own = float(np.abs(rounding(path, expected, x) - expected).max()) * 2
-        layers.append(
+        compared.append(
             LayerComparison(
                 path=path,
                 operation=operations[path],
@@ -162,21 +163,22 @@ def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
         for path, excited in running.items()
         if path.endswith(".se.fc2")
     }
-    return Localisation(worker.framework, dtype, layers, worker.logits(case.images), alone, gates)
+    return Localisation(worker.framework, dtype, compared, worker.logits(case.images), alone, gates)
 
 
-def _operations(architecture: Architecture) -> dict[str, str]:
+def _operations(graph: Graph) -> dict[str, str]:
     """What each layer with its own path computes, in words."""
-    operations = {"maxpool": "max-pool"}
-    for block in architecture.blocks():
-        operations |= {
-            block.name: "residual block",
-            f"{block.name}.se": "squeeze-and-excitation",
-            f"{block.name}.pool": "average pool of the shortcut",
-        }
-    for parameter in manifest(architecture):
-        if parameter.role in OPERATIONS:
-            operations[parameter.module] = OPERATIONS[parameter.role]
+    operations, modules = {}, graph.module_inputs
+    for node in graph.nodes:
+        match node.operation:
+            case layers.Scale():
+                operations[node.path] = "squeeze-and-excitation"
+            case layers.Dense(role=role):
+                operations[node.path] = DENSE[role]
+            case layers.ReLU() if node.path in modules:
+                operations[node.path] = "residual block"
+            case operation if type(operation) in OPERATIONS:
+                operations[node.path] = OPERATIONS[type(operation)]
     return operations
 
 

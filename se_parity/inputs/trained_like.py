@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.reference.oracle import Array, Oracle
-from se_spec import Architecture, Parameter, Role, manifest
+from se_spec import Architecture, Graph, Parameter, Role, manifest
+from se_spec.layers import Add, BatchNorm
 from se_weights import Checkpoint, fold_batchnorm
 
 VARIANCE_PERTURBATION = 2.0
@@ -42,7 +43,7 @@ def trained_like_weights(
         weights = trained_like_weights(unfolded, seed, batch=batch, height=height, width=width)
         return {**fold_batchnorm(Checkpoint(unfolded, weights)).weights}
     rng = np.random.default_rng(seed)
-    last_norms = {f"{block.name}.bn{len(block.convolutions)}" for block in architecture.blocks()}
+    last_norms = _last_norms(architecture.graph)
     drawn = {
         parameter.name: _draw(parameter, parameter.module in last_norms, rng) for parameter in manifest(architecture)
     }
@@ -80,6 +81,19 @@ def sample_images(
     slopes = np.linspace(-1, 1, height)[:, None] - 0.5 * np.linspace(-1, 1, width) ** 2
     offsets = rng.normal(0, 0.3, size=(batch, architecture.in_channels, 1, 1))
     return (rng.normal(0, 0.8, size=shape) + slopes + offsets).astype(np.float32)
+
+
+def _last_norms(graph: Graph) -> set[str]:
+    """The last batch norm of each residual branch: the first one on the way back from a sum."""
+    nodes = {node.path: node for node in graph.nodes}
+    norms = set()
+    for node in graph.nodes:
+        if isinstance(node.operation, Add):
+            before = nodes[node.inputs[0]]
+            while not isinstance(before.operation, BatchNorm):
+                before = nodes[before.inputs[0]]
+            norms.add(before.path)
+    return norms
 
 
 def _draw(parameter: Parameter, last_norm: bool, rng: np.random.Generator) -> Array:
