@@ -1,4 +1,4 @@
-"""What an SE-ResNet is: its architecture, its parameters and its cost. Standard library only."""
+"""What an SE-ResNet is: its architecture, its graph, its parameters and its cost. Standard library only."""
 
 from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, StageOutput, config_differences
 from se_spec.block import BATCH_NORM_EPSILON, Block

@@ -126,6 +126,10 @@ class Architecture:
             if not mid or mid // self.reduce_first % self.groups:
                 raise ArchitectureError(f"groups must divide the widths: got {self.groups} groups for {mid} channels")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields without the graph, which a pickle does not need."""
+        return {own.name: getattr(self, own.name) for own in fields(self)}
+
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as JSON can represent it; `from_dict` is the inverse."""
         return _with_lists(asdict(self))

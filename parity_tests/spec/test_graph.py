@@ -1,5 +1,7 @@
 """The graph of a network: its operations are those that the reference runs, in their order and of their sizes."""
 
+import pickle
+
 import pytest
 
 import se_spec
@@ -61,6 +63,16 @@ def test_folding_leaves_the_norms_out_of_the_graph_and_no_classes_the_classifier
     assert graph.nodes[-1].path == "pool"
     assert graph.shapes((3, 64, 49))["pool"] == (2048,)
     assert sum(isinstance(node.operation, Dense) for node in graph.nodes) == 2 * 16
+
+
+def test_a_pickle_of_an_architecture_does_not_contain_its_graph():
+    architecture = se_spec.architecture("se_resnet50")
+    before = pickle.dumps(architecture)
+    assert architecture.graph is architecture.graph
+    assert pickle.dumps(architecture) == before
+    again = pickle.loads(before)
+    assert again == architecture
+    assert again.graph == architecture.graph
 
 
 def test_what_is_dropped_in_training_is_in_the_graph():
