@@ -11,6 +11,7 @@ from se_parity.reference.activations import record_activations
 from se_parity.reference.backward import Backward
 from se_parity.train.check_training import VANISHING
 from se_parity.train.reference_training import without_dropout
+from se_spec.layers import Add, Dropout
 
 
 def largest_share(found, expected) -> float:
@@ -23,7 +24,7 @@ def largest_share(found, expected) -> float:
 
 
 @pytest.mark.parametrize("case", each_architecture())
-def test_every_output_is_that_of_the_reference_written_by_hand(case):
+def test_every_output_and_its_shape_are_those_of_the_reference_written_by_hand(case):
     network = named_network(case)
     expected = {}
 
@@ -35,6 +36,11 @@ def test_every_output_is_that_of_the_reference_written_by_hand(case):
     seen = record_activations(network.case).outputs
     assert list(seen) == list(expected)
     assert largest_share(seen, expected) <= REFERENCES
+    graph = network.architecture.graph
+    shapes = graph.shapes(network.images.shape[1:])
+    assert {path: shapes[path] for path in expected} == {path: array.shape[1:] for path, array in expected.items()}
+    # A sum is observed with the ReLU after it, and nothing is dropped.
+    assert all(isinstance(node.operation, Add | Dropout) for node in graph.nodes if node.path not in expected)
 
 
 @pytest.mark.parametrize("case", each_architecture())
