@@ -396,10 +396,12 @@ def test_an_interrupt_that_another_thread_receives_waits_until_a_process_has_sta
 
     stop = threading.Event()
     threading.Thread(target=stop.wait, daemon=True).start()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             start()
     finally:
+        signal.signal(signal.SIGINT, before)
         stop.set()
     assert begun
 
