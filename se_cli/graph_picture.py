@@ -68,7 +68,7 @@ def describe_operation(operation: Operation) -> str:
     """
     settings = [
         f"{own.name}={value}"
-        for own in fields(operation)  # type: ignore[arg-type]  # every kind of operation is a dataclass
+        for own in fields(operation)
         if own.name not in IN_SHAPES
         and (own.default is MISSING or getattr(operation, own.name) != own.default)
         and (value := getattr(operation, own.name))

@@ -49,11 +49,15 @@ def command(
 
     Where the tensors match several dialects or published networks, these are listed with what tells them apart.
     """
+    if force and not picture:
+        raise click.UsageError("--force overwrites a picture: name it with --picture")
     output = Output(as_json, quiet)
     format_name = detect_format(file)[0].name
     try:
         checkpoint = se_weights.read(file, dialect=dialect, architecture=architecture, prefix=prefix, hashed=True)
     except AmbiguousDialect as error:
+        if graph or picture:
+            raise
         output.show_result(
             {
                 "file": str(file),

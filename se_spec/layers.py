@@ -48,6 +48,7 @@ BIAS_ROLES = {Role.GATE: Role.GATE_BIAS, Role.CLASSIFIER: Role.CLASSIFIER_BIAS}
 """The bias of a dense layer, by the role of its weight."""
 
 
+@dataclass(frozen=True)
 class Operation:
     """An operation of a network; by default without parameters, of one input, whose shape it keeps."""
 

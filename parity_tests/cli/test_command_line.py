@@ -82,6 +82,7 @@ def test_inspect_draws_the_graph_and_overwrites_a_picture_only_if_told(file, tmp
     assert "already exists" in se_resnet("inspect", file, "--picture", picture).stderr
     assert picture.read_text() == "kept"
     assert se_resnet("inspect", file, "--picture", picture, "--force").returncode == 0
+    assert se_resnet("inspect", file, "--force").returncode == 2
 
 
 def test_inspect_lists_the_operations_of_the_graph(file):
@@ -358,6 +359,9 @@ def ambiguous(tmp_path):
 
 
 def test_a_file_that_matches_two_dialects_is_listed_and_not_converted(ambiguous, tmp_path):
+    for option in (["--graph"], ["--picture", tmp_path / "graph.svg"]):  # which needs to know the network
+        assert se_resnet("inspect", ambiguous, *option).returncode == 2
+    assert not (tmp_path / "graph.svg").exists()
     listed = se_resnet("inspect", ambiguous, "--json")
     assert listed.returncode == 0
     assert list(json.loads(listed.stdout)["candidates"]) == ["pytorchcv", "pytorchcv-b"]

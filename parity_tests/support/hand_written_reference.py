@@ -16,6 +16,7 @@ from se_parity.reference.backward import (
     average_pool_backward,
     batch_statistics,
     convolution_backward,
+    cross_entropy,
     max_pool_backward,
 )
 from se_parity.reference.oracle import Array, Observer, Statistics, average_pool, channels, convolve, max_pool, sigmoid
@@ -139,13 +140,8 @@ class HandWrittenBackward:
 
     def run(self) -> TrainingPass:
         """Run the backward pass and return its results."""
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        rows = np.arange(len(self.labels))
-        d = np.exp(log_probabilities)
-        d[rows, self.labels] -= 1
-        self.network(d / len(d))
-        loss = float(-log_probabilities[rows, self.labels].mean())
+        loss, d = cross_entropy(self.logits, self.labels)
+        self.network(d)
         return TrainingPass(loss, self.gradients, self.updated_statistics())
 
     def updated_statistics(self) -> dict[str, Array]:

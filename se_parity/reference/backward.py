@@ -55,6 +55,21 @@ def batch_statistics(path: str, x: Array) -> tuple[Array, Array]:
     return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
 
 
+def cross_entropy(logits: Array, labels: NDArray) -> tuple[float, Array]:
+    """The mean cross-entropy of a batch, and its gradient with respect to the logits.
+
+    Args:
+        logits: (N, classes).
+        labels: integers (N).
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    rows = np.arange(len(labels))
+    d = np.exp(log_probabilities)
+    d[rows, labels] -= 1
+    return float(-log_probabilities[rows, labels].mean()), d / len(d)
+
+
 class Backward:
     """One training pass of the reference: the constructor runs the network forward, `run` runs it backward.
 
@@ -93,13 +108,8 @@ class Backward:
 
     def run(self) -> TrainingPass:
         """Run the backward pass and return its results."""
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        rows = np.arange(len(self.labels))
-        d = np.exp(log_probabilities)
-        d[rows, self.labels] -= 1
-        self.network(self.loss_gradient(d / len(d)))
-        loss = float(-log_probabilities[rows, self.labels].mean())
+        loss, d = cross_entropy(self.logits, self.labels)
+        self.network(self.loss_gradient(d))
         return TrainingPass(loss, self.gradients, self.updated_statistics())
 
     def loss_gradient(self, d: Array) -> Array:
