@@ -18,7 +18,9 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
-from se_spec.layers import Add, Scale
+from se_cli.graph_picture import draw_graph
+from se_spec import Graph, Node
+from se_spec.layers import Add, ReLU, Scale
 from se_weights.dialects import DIALECTS
 
 
@@ -83,6 +85,13 @@ def test_inspect_draws_the_graph_and_overwrites_a_picture_only_if_told(file, tmp
     assert picture.read_text() == "kept"
     assert se_resnet("inspect", file, "--picture", picture, "--force").returncode == 0
     assert se_resnet("inspect", file, "--force").returncode == 2
+
+
+def test_an_output_that_skips_one_row_is_drawn_as_an_arc():
+    graph = Graph((Node("a", ReLU(), ("images",)), Node("b", ReLU(), ("a",)), Node("c", Add(), ("b", "a"))))
+    drawn = draw_graph(graph, (3, 8, 9))
+    assert drawn.count("<line") == 3
+    assert drawn.count("<path") == 1
 
 
 def test_inspect_lists_the_operations_of_the_graph(file):

@@ -154,8 +154,8 @@ def _faulty_networks(case: Case) -> Iterator[tuple[str, Callable[[], Array]]]:
         faulty = network_fault.case(case)
         if faulty:
             yield network_fault.name, partial(Oracle(faulty.architecture, faulty.weights).logits, faulty.images)
-    for block_fault, oracle in _faulty_connections(case):
-        yield block_fault, partial(oracle.logits, case.images)
+    for name, oracle in _faulty_connections(case):
+        yield name, partial(oracle.logits, case.images)
     for fault in FAULTS:
         oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
         yield fault.name, partial(oracle.logits, case.images)

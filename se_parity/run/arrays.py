@@ -17,7 +17,7 @@ def save_arrays(arrays: Mapping[str, NDArray], path: str | Path) -> None:
     """Write arrays to a safetensors file.
 
     Args:
-        arrays: the arrays by name; others than those in C order are copied, which safetensors itself does not do.
+        arrays: the arrays by name; those that are not in C order are copied, which safetensors itself does not do.
         path: the file to write.
     """
     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
