@@ -144,7 +144,7 @@ def test_se_adds_less_than_one_percent_of_multiply_adds():
 
 
 def test_an_se_layer_costs_its_dense_layers_and_two_operations_for_each_value():
-    """C x C / 16 twice, and for each of C x H x W values an addition in the squeeze and a multiplication (section 4)."""
+    """C x C / 16 twice, and for each of C x H x W values an addition in the squeeze and a multiplication."""
     with_se, without = (multiply_adds(architecture(name)) for name in ("se_resnet50", "resnet50"))
     stages = [(3, 256, 56), (4, 512, 28), (6, 1024, 14), (3, 2048, 7)]
     assert with_se - without == sum(
