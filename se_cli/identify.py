@@ -13,7 +13,6 @@ import se_weights
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.identify.hypotheses import HYPOTHESIS_FIELDS
 from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, first_hypotheses, identify
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
@@ -167,7 +166,8 @@ def _verdict(identification: Identification) -> str:
     undetermined = f"; the {outputs} do not determine {undetermined}" if undetermined else ""
     if not identified:
         config = nearest.hypothesis.to_dict()
-        common = {field: config[field] for field in HYPOTHESIS_FIELDS if field not in identification.undetermined}
+        different = {"dialect", *identification.undetermined}
+        common = {field: value for field, value in config.items() if field not in different}
         count = len(identification.matches)
         return f"{count} hypotheses reproduce the {outputs}: {_format_settings(common)}{undetermined}"
     settings, next_error = _format_settings(identified.hypothesis.to_dict()), identification.next_error

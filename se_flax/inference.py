@@ -10,8 +10,9 @@ from flax import nnx
 from jax import Array
 
 import se_weights
+from se_flax.network import Network
 from se_flax.se_resnet import SEResNet
-from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights
+from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights, weight_dtype, without_values
 from se_spec import Architecture, expect_floating
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -28,7 +29,7 @@ def accepted_options() -> dict[str, str]:
     return COMPILER_OPTIONS
 
 
-def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+def fold_batchnorm(model: Network, *, dtype: Any = None) -> Network:
     """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
 
     Args:
@@ -39,20 +40,20 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
-    folded = empty_model(checkpoint.architecture, param_dtype=dtype or model.conv1.kernel[...].dtype)
+    folded = empty_model(checkpoint.architecture, param_dtype=dtype or weight_dtype(model))
     load_weights(folded, checkpoint.weights)
     folded.eval()
     return folded
 
 
-class InferenceSEResNet(SEResNet):
+class InferenceNetwork(Network):
     """A network for deployment: compiled, and taking images of any floating-point dtype.
 
     It compiles at its first call for each shape of images. Logits have the dtype of the images.
 
     Args:
         architecture: the configuration of the network, whose batch norms are folded.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
 
     def __init__(self, architecture: Architecture, **options: Any) -> None:
@@ -60,9 +61,9 @@ class InferenceSEResNet(SEResNet):
         self.eval()
 
     def __call__(self, images: Array) -> Array:
-        expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
+        expect_floating("the network", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
         if isinstance(images, jax.core.Tracer):  # which is being compiled already
-            return super().__call__(images.astype(self.conv1.kernel[...].dtype)).astype(images.dtype)
+            return super().__call__(images.astype(weight_dtype(self))).astype(images.dtype)
         graph, state = nnx.split(self)
         return compiled_call()(graph, state, images)
 
@@ -78,7 +79,15 @@ def compiled_call() -> Callable[[nnx.GraphDef, nnx.State, Array], Array]:
     return call
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+class InferenceSEResNet(InferenceNetwork, SEResNet):
+    """An SE-ResNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+"""The class of each family's networks for deployment."""
+
+
+def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     """A copy of the model for deployment: folded and compiled.
 
     Args:
@@ -86,13 +95,14 @@ def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
         dtype: dtype of the computation, such as `jnp.bfloat16`; the model's own by default.
 
     Returns:
-        An InferenceSEResNet.
+        A network of the class in DEPLOYED.
 
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     folded = fold_batchnorm(model, dtype=dtype)
-    param_dtype = folded.conv1.kernel[...].dtype
-    deployed = empty_model(folded.architecture, network=InferenceSEResNet, param_dtype=param_dtype)
+    network = DEPLOYED[folded.architecture.family]
+    options = {"param_dtype": weight_dtype(folded), "rngs": nnx.Rngs(0)}
+    deployed = without_values(lambda: network(folded.architecture, **options))
     load_weights(deployed, read_weights(folded))
     return deployed

@@ -6,7 +6,8 @@ from flax import nnx
 
 import se_weights
 from se_flax.layers import MaxPool, identity
-from se_flax.se_resnet import SEResNet
+from se_flax.network import Network
+from se_flax.registry import new_model
 from se_spec import Architecture
 
 SETTINGS: dict[type[nnx.Module], tuple[str, ...]] = {
@@ -27,7 +28,7 @@ FUNCTIONS = (*DROPOUTS, "act", "se", "pool", "maxpool", "fc", "bn1", "bn2", "bn3
 """The attributes of our modules that may be a function instead of a layer."""
 
 
-def check_parts(model: SEResNet) -> None:
+def check_parts(model: Network) -> None:
     """Check that every part is of the class, and has the settings, that the architecture describes.
 
     Args:
@@ -41,10 +42,10 @@ def check_parts(model: SEResNet) -> None:
 
 @cache
 def _expected_parts(architecture: Architecture) -> dict[str, str]:
-    return _parts(nnx.eval_shape(lambda: SEResNet(architecture, rngs=nnx.Rngs(0))))
+    return _parts(nnx.eval_shape(lambda: new_model(architecture, rngs=nnx.Rngs(0))))
 
 
-def _parts(model: SEResNet) -> dict[str, str]:
+def _parts(model: Network) -> dict[str, str]:
     """A description of each part by its path, apart from dropout, which does nothing in evaluation mode."""
     parts: dict[str, str] = {}
     for keys, module in nnx.iter_modules(model):

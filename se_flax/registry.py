@@ -7,7 +7,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 import se_spec
+from se_flax.network import Network
 from se_flax.se_resnet import SEResNet
+
+NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet}
+"""The class of each family's networks."""
+
+
+def new_model(architecture: se_spec.Architecture, **options: Any) -> Network:
+    """The network of an architecture, freshly initialised.
+
+    Args:
+        architecture: the configuration of the network.
+        **options: further arguments of the class in NETWORKS.
+    """
+    return NETWORKS[architecture.family](architecture, **options)
 
 
 def create_model(
@@ -18,7 +32,7 @@ def create_model(
     param_dtype: Any = jnp.float32,
     rngs: nnx.Rngs | None = None,
     **config: Any,
-) -> SEResNet:
+) -> Network:
     """The named network, freshly initialised.
 
     Args:
@@ -45,13 +59,8 @@ def create_model(
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
     """
     architecture = se_spec.architecture(name, **config)
-    return SEResNet(
-        architecture,
-        zero_init_residual=zero_init_residual,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        rngs=rngs or nnx.Rngs(0),
-    )
+    options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs or nnx.Rngs(0)}
+    return new_model(architecture, **architecture.initial(zero_init_residual), **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:

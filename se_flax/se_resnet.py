@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
+from se_flax.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_flax.network import Network, classifier, outputs
 from se_flax.se_layer import SELayer
-from se_spec import Architecture, Block, expect_floating, expect_images
+from se_spec import Architecture, Block, SEResNetArchitecture
 
 
 class SEBasicBlock(nnx.Module):
@@ -78,8 +79,8 @@ class SEBottleneck(nnx.Module):
 BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
 
 
-class SEResNet(nnx.Module):
-    """A network as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
+class SEResNet(Network):
+    """An SE-ResNet as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
 
     Args:
         architecture: the configuration of the network.
@@ -95,7 +96,7 @@ class SEResNet(nnx.Module):
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: SEResNetArchitecture,
         *,
         zero_init_residual: bool = False,
         dtype: Any = None,
@@ -103,8 +104,9 @@ class SEResNet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        self.config = architecture
+        super().__init__(architecture)
         conv1, *deep_stem = architecture.stem_convolutions
+        self.deep_stem = bool(deep_stem)
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, architecture.bn_epsilon, **options)
         if deep_stem:
@@ -144,9 +146,6 @@ class SEResNet(nnx.Module):
         )
         return self
 
-    def __call__(self, images: Array) -> Array:
-        return self.head(self.forward_features(images))
-
     def forward_features(self, images: Array) -> Array:
         """The features (N, H, W, C) of the last stage, which the head averages over space."""
         self.expect(images)
@@ -173,7 +172,7 @@ class SEResNet(nnx.Module):
     def stem(self, images: Array) -> Array:
         """The features (N, H, W, C) that the first block takes."""
         x = nnx.relu(self.bn1(self.conv1(images)))
-        if self.config.stem.inner:
+        if self.deep_stem:
             x = nnx.relu(self.bn2(self.conv2(x)))
             x = nnx.relu(self.bn3(self.conv3(x)))
         return self.maxpool(x)
@@ -181,11 +180,6 @@ class SEResNet(nnx.Module):
     def head(self, x: Array) -> Array:
         """The logits, from the last block's features averaged over space; without classes, those features."""
         return self.fc(self.dropout(jnp.mean(x, axis=(1, 2))))
-
-    def expect(self, images: Array) -> None:
-        """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
-        expect_floating("SEResNet", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
 
 
 def stage(blocks: list[Block], zero_init_residual: bool, **options: Any) -> nnx.List:
@@ -232,28 +226,7 @@ def shortcut(block: Block, **options: Any) -> nnx.List:
     return nnx.List([convolution(block.projection, **options), batch_norm(block.projection, block.epsilon, **options)])
 
 
-def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], Array]:
-    """The fully connected layer that gives the logits; the identity where the network has no classes.
-
-    Args:
-        architecture: the configuration of the network.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
-    """
-    if not architecture.num_classes:
-        return identity
-    return dense(architecture.features, architecture.num_classes, bias=True, **options)
-
-
-def outputs(fc: Callable[[Array], Array]) -> int:
-    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
-
-    Args:
-        fc: the classifier of a network, which a user may have replaced.
-    """
-    return fc.out_features if isinstance(fc, nnx.Linear) else 0
-
-
-def dropout(architecture: Architecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+def dropout(architecture: SEResNetArchitecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
     """Dropout before the classifier; the identity at a rate of zero, which then needs no random numbers.
 
     Args:

@@ -1,6 +1,6 @@
 """Reading and loading the weights of a Flax NNX model, by canonical names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -11,13 +11,14 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import se_weights
+from se_flax.network import Network
 from se_flax.parts import check_parts
-from se_flax.se_resnet import SEResNet
+from se_flax.registry import new_model
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
 
 
-def read_weights(model: SEResNet) -> dict[str, NDArray]:
+def read_weights(model: Network) -> dict[str, NDArray]:
     """Copies of the model's weights.
 
     Args:
@@ -31,12 +32,13 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
         se_weights.WeightMismatch: with every difference, where another part of the network was replaced.
     """
     if not isinstance(getattr(model, "architecture", None), Architecture):
-        raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
+        kind = type(model).__name__
+        raise TypeError(f"{kind} is not a network of se_flax: pass the network that it contains or was built on")
     check_parts(model)
     return _canonical(model.architecture, nnx.state(model))
 
 
-def read_gradients(model: SEResNet, gradients: nnx.State) -> dict[str, NDArray]:
+def read_gradients(model: Network, gradients: nnx.State) -> dict[str, NDArray]:
     """Gradients as canonical arrays.
 
     Args:
@@ -49,7 +51,7 @@ def read_gradients(model: SEResNet, gradients: nnx.State) -> dict[str, NDArray]:
     return _canonical(model.architecture, gradients)
 
 
-def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
+def load_weights(model: Network, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
     Args:
@@ -79,7 +81,7 @@ def from_file(
     architecture: Architecture | str | None = None,
     prefix: str | None = None,
     num_classes: int | None = None,
-) -> SEResNet:
+) -> Network:
     """The model in a weights file of any format and dialect, in evaluation mode and in float32.
 
     Args:
@@ -103,7 +105,7 @@ def from_file(
     return model
 
 
-def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
+def checkpoint_of(model: Network) -> se_weights.Checkpoint:
     """The model's weights with its architecture.
 
     Args:
@@ -113,7 +115,7 @@ def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
     return se_weights.Checkpoint(model.architecture, weights)
 
 
-def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
+def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
     """Write the model's weights with its architecture, for `from_file` and the other frameworks.
 
     Args:
@@ -128,15 +130,32 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     se_weights.write(checkpoint_of(model), path, dialect=dialect, force=force)
 
 
-def empty_model(architecture: Architecture, network: type[SEResNet] = SEResNet, **options: Any) -> SEResNet:
+def weight_dtype(model: Network) -> Any:
+    """The dtype of a model's weights.
+
+    Args:
+        model: the model.
+    """
+    return next(iter(jax.tree.leaves(nnx.state(model, nnx.Param)))).dtype
+
+
+def empty_model(architecture: Architecture, **options: Any) -> Network:
     """A model without values, to be filled by `load_weights`: initialising weights only to replace them takes seconds.
 
     Args:
         architecture: the configuration of the network.
-        network: the class of the model.
-        **options: `dtype` and `param_dtype`, as SEResNet takes them.
+        **options: `dtype` and `param_dtype`, as the networks take them.
     """
-    model = nnx.eval_shape(lambda: network(architecture, rngs=nnx.Rngs(0), **options))
+    return without_values(lambda: new_model(architecture, rngs=nnx.Rngs(0), **options))
+
+
+def without_values(make: Callable[[], Network]) -> Network:
+    """The model that a function makes, without the values of its weights.
+
+    Args:
+        make: the function.
+    """
+    model = nnx.eval_shape(make)
     rngs = nnx.Rngs(0)
     for _, module in nnx.iter_modules(model):
         if isinstance(module, nnx.Dropout):  # whose random state is not among the weights
@@ -144,7 +163,7 @@ def empty_model(architecture: Architecture, network: type[SEResNet] = SEResNet, 
     return model
 
 
-def _variables(model: SEResNet) -> dict[Parameter, nnx.Variable]:
+def _variables(model: Network) -> dict[Parameter, nnx.Variable]:
     variables = {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
     places = NNX.places(model.architecture)
     return {parameter: variables[places[parameter].names[0]] for parameter in manifest(model.architecture)}

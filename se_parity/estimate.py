@@ -13,7 +13,7 @@ from se_parity.examination import TRAINING_DTYPES, ExaminationOptions
 from se_parity.judge.limits import DRAWS
 from se_parity.judge.matrix import process_key
 from se_parity.run.modes import modes_of
-from se_spec import multiply_adds, parameter_count
+from se_spec import Convolution, multiply_adds, parameter_count
 
 START_SECONDS = 10.0
 """To start a worker: Python, the framework, its probes and a model."""
@@ -55,8 +55,8 @@ def estimated_seconds(
         The time in seconds, to be shown in whole minutes.
     """
     architecture = cases[0].architecture
-    depth = sum(len(block.convolutions) for block in architecture.blocks()) + len(architecture.stem_convolutions)
-    depth_share = depth / MEASURED_CONVOLUTIONS
+    convolutions = sum(isinstance(node.operation, Convolution) for node in architecture.graph.nodes)
+    depth_share = convolutions / MEASURED_CONVOLUTIONS
     selected = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
     processes = len(list(groupby(selected, lambda mode: process_key(mode, {}))))
     shapes = len({case.images.shape for case in cases})

@@ -1,15 +1,17 @@
-"""What an SE-ResNet is: its architecture, its graph, its parameters and its cost. Standard library only."""
+"""What an SE network is: its architecture, its graph, its parameters and its cost. Standard library only."""
 
-from se_spec.architecture import BATCH_NORM_MOMENTUM, Architecture, StageOutput, config_differences
-from se_spec.block import BATCH_NORM_EPSILON, Block
-from se_spec.config import Shortcut, Squeeze, Stem, squeezed_channels
+from se_spec.architecture import Architecture, StageOutput, config_differences
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
+from se_spec.families.se_resnet.architecture import SEResNetArchitecture
+from se_spec.families.se_resnet.block import Block
+from se_spec.families.se_resnet.config import Shortcut, Squeeze, Stem
 from se_spec.graph import Graph, Layer, Node
 from se_spec.inputs import expect_features, expect_floating, expect_images
-from se_spec.layers import AveragePool, Convolution, MaxPool, Role
+from se_spec.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, AveragePool, Convolution, MaxPool, Role
 from se_spec.manifest import Parameter, manifest
 from se_spec.named import architecture, create_model_call, list_architectures, named_like
+from se_spec.squeeze import squeezed_channels
 from se_spec.version import __version__
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Node",
     "Parameter",
     "Role",
+    "SEResNetArchitecture",
     "Shortcut",
     "Squeeze",
     "StageOutput",

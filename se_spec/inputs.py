@@ -19,11 +19,11 @@ def expect_images(shape: Sequence[int | None], axes: str, channels: int, smalles
     sides = [(axis, size) for axis, size in enumerate(shape) if axis not in (0, channel_axis)]
     if len(shape) == len(axes) and shape[channel_axis] == channels:
         if any(size is not None and size < smallest_side for _, size in sides):
-            raise ValueError(f"SEResNet expects images of at least {smallest_side} pixels a side: got {tuple(shape)}")
+            raise ValueError(f"the network expects images of {smallest_side} pixels a side or more: got {tuple(shape)}")
         return
     on_another_axis = len(shape) == len(axes) and any(size == channels for _, size in sides)
     hint = "; the channels seem to be on another axis" if on_another_axis else ""
-    raise ValueError(f"SEResNet expects images ({', '.join(axes)}) with C = {channels}: got {tuple(shape)}{hint}")
+    raise ValueError(f"the network expects images ({', '.join(axes)}) with C = {channels}: got {tuple(shape)}{hint}")
 
 
 def expect_features(shape: Sequence[int | None], channel_axis: int, channels: int) -> None:

@@ -12,6 +12,12 @@ from se_spec.errors import ArchitectureError
 
 Shape = tuple[int, ...]
 
+BATCH_NORM_EPSILON = 1e-5
+"""Added to the variance before its square root is taken (torchvision, the Caffe default)."""
+
+BATCH_NORM_MOMENTUM = 0.1
+"""Weight of the new batch in the running statistics (torch's convention; Keras and Flax write 1 minus it)."""
+
 POOLS = ("pad1", "ceil", "same", "none")
 """How the windows of the stem's 3x3 max-pool are aligned, which changes every feature and no name or shape:
 

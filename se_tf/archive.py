@@ -6,7 +6,7 @@ se_weights runs it in a separate process, so that converting never imports Keras
 import sys
 
 import se_weights
-from se_tf.se_resnet import SEResNet
+from se_tf.registry import new_model
 from se_tf.weights import load_weights
 
 
@@ -19,7 +19,7 @@ def main(source: str, target: str) -> None:
     """
     checkpoint = se_weights.read(source)
     (dtype,) = {array.dtype.name for array in checkpoint.weights.values()}
-    model = SEResNet(checkpoint.architecture, dtype=dtype)
+    model = new_model(checkpoint.architecture, dtype=dtype)
     load_weights(model, checkpoint.weights)
     model.save(target)
 

@@ -7,11 +7,13 @@ from keras import KerasTensor
 
 import se_weights
 from se_spec import Architecture
+from se_tf.network import Network
+from se_tf.registry import new_model
 from se_tf.se_resnet import SEResNet
 from se_tf.weights import checkpoint_of, load_weights, read_weights
 
 
-def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+def fold_batchnorm(model: Network, *, dtype: Any = None) -> Network:
     """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
 
     Args:
@@ -22,20 +24,19 @@ def fold_batchnorm(model: SEResNet, *, dtype: Any = None) -> SEResNet:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
-    folded = SEResNet(checkpoint.architecture, dtype=dtype or model.dtype_policy)
+    folded = new_model(checkpoint.architecture, dtype=dtype or model.dtype_policy)
     load_weights(folded, checkpoint.weights)
     return folded
 
 
-@keras.saving.register_keras_serializable("se_tf")
-class InferenceSEResNet(SEResNet):
+class InferenceNetwork(Network):
     """A network for deployment: compiled, and taking images of any floating-point dtype.
 
     It compiles at its first call for each shape of images. Logits have the dtype of the images.
 
     Args:
         architecture: the configuration of the network, whose batch norms are folded.
-        **options: `dtype` and `name`, as SEResNet takes them.
+        **options: `dtype` and `name`, as the networks take them.
     """
 
     def __init__(self, architecture: Architecture, **options: Any) -> None:
@@ -54,7 +55,16 @@ class InferenceSEResNet(SEResNet):
         return {}
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
+@keras.saving.register_keras_serializable("se_tf")
+class InferenceSEResNet(InferenceNetwork, SEResNet):
+    """An SE-ResNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+"""The class of each family's networks for deployment."""
+
+
+def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     """A copy of the model for deployment: folded and compiled.
 
     Args:
@@ -62,12 +72,12 @@ def optimize_for_inference(model: SEResNet, *, dtype: Any = None) -> SEResNet:
         dtype: dtype of the computation, such as "bfloat16"; the model's own by default.
 
     Returns:
-        An InferenceSEResNet.
+        A network of the class in DEPLOYED.
 
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     folded = fold_batchnorm(model, dtype=dtype)
-    deployed = InferenceSEResNet(folded.architecture, dtype=folded.dtype_policy)
+    deployed = DEPLOYED[folded.architecture.family](folded.architecture, dtype=folded.dtype_policy)
     load_weights(deployed, read_weights(folded))
     return deployed

@@ -1,14 +1,13 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in Keras 3."""
 
-import json
-from typing import Any, Self
+from typing import Any
 
 import keras
-import numpy as np
 from keras import KerasTensor, ops
 
-from se_spec import Architecture, Block, expect_floating, expect_images
-from se_tf.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
+from se_spec import Block, SEResNetArchitecture
+from se_tf.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_tf.network import Network, classifier
 from se_tf.residual_block import ResidualBlock
 from se_tf.se_layer import SELayer
 
@@ -86,8 +85,8 @@ BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
 
 
 @keras.saving.register_keras_serializable("se_tf")
-class SEResNet(keras.Model):
-    """A network as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
+class SEResNet(Network):
+    """An SE-ResNet as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
 
     A functional model: `summary()` lists its blocks, and `keras.Model(model.inputs,
     model.get_layer("layer3_0").output)` gives the features after any of them.
@@ -105,7 +104,7 @@ class SEResNet(keras.Model):
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: SEResNetArchitecture,
         *,
         zero_init_residual: bool = False,
         dtype: Any = None,
@@ -138,11 +137,9 @@ class SEResNet(keras.Model):
         for block in (*layer1, *layer2, *layer3, *layer4):
             x = block(x)
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool", dtype=dtype)(x)
-        super().__init__(images, fc(dropout(x)), name=name or architecture.name)
+        super().__init__(architecture, images, fc(dropout(x)), dtype=dtype, name=name)
 
-        self.config = architecture
         self.zero_init_residual = zero_init_residual
-        self.dtype_policy = dtype
         self.conv1 = conv1
         self.bn1 = bn1
         if architecture.stem.inner:
@@ -158,35 +155,6 @@ class SEResNet(keras.Model):
         self.dropout = dropout
         self.fc = fc
 
-    @property
-    def architecture(self) -> Architecture:
-        """The configuration of the network, whose graph is fixed."""
-        return self.config
-
-    def reset_classifier(self, num_classes: int) -> Self:
-        """Start a new classifier; the other weights stay.
-
-        Args:
-            num_classes: the number of classes; 0 for a network that returns its pooled features.
-
-        Returns:
-            A new model with copies of the weights, since the graph of a Keras model is fixed.
-        """
-        config = {**self.get_config(), "architecture": self.config.replace(num_classes=num_classes).to_dict()}
-        model = self.from_config(config)
-        for layer in self.layers:
-            if layer.name != "fc":
-                model.get_layer(layer.name).set_weights(layer.get_weights())
-        return model
-
-    def __call__(self, images: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor:
-        self.expect(images)
-        return super().__call__(images, *args, **kwargs)
-
-    def forward_features(self, images: KerasTensor) -> KerasTensor:
-        """The features (N, H, W, C) of the last stage, which the head averages over space."""
-        return keras.Model(self.inputs[0], self.get_layer("pool").input)(images)
-
     def stage_features(self, images: KerasTensor) -> dict[str, KerasTensor]:
         """The features (N, H, W, C) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
         outputs = {"stem": self.maxpool.output}
@@ -200,37 +168,8 @@ class SEResNet(keras.Model):
                 outputs[name] = block.output
         return keras.Model(self.inputs[0], outputs)(images)
 
-    def expect(self, images: KerasTensor) -> None:
-        """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
-        expect_floating("SEResNet", keras.backend.is_float_dtype(images.dtype), images.dtype)
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            "architecture": self.architecture.to_dict(),
-            "zero_init_residual": self.zero_init_residual,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-        }
-
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
-        """As in Keras; the error for a file of another network names the function that reads more files."""
-        try:
-            super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{error}\nse_tf.from_file(path) reads the files of other code bases.") from error
-
-    def save_own_variables(self, store: Any) -> None:
-        """Save the architecture, of which tensors do not show everything, next to the variables, as bytes of JSON."""
-        super().save_own_variables(store)
-        store["architecture"] = np.frombuffer(json.dumps(self.architecture.to_dict()).encode(), np.uint8)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load nothing: the variables are those of the layers, and the architecture stays that of this model."""
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        return cls(**{**config, "architecture": Architecture.from_dict(config["architecture"])})
+        return {**super().get_config(), "zero_init_residual": self.zero_init_residual}
 
 
 def stage(blocks: list[Block], zero_init_residual: bool, **kwargs: Any) -> list[ResidualBlock]:
@@ -282,15 +221,3 @@ def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
         convolution(block.projection, name="downsample_0", **kwargs),
         batch_norm(block.projection, block.epsilon, name="downsample_1", **kwargs),
     ]
-
-
-def classifier(architecture: Architecture, **kwargs: Any) -> keras.layers.Layer:
-    """The fully connected layer that gives the logits; the identity where the network has no classes.
-
-    Args:
-        architecture: the configuration of the network.
-        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
-    """
-    if not architecture.num_classes:
-        return identity(**kwargs)
-    return dense(architecture.features, architecture.num_classes, bias=True, **kwargs)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 import se_weights
 from se_spec import Architecture, Parameter, manifest
-from se_tf.se_resnet import SEResNet
+from se_tf.network import Network
+from se_tf.registry import new_model
 from se_weights.dialects.keras import LEAF_NAMES, variable_path
 
 
-def read_weights(model: SEResNet) -> dict[str, NDArray]:
+def read_weights(model: Network) -> dict[str, NDArray]:
     """Copies of the model's weights.
 
     Returns:
@@ -25,13 +26,13 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
     """
     if not isinstance(getattr(model, "architecture", None), Architecture):
         raise TypeError(
-            f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on; of a "
-            "network that was cloned by clone_model, copy.deepcopy makes a copy that is one"
+            f"{type(model).__name__} is not a network of se_tf: pass the network that it contains or was built on; of "
+            "a network that was cloned by clone_model, copy.deepcopy makes a copy that is one"
         )
     return {parameter.name: _canonical(parameter, variable) for parameter, variable in _variables(model).items()}
 
 
-def read_gradients(model: SEResNet, gradients: Iterable[KerasTensor]) -> dict[str, NDArray]:
+def read_gradients(model: Network, gradients: Iterable[KerasTensor]) -> dict[str, NDArray]:
     """Gradients as canonical arrays.
 
     Args:
@@ -48,7 +49,7 @@ def read_gradients(model: SEResNet, gradients: Iterable[KerasTensor]) -> dict[st
     }
 
 
-def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
+def load_weights(model: Network, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
     Args:
@@ -72,7 +73,7 @@ def from_file(
     architecture: Architecture | str | None = None,
     prefix: str | None = None,
     num_classes: int | None = None,
-) -> SEResNet:
+) -> Network:
     """The model in a weights file of any format and dialect, with Keras's own dtype policy.
 
     Args:
@@ -87,7 +88,7 @@ def from_file(
         se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
     """
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
-    model = SEResNet(checkpoint.architecture)
+    model = new_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
     if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
         se_weights.log_new_classifier(checkpoint, num_classes)
@@ -95,7 +96,7 @@ def from_file(
     return model
 
 
-def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
+def checkpoint_of(model: Network) -> se_weights.Checkpoint:
     """The model's weights with its architecture.
 
     Args:
@@ -105,7 +106,7 @@ def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
     return se_weights.Checkpoint(model.architecture, weights)
 
 
-def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
+def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
     """Write the model's weights with its architecture, for `from_file` and the other frameworks.
 
     Args:
@@ -124,7 +125,7 @@ def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:
     return se_weights.relayout(keras.ops.convert_to_numpy(tensor), LEAF_NAMES[parameter.role][1], parameter.axes)
 
 
-def _variables(model: SEResNet) -> dict[Parameter, keras.Variable]:
+def _variables(model: Network) -> dict[Parameter, keras.Variable]:
     """The model's variable for each parameter; the variables of metrics and optimisers are not among them."""
     by_path = {variable.path: variable for layer in model.layers for variable in layer.variables}
     return {parameter: by_path[variable_path(parameter)] for parameter in manifest(model.architecture)}

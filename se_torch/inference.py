@@ -7,11 +7,13 @@ from torch import Tensor
 
 import se_weights
 from se_spec import Architecture, expect_floating
+from se_torch.network import Network
+from se_torch.registry import new_model
 from se_torch.se_resnet import SEResNet
 from se_torch.weights import checkpoint_of, load_weights, read_weights
 
 
-def fold_batchnorm(model: SEResNet) -> SEResNet:
+def fold_batchnorm(model: Network) -> Network:
     """A copy for inference whose batch norms are folded into its convolutions; it computes the same function.
 
     Args:
@@ -21,12 +23,12 @@ def fold_batchnorm(model: SEResNet) -> SEResNet:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
-    folded = SEResNet(checkpoint.architecture).to(model.conv1.weight)
+    folded = new_model(checkpoint.architecture).to(next(model.parameters()))
     load_weights(folded, checkpoint.weights)
     return folded.eval()
 
 
-class InferenceSEResNet(SEResNet):
+class InferenceNetwork(Network):
     """A network for deployment: compiled, and taking images of any floating-point dtype.
 
     It compiles at its first call for each shape of images, and again after a copy or an unpickling. Images and kernels
@@ -42,8 +44,8 @@ class InferenceSEResNet(SEResNet):
         self.compile()
 
     def forward(self, images: Tensor) -> Tensor:
-        expect_floating("SEResNet", images.is_floating_point(), images.dtype)
-        inputs = images.to(self.conv1.weight.dtype, memory_format=torch.channels_last)
+        expect_floating("the network", images.is_floating_point(), images.dtype)
+        inputs = images.to(self.weight_dtype(), memory_format=torch.channels_last)
         return super().forward(inputs).to(images.dtype)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -51,7 +53,15 @@ class InferenceSEResNet(SEResNet):
         self.compile()
 
 
-def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None) -> SEResNet:
+class InferenceSEResNet(InferenceNetwork, SEResNet):
+    """An SE-ResNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+"""The class of each family's networks for deployment."""
+
+
+def optimize_for_inference(model: Network, *, dtype: torch.dtype | None = None) -> Network:
     """A copy of the model for deployment: folded and compiled.
 
     Args:
@@ -59,12 +69,12 @@ def optimize_for_inference(model: SEResNet, *, dtype: torch.dtype | None = None)
         dtype: dtype of the computation, such as `torch.bfloat16`; the model's own by default.
 
     Returns:
-        An InferenceSEResNet.
+        A network of the class in DEPLOYED.
 
     Raises:
         se_weights.WeightMismatch: with every fault, where a norm cannot be folded or a folded value is not finite.
     """
     folded = fold_batchnorm(model)
-    deployed = InferenceSEResNet(folded.architecture).to(folded.conv1.weight)
+    deployed = DEPLOYED[folded.architecture.family](folded.architecture).to(next(folded.parameters()))
     load_weights(deployed, read_weights(folded))
     return deployed.to(dtype=dtype, memory_format=torch.channels_last)

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import se_weights
 from se_spec import Architecture
 from se_torch.layers import DropPath
-from se_torch.se_resnet import SEResNet
+from se_torch.network import Network
+from se_torch.registry import new_model
 from se_weights.reading.wrappers import INSERTED_MODULES
 
 
@@ -22,7 +23,7 @@ def unwrapped(path: str) -> str:
     return ".".join(name for name in path.split(".") if name not in INSERTED_MODULES)
 
 
-def check_parts(model: SEResNet) -> None:
+def check_parts(model: Network) -> None:
     """Check that every part is of the class, and has the settings, that the architecture describes.
 
     Args:
@@ -37,10 +38,10 @@ def check_parts(model: SEResNet) -> None:
 @cache
 def _expected_parts(architecture: Architecture) -> dict[str, str]:
     with torch.device("meta"):
-        return _parts(SEResNet(architecture))
+        return _parts(new_model(architecture))
 
 
-def _parts(model: SEResNet) -> dict[str, str]:
+def _parts(model: Network) -> dict[str, str]:
     """A description of each part by its path; what is wrapped comes after its wrapper, and replaces it."""
     parts = {unwrapped(path): _describe(module) for path, module in model.named_modules()}
     return {path: part for path, part in parts.items() if path}

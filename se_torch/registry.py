@@ -4,10 +4,24 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import se_spec
+from se_torch.network import Network
 from se_torch.se_resnet import SEResNet
 
+NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet}
+"""The class of each family's networks."""
 
-def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> SEResNet:
+
+def new_model(architecture: se_spec.Architecture, **options: Any) -> Network:
+    """The network of an architecture, freshly initialised.
+
+    Args:
+        architecture: the configuration of the network.
+        **options: further arguments of the class in NETWORKS.
+    """
+    return NETWORKS[architecture.family](architecture, **options)
+
+
+def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> Network:
     """The named network, freshly initialised.
 
     Args:
@@ -30,7 +44,8 @@ def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) 
     Raises:
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
     """
-    return SEResNet(se_spec.architecture(name, **config), zero_init_residual=zero_init_residual)
+    architecture = se_spec.architecture(name, **config)
+    return new_model(architecture, **architecture.initial(zero_init_residual))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -3,20 +3,15 @@
 Nothing is computed in place, so that hooks see what each layer returned and full backward hooks work.
 """
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
-import torch.fx
 from torch import Tensor, nn
 
-from se_spec import Architecture, Block, expect_floating, expect_images
-from se_torch.layers import average_pool, batch_norm, convolution, dense, drop_path, identity, max_pool
+from se_spec import Architecture, Block, SEResNetArchitecture
+from se_torch.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_torch.network import Network, classifier, outputs
 from se_torch.se_layer import SELayer
-
-torch.fx.wrap("expect_images")
-torch.fx.wrap("expect_floating")
-torch.fx.wrap("expect_dtype")
 
 
 class SEBasicBlock(nn.Module):
@@ -79,8 +74,8 @@ class SEBottleneck(nn.Module):
 BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
 
 
-class SEResNet(nn.Module):
-    """A network as its architecture describes it: images (N, C, H, W) to logits (N, num_classes).
+class SEResNet(Network):
+    """An SE-ResNet as its architecture describes it: images (N, C, H, W) to logits (N, num_classes).
 
     Args:
         architecture: the configuration of the network.
@@ -91,13 +86,11 @@ class SEResNet(nn.Module):
         TypeError: when called with images of another dtype than the weights'.
     """
 
-    # TorchScript leaves out branches that a constant decides, and would compile every property.
+    # TorchScript leaves out branches that a constant decides.
     __constants__ = ("deep_stem",)
-    __jit_unused_properties__ = ("architecture",)
 
-    def __init__(self, architecture: Architecture, *, zero_init_residual: bool = False) -> None:
-        super().__init__()
-        self.config = architecture
+    def __init__(self, architecture: SEResNetArchitecture, *, zero_init_residual: bool = False) -> None:
+        super().__init__(architecture)
         conv1, *deep_stem = architecture.stem_convolutions
         self.deep_stem = bool(deep_stem)
         self.conv1 = convolution(conv1)
@@ -115,19 +108,11 @@ class SEResNet(nn.Module):
         self.layer4 = stage(architecture.stage(4), zero_init_residual)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = classifier(architecture)
-        self.register_state_dict_post_hook(add_architecture)
 
     @property
     def architecture(self) -> Architecture:
         """The configuration of the network, with the number of classes that its classifier `fc` has now."""
         return self.config.replace(num_classes=outputs(self.fc))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch; the error for a state dict of another network names the function that reads more files."""
-        try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except RuntimeError as error:
-            raise RuntimeError(f"{error}\n\tse_torch.from_file(path) reads the files of other code bases.") from error
 
     def reset_classifier(self, num_classes: int) -> Self:
         """Start a new classifier; the other weights stay.
@@ -140,9 +125,6 @@ class SEResNet(nn.Module):
         """
         self.fc = classifier(self.config.replace(num_classes=num_classes)).to(self.conv1.weight)
         return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.forward_features(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) of the last stage, which the head averages over space."""
@@ -180,35 +162,6 @@ class SEResNet(nn.Module):
     def head(self, x: Tensor) -> Tensor:
         """The logits, from the last block's features averaged over space; without classes, those features."""
         return self.fc(self.dropout(x.mean(dim=(2, 3))))
-
-    def expect(self, images: Tensor) -> None:
-        """Raise ValueError or TypeError unless these are images that the network can take."""
-        expect_images(images.shape, "NCHW", self.config.in_channels, self.config.smallest_side)
-        expect_floating("SEResNet", images.is_floating_point(), images.dtype)
-        expect_dtype(images, self.conv1.weight.dtype)
-
-
-def expect_dtype(images: Tensor, expected: torch.dtype) -> None:
-    """Raise TypeError unless images have the dtype of the weights, or are cast to another one by autocast.
-
-    Args:
-        images: the images.
-        expected: the dtype of the weights.
-    """
-    if images.dtype != expected and not torch.is_autocast_enabled(images.device.type):
-        raise TypeError(f"SEResNet expects images of the dtype of its weights, {expected}: got {images.dtype}")
-
-
-def add_architecture(model: SEResNet, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Puts the architecture into the metadata of a state dict, which torch.save keeps: a hook of `state_dict()`.
-
-    Args:
-        model: the network whose `state_dict()` was called.
-        state: its state dict, which is not changed.
-        prefix: the path of the network in the model that is saved; not used.
-        metadata: of this module in the state dict, to which the architecture is added.
-    """
-    metadata["architecture"] = model.architecture.to_dict()
 
 
 def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
@@ -250,23 +203,3 @@ def shortcut(block: Block) -> nn.Sequential:
     if not block.projection:
         return nn.Sequential()
     return nn.Sequential(convolution(block.projection), batch_norm(block.projection, block.epsilon))
-
-
-def classifier(architecture: Architecture) -> nn.Module:
-    """The fully connected layer that gives the logits; the identity where the network has no classes.
-
-    Args:
-        architecture: the configuration of the network.
-    """
-    if not architecture.num_classes:
-        return identity()
-    return dense(architecture.features, architecture.num_classes, bias=True)
-
-
-def outputs(fc: nn.Module) -> int:
-    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
-
-    Args:
-        fc: the classifier of a network, which a user may have replaced.
-    """
-    return fc.out_features if isinstance(fc, nn.Linear) else 0

@@ -11,11 +11,12 @@ from torch import Tensor
 
 import se_weights
 from se_spec import Architecture, manifest
+from se_torch.network import Network
 from se_torch.parts import check_parts, unwrapped
-from se_torch.se_resnet import SEResNet
+from se_torch.registry import new_model
 
 
-def read_weights(model: SEResNet) -> dict[str, NDArray]:
+def read_weights(model: Network) -> dict[str, NDArray]:
     """Copies of the model's weights.
 
     Args:
@@ -30,12 +31,13 @@ def read_weights(model: SEResNet) -> dict[str, NDArray]:
         se_weights.WeightMismatch: with every difference, where another part of the network was replaced.
     """
     if not isinstance(getattr(model, "architecture", None), Architecture):
-        raise TypeError(f"{type(model).__name__} is not an SEResNet: pass the network that it contains or was built on")
+        kind = type(model).__name__
+        raise TypeError(f"{kind} is not a network of se_torch: pass the network that it contains or was built on")
     check_parts(model)
     return {name: _gathered(tensor).numpy(force=True).copy() for name, tensor in _state(model).items()}
 
 
-def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
+def read_gradients(model: Network, gradients: Iterable[Tensor]) -> dict[str, NDArray]:
     """Gradients as canonical arrays.
 
     Args:
@@ -49,7 +51,7 @@ def read_gradients(model: SEResNet, gradients: Iterable[Tensor]) -> dict[str, ND
     return {name: gradient.numpy(force=True).copy() for name, gradient in zip(names, gradients, strict=True)}
 
 
-def load_weights(model: SEResNet, weights: Mapping[str, NDArray]) -> None:
+def load_weights(model: Network, weights: Mapping[str, NDArray]) -> None:
     """Copy canonical weights into the model, in its own dtype and on its own device.
 
     Args:
@@ -75,7 +77,7 @@ def from_file(
     architecture: Architecture | str | None = None,
     prefix: str | None = None,
     num_classes: int | None = None,
-) -> SEResNet:
+) -> Network:
     """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype.
 
     Args:
@@ -90,7 +92,7 @@ def from_file(
         se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
     """
     checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
-    model = SEResNet(checkpoint.architecture)
+    model = new_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
     if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
         se_weights.log_new_classifier(checkpoint, num_classes)
@@ -98,7 +100,7 @@ def from_file(
     return model.eval()
 
 
-def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
+def checkpoint_of(model: Network) -> se_weights.Checkpoint:
     """The model's weights with its architecture.
 
     Args:
@@ -108,7 +110,7 @@ def checkpoint_of(model: SEResNet) -> se_weights.Checkpoint:
     return se_weights.Checkpoint(model.architecture, weights)
 
 
-def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
+def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:
     """Write the model's weights with its architecture, for `from_file` and the other frameworks.
 
     Args:
@@ -123,7 +125,7 @@ def save(model: SEResNet, path: str | PathLike[str], *, dialect: str | None = No
     se_weights.write(checkpoint_of(model), path, dialect=dialect, force=force)
 
 
-def _state(model: SEResNet) -> dict[str, Tensor]:
+def _state(model: Network) -> dict[str, Tensor]:
     """The model's tensors by canonical name, in the order of the manifest."""
     state = {unwrapped(name): tensor for name, tensor in model.state_dict().items()}
     return {parameter.name: state[parameter.name] for parameter in manifest(model.architecture)}

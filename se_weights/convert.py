@@ -64,7 +64,7 @@ def convert(
     source, target = Path(source), Path(target)
     _expect_separate(source, target)
     file_format = format_of(target)
-    if dialect and not source_dialect and find_dialect(dialect).family not in file_format.families:
+    if dialect and not source_dialect and find_dialect(dialect).framework not in file_format.frameworks:
         dialect, source_dialect = None, dialect
     if manifest and record_path(target).exists() and not force:
         raise TargetExists(

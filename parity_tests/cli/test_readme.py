@@ -80,7 +80,7 @@ def test_every_make_command_in_the_docs_exists():
 def test_the_table_of_formats_matches_the_program():
     for known in FORMATS:
         row = next(line for line in README.splitlines() if line.startswith(f"| `{known.suffixes[0]}`"))
-        assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.families)
+        assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.frameworks)
         assert all(f"`{suffix}`" in row for suffix in known.suffixes)
 
 

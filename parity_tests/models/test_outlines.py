@@ -18,21 +18,25 @@ OWN = {
         "extra_repr",
         "load_state_dict",
         "__setstate__",
+        "weight_dtype",
         "outputs",
     },
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
-        *("SEResNet.load_weights", "get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
+        *("Network.load_weights", "get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
     # options of XLA come and go.
-    "se_flax": {"empty_model", "dropout", "accepted_options", "compiled_call", "BatchNorm", "outputs"},
+    "se_flax": {
+        *("empty_model", "without_values", "weight_dtype", "dropout", "accepted_options"),
+        *("compiled_call", "BatchNorm", "outputs"),
+    },
 }
 """Classes, functions and methods that only one framework needs; a method after its class where a function has its
 name."""
 
-FUNCTIONAL = {"stem", "head", "architecture", "reset_classifier"}
+FUNCTIONAL = {"stem", "head", "architecture", "reset_classifier", "forward_features"}
 """Methods of a network that a functional Keras model has as layers instead, or that differ since its graph is fixed: a
 new classifier makes a new model."""
 
@@ -75,7 +79,7 @@ def attributes(method: ast.FunctionDef) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["se_layer.py", "layers.py", "se_resnet.py", "registry.py", "weights.py", "inference.py"]
+    "file", ["se_layer.py", "layers.py", "network.py", "se_resnet.py", "registry.py", "weights.py", "inference.py"]
 )
 def test_the_three_model_files_have_the_same_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)

@@ -243,7 +243,7 @@ def test_each_network_of_timm_whose_tensors_we_read_is_in_the_table_of_published
     """A release that brings a network with the tensors of another one makes this fail."""
     torch_peers.make(registry=str(tmp_path / "timm.json"), every=bool(os.environ.get("EVERY_PEER")))
     rows = {row.name: row for row in all_files() if row.source == "timm"}
-    dialects = [dialect for dialect in DIALECTS.values() if dialect.family == "torch"]
+    dialects = [dialect for dialect in DIALECTS.values() if dialect.framework == "torch"]
     found = 0
     for name, network in json.loads((tmp_path / "timm.json").read_text()).items():
         shapes = {key: tuple(shape) for key, shape in network["shapes"].items()}

@@ -100,7 +100,9 @@ def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
 
 
 def test_unnamed_architectures_are_recognised_too(tmp_path):
-    known = se_spec.Architecture("unnamed", "bottleneck", (1, 3, 2), (8, 24, 40), num_classes=3)
+    known = se_spec.SEResNetArchitecture(
+        name="unnamed", block="bottleneck", depths=(1, 3, 2), widths=(8, 24, 40), num_classes=3
+    )
     known = known.replace(stem="3x3", reduction=8)
     for suffix in SUFFIXES:
         path = tmp_path / f"weights{suffix}"

@@ -34,7 +34,9 @@ def published(name: str, tag: str = "", source: str = "timm"):
 def decision(row, *, path="weights.pth", names=(), settings=None, sha256=UNKNOWN, dialect=None) -> Decision:
     """What a file with the tensors of a published network is read as."""
     known = DIALECTS[row.dialect]
-    dialects = [each for each in DIALECTS.values() if each.family == known.family and dialect in (None, each.name)]
+    dialects = [
+        each for each in DIALECTS.values() if each.framework == known.framework and dialect in (None, each.name)
+    ]
     matches = recognise_all("file", known.shapes(row.architecture), dialects)
     return decide(Path(path), matches, ModelConfig(frozenset(names), settings or {}), lambda: sha256, dialect)
 
@@ -216,7 +218,7 @@ def test_of_ten_fine_tuned_networks_one_is_asked_about():
     for name in FINE_TUNED:
         row = next(row for row in FILES if row.name == name and row.source == "timm")
         shapes = DIALECTS[row.dialect].shapes(row.architecture.replace(num_classes=10))
-        matches = recognise_all("file", shapes, [each for each in DIALECTS.values() if each.family == "torch"])
+        matches = recognise_all("file", shapes, [each for each in DIALECTS.values() if each.framework == "torch"])
         try:
             decide(Path("best.pth"), matches, ModelConfig(), lambda: UNKNOWN)
         except AmbiguousDialect:

@@ -23,6 +23,7 @@ from se_parity.judge.limits import FLOAT64_SHARE
 from se_parity.reference.activations import Activations, record_activations
 from se_parity.reference.operation import Operation, operations
 from se_parity.reference.oracle import Array, Observer, Oracle
+from se_spec.layers import Scale
 
 WHOLE_NETWORK = "the whole network"
 
@@ -177,7 +178,8 @@ def _faulty_layer_outputs(case: Case, path: str, reference: Activations) -> Iter
     for fault in FAULTS:
         oracle = Oracle(case.architecture, case.weights, observe=fault_observer(case, fault))
         yield fault.name, oracle.module(path, x)
-    if path in {block.name for block in case.architecture.blocks()}:
+    (operation,) = (node.operation for node in case.architecture.graph.nodes if node.path == path)
+    if not isinstance(operation, Scale):  # a block, and not an SE layer
         for name, oracle in _faulty_connections(case):
             yield name, oracle.module(path, x)
 

@@ -1,7 +1,7 @@
 """The hypotheses about a file: every config that fits its tensors but that names and shapes cannot distinguish."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -20,16 +20,15 @@ EPSILONS = (1e-5, 1e-3, 1e-4, 2e-5)
 INDISTINGUISHABLE = 0.2
 """Epsilons that differ by less than this share, such as 1e-5 and 1.1e-5, give nearly the same outputs."""
 
-HYPOTHESIS_FIELDS = (
-    "stride_in",
-    "stem.pool",
-    "shortcut.averages",
-    "squeeze.after_relu",
-    "bn_epsilon",
-    "images",
-    "classes",
-)
-"""The fields in which hypotheses may differ."""
+HIDDEN_SETTINGS: Mapping[str, Mapping[str, Sequence[object]]] = {
+    "se_resnet": {
+        "stride_in": ("conv2", "conv1"),
+        "stem.pool": ("same", "ceil", "pad1"),
+        "shortcut.averages": (False, True),
+        "squeeze.after_relu": (False, True),
+    }
+}
+"""For each family, the settings that tensors cannot show, with their values; a network with another value keeps it."""
 
 AS_GIVEN = "as given"
 REVERSED = "channels reversed"
@@ -92,13 +91,10 @@ class Hypothesis:
         return places, self.architecture.function_key(), self.input_transform, self.class_order
 
     def to_dict(self) -> dict[str, object]:
-        """The dialect, and the value of each of HYPOTHESIS_FIELDS."""
+        """The dialect, and the value of each field in which hypotheses may differ."""
         return {
             "dialect": self.dialect or "none",
-            "stride_in": self.architecture.stride_in,
-            "stem.pool": self.architecture.stem.pool,
-            "shortcut.averages": self.architecture.shortcut.averages,
-            "squeeze.after_relu": self.architecture.squeeze.after_relu,
+            **{name: self.architecture.setting(name) for name in HIDDEN_SETTINGS[self.architecture.family]},
             "bn_epsilon": self.architecture.bn_epsilon,
             "images": self.input_transform.name,
             "classes": self.class_order,
@@ -130,7 +126,7 @@ def _dialect_of(read_as: str, architecture: Architecture) -> str | None:
     own = DIALECTS[read_as]
     shapes, key = own.shapes(architecture), architecture.function_key()
     for dialect in (own, *DIALECTS.values()):
-        completed = dialect.completed(architecture) if dialect.family == own.family else None
+        completed = dialect.completed(architecture) if dialect.framework == own.framework else None
         if completed and completed.function_key() == key and dialect.shapes(architecture) == shapes:
             return dialect.name
     return None
@@ -171,26 +167,35 @@ def with_epsilons(candidates: Sequence[Hypothesis]) -> list[Hypothesis]:
 
 
 def _structures(own: Architecture, size: Sequence[int]) -> Iterator[Architecture]:
-    """The architecture with every combination of settings that tensors cannot show, as far as it can have them."""
-    for stride_in, pool, after_relu, averages in product(
-        ("conv2", "conv1"), _pools(own, size), (False, True), (False, True)
-    ):
-        groups = {"stem": {"pool": pool}, "squeeze": {"after_relu": after_relu}, "shortcut": {"averages": averages}}
-        try:
-            yield own.replace(stride_in=stride_in, **groups)
-        except ArchitectureError:
-            continue
+    """The architecture with every combination of settings that tensors cannot show, as far as it can have them.
+
+    Of those that compute the same from images of this height and width, the last one is given.
+    """
+    others = [own]
+    for name, values in HIDDEN_SETTINGS[own.family].items():
+        values = values if own.setting(name) in values else [own.setting(name)]
+        others = [changed for other in others for value in values for changed in _with_setting(other, name, value)]
+    yield from {_function_of(other, size): other for other in others}.values()
 
 
-def _pools(own: Architecture, size: Sequence[int]) -> list[str]:
-    """The alignments of the stem's max-pool that have different padding for images of this height and width."""
-    if not own.max_pool:
-        return ["none"]
-    graph = own.graph
-    (inputs,) = (node.inputs for node in graph.nodes if node.operation == own.max_pool)
-    sides = graph.shapes((own.in_channels, *size))[inputs[0]][1:]
-    pools = {tuple(map(MaxPool(pool).padding, sides)): pool for pool in ("same", "ceil", "pad1")}
-    return list(pools.values())
+def _with_setting(own: Architecture, name: str, value: object) -> list[Architecture]:
+    """The architecture with another value of a setting, if it can have that."""
+    try:
+        return [own.with_setting(name, value)]
+    except ArchitectureError:
+        return []
+
+
+def _function_of(architecture: Architecture, size: Sequence[int]) -> tuple[object, ...]:
+    """What an architecture computes from images of a height and width, on which the padding of a max-pool depends."""
+    graph = architecture.graph
+    shapes = graph.shapes((architecture.in_channels, *size))
+    return tuple(
+        (node.inputs, *map(node.operation.padding, inputs[0][1:]))
+        if isinstance(node.operation, MaxPool)
+        else (node.inputs, node.operation)
+        for node, inputs in graph.with_inputs(shapes)
+    )
 
 
 def _input_transforms(images: NDArray) -> list[InputTransform]:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from se_parity.identify.hypotheses import HYPOTHESIS_FIELDS, Hypothesis, hypotheses, with_epsilons
+from se_parity.identify.hypotheses import Hypothesis, hypotheses, with_epsilons
 from se_parity.judge.difference import logit_range
 from se_parity.reference.oracle import Oracle
 from se_parity.run.client import Worker
@@ -75,9 +75,9 @@ class Identification:
 
     @property
     def undetermined(self) -> list[str]:
-        """The fields of HYPOTHESIS_FIELDS in which the matches differ."""
-        fields = [match.hypothesis.to_dict() for match in self.matches]
-        return [name for name in HYPOTHESIS_FIELDS if len({str(values[name]) for values in fields}) > 1]
+        """The fields in which the matches differ, apart from the dialect."""
+        fields = [match.hypothesis.to_dict() for match in self.matches] or [{}]
+        return [name for name in fields[0] if name != "dialect" and len({str(values[name]) for values in fields}) > 1]
 
     @property
     def next_error(self) -> float | None:

@@ -6,9 +6,9 @@ SE-ResNet-50 to 152 stride in the first 1x1 convolution, as in the authors' Caff
 squeeze (timm, pull request 771).
 """
 
-from se_spec import Architecture, Layer
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, make_hidden_config
+from se_spec import Layer, SEResNetArchitecture
+from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, make_hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, make_place
 
@@ -30,7 +30,7 @@ MONAI_LAYERS: Layers = {
 FIXED_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
 
 
-def hidden_config(architecture: Architecture) -> Config | None:
+def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     """Of these networks, only SE-ResNet-18 and 34 have basic blocks, and only SENet-154 has dropout."""
     if not architecture.se or not architecture.max_pool:
         return None
@@ -48,19 +48,13 @@ CADENE = Dialect(
     "cadene",
     "pretrainedmodels, timm's legacy_se*, segmentation_models_pytorch: se_module, last_linear",
     "torch",
-    make_place(LAYERS, "OI11"),
-    hidden_config,
-    FIXED_CONFIG,
+    {"se_resnet": NameTable(make_place(LAYERS, "OI11"), hidden_config, FIXED_CONFIG, imagenet)},
     batch_counter,
-    imagenet,
 )
 MONAI = Dialect(
     "monai",
     "MONAI: Cadene's networks with the names of MONAI's blocks",
     "torch",
-    make_place(MONAI_LAYERS),
-    hidden_config,
-    FIXED_CONFIG,
+    {"se_resnet": NameTable(make_place(MONAI_LAYERS), hidden_config, FIXED_CONFIG, imagenet)},
     batch_counter,
-    imagenet,
 )

@@ -5,13 +5,22 @@ differences.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, config_differences, manifest
+from se_spec import (
+    Architecture,
+    ArchitectureError,
+    Layer,
+    Parameter,
+    Role,
+    SEResNetArchitecture,
+    config_differences,
+    manifest,
+)
 from se_weights.layouts import relayout_shape
 from se_weights.preprocessing import Preprocessing
 
@@ -64,41 +73,64 @@ class Place:
 
 
 @dataclass(frozen=True)
+class NameTable:
+    """The names, axes and hidden config that a code base has for the networks of one family.
+
+    Attributes:
+        place: Returns the names and axes of a parameter of an architecture.
+        hidden_config: Returns the settings that tensor names and shapes cannot show, as the code base has them for an
+            architecture, or None if it has no such network.
+        fixed_config: Settings that shapes show and that are the same in every network of the code base.
+        preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
+        model_name: Returns the name of an architecture in the code base.
+    """
+
+    place: Callable[[Parameter, Any], Place]
+    hidden_config: Callable[[Any], Config | None]
+    fixed_config: Config = field(default_factory=dict)
+    preprocessing: Callable[[Any], Preprocessing | None] = lambda architecture: None
+    model_name: Callable[[Any], str] = lambda architecture: architecture.name
+
+
+@dataclass(frozen=True)
 class Dialect:
     """The names, axes and hidden config of one code base.
 
     Attributes:
         name: The name for `dialect=` and `--dialect`.
         summary: A description in one line.
-        family: The framework whose files the dialect occurs in: "torch", "keras", "keras2" or "flax".
-        place: Returns the names and axes of a parameter of an architecture.
-        hidden_config: Returns the settings that tensor names and shapes cannot show, as the code base has them for an
-            architecture, or None if it has no such network.
-        fixed_config: Settings that shapes show and that are the same in every network of the code base.
+        framework: The framework whose files the dialect occurs in: "torch", "keras", "keras2" or "flax".
+        tables: A table for each family of which the code base has networks, by the family's name.
         companions: Returns the names of tensors that may be stored next to a parameter and are not weights.
-        preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
         carries_config: Whether the dialect can hold every architecture, because it is one of our own and the metadata
             of its files contain the architecture.
-        model_name: Returns the name of an architecture in the code base.
         options_without_tensors: Options of the code base's networks that change the function and no tensor, and that
             are not settings of an architecture; may be empty.
     """
 
     name: str
     summary: str
-    family: str
-    place: Callable[[Parameter, Architecture], Place]
-    hidden_config: Callable[[Architecture], Config | None]
-    fixed_config: Config
+    framework: str
+    tables: Mapping[str, NameTable]
     companions: Callable[[Parameter, Place], tuple[str, ...]] = lambda parameter, place: ()
-    preprocessing: Callable[[Architecture], Preprocessing | None] = lambda architecture: None
     carries_config: bool = False
-    model_name: Callable[[Architecture], str] = lambda architecture: architecture.name
     options_without_tensors: str = ""
+
+    def place(self, parameter: Parameter, architecture: Architecture) -> Place:
+        """The names and axes of a parameter of an architecture."""
+        return self.tables[architecture.family].place(parameter, architecture)
+
+    def preprocessing(self, architecture: Architecture) -> Preprocessing | None:
+        """The preprocessing that the code base trained an architecture with, or None."""
+        return self.tables[architecture.family].preprocessing(architecture)
+
+    def model_name(self, architecture: Architecture) -> str:
+        """The name of an architecture in the code base."""
+        return self.tables[architecture.family].model_name(architecture)
 
     def is_only_ours(self, architecture: Architecture) -> bool:
         """Whether no other code base gives a network's tensors these names: torchvision's are also canonical ones."""
-        return self.carries_config and (architecture.se or self.family != "torch")
+        return self.carries_config and (architecture.has_se or self.framework != "torch")
 
     def completed(self, inferred: Architecture) -> Architecture | None:
         """Add the hidden config to an architecture that was inferred from names and shapes.
@@ -106,7 +138,8 @@ class Dialect:
         Returns:
             The complete architecture, or None if the code base has no such network.
         """
-        config = self.hidden_config(inferred) if self.carries_config or not inferred.folded else None
+        table = self.tables.get(inferred.family)
+        config = table.hidden_config(inferred) if table and (self.carries_config or not inferred.folded) else None
         return None if config is None else inferred.replace(**config)
 
     def why_unsupported(self, architecture: Architecture) -> str | None:
@@ -118,7 +151,7 @@ class Dialect:
         completed = self.completed(architecture)
         if not completed:
             return f"{self.name} has no such network"
-        supported = completed.replace(**self.fixed_config)
+        supported = completed.replace(**self.tables[architecture.family].fixed_config)
         if supported.function_key() == architecture.function_key():
             return None
         return "; ".join(
@@ -162,9 +195,8 @@ class Dialect:
 
 def _changes_function(architecture: Architecture, setting: str, value: object) -> bool:
     """Whether the architecture computes another function with this value of a setting, such as "squeeze.bias"."""
-    group, _, name = setting.partition(".")
     try:
-        changed = architecture.replace(**{group: {name: value} if name else value})
+        changed = architecture.with_setting(setting, value)
     except ArchitectureError:
         return True
     return changed.function_key() != architecture.function_key()
@@ -181,7 +213,7 @@ def _stored_shapes(places: Mapping[Parameter, Place]) -> dict[str, tuple[int, ..
 
 
 def make_hidden_config(
-    architecture: Architecture,
+    architecture: SEResNetArchitecture,
     *,
     pool: str = "pad1",
     stride_in: str = "conv2",
@@ -190,7 +222,7 @@ def make_hidden_config(
     epsilon: float = 1e-5,
     dropout: float = 0.0,
 ) -> Config:
-    """The settings that tensor names and shapes cannot show, where the architecture has them.
+    """The settings that tensor names and shapes of an SE-ResNet cannot show, where the architecture has them.
 
     Args:
         architecture: Without a max pool it has no `pool`, and only bottlenecks have a choice of `stride_in`.

@@ -1,7 +1,7 @@
 """Flax trees: the state of an NNX module, and Linen's, which has the running statistics in another collection."""
 
 from se_spec import Architecture, Parameter, Role
-from se_weights.dialects.dialect import Dialect, LeafNames, Place
+from se_weights.dialects.dialect import Dialect, LeafNames, NameTable, Place
 from se_weights.dialects.torch import published_hidden_config
 
 LEAF_NAMES: LeafNames = {
@@ -52,9 +52,7 @@ NNX = Dialect(
     "nnx",
     "se_flax: the state of an NNX module as a tree, HWIO",
     "flax",
-    nnx_place,
-    published_hidden_config,
-    {},
+    {"se_resnet": NameTable(nnx_place, published_hidden_config)},
     random_streams,
     carries_config=True,
 )
@@ -62,8 +60,6 @@ LINEN = Dialect(
     "linen",
     "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO",
     "flax",
-    linen_place,
-    published_hidden_config,
-    {},
+    {"se_resnet": NameTable(linen_place, published_hidden_config)},
     carries_config=True,
 )

@@ -6,9 +6,9 @@ variable by its index; the layers of a list again by class and counter (keras 3.
 counters, a place depends on the whole architecture.
 """
 
-from se_spec import Architecture, Layer, Parameter, Role
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Dialect, Layers, LeafNames, Place
+from se_spec import Architecture, Layer, Parameter, Role, SEResNetArchitecture
+from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Dialect, Layers, LeafNames, NameTable, Place
 from se_weights.dialects.torch import published_hidden_config
 
 LEAF_NAMES: LeafNames = {
@@ -61,7 +61,7 @@ def h5_place(parameter: Parameter, architecture: Architecture) -> Place:
     return Place((variable_path(parameter),), LEAF_NAMES[parameter.role][1])
 
 
-def place(parameter: Parameter, architecture: Architecture) -> Place:
+def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     return Place((f"layers/{_layer_path(parameter, architecture)}/vars/{VARIABLE_INDEX[leaf]}",), axes)
 
@@ -82,7 +82,7 @@ def random_seeds(parameter: Parameter, place: Place) -> tuple[str, ...]:
     return (f"{layers}/{block}/drop_path/seed_generator/vars/0",) if parameter.stage else ()
 
 
-def _layer_path(parameter: Parameter, architecture: Architecture) -> str:
+def _layer_path(parameter: Parameter, architecture: SEResNetArchitecture) -> str:
     if parameter.layer in TOP_LEVEL:
         return _counted(TOP_LEVEL[parameter.layer], parameter.number - 1)
     before = sum(architecture.depths[: parameter.stage - 1])
@@ -98,9 +98,7 @@ KERAS = Dialect(
     "keras",
     "se_tf: the weights file of Keras 3, HWIO",
     "keras",
-    place,
-    published_hidden_config,
-    {},
+    {"se_resnet": NameTable(place, published_hidden_config)},
     random_seeds,
     carries_config=True,
 )
@@ -109,8 +107,6 @@ KERAS_H5 = Dialect(
     "keras-h5",
     "se_tf: a complete model in a legacy .h5 file of Keras 3, HWIO",
     "keras2",
-    h5_place,
-    published_hidden_config,
-    {},
+    {"se_resnet": NameTable(h5_place, published_hidden_config)},
     carries_config=True,
 )

@@ -9,9 +9,9 @@ qubvel's SE-ResNet-18 and 34 are different networks (pre-activation, with a norm
 from collections.abc import Iterator
 from functools import cache
 
-from se_spec import Architecture, Layer, Parameter, Role
+from se_spec import Layer, Parameter, Role, SEResNetArchitecture
 from se_weights.dialects import timm
-from se_weights.dialects.dialect import Config, Dialect, Place, make_hidden_config
+from se_weights.dialects.dialect import Config, Dialect, NameTable, Place, make_hidden_config
 from se_weights.dialects.keras import LEAF_NAMES
 from se_weights.dialects.timm import imagenet
 
@@ -32,7 +32,7 @@ LayerKey = tuple[Layer, int, int, int]
 """A layer with its stage, the index of its block, and its number."""
 
 
-def qubvel_place(parameter: Parameter, architecture: Architecture) -> Place:
+def qubvel_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     axes = "11IO" if parameter.role is Role.GATE else axes
     key = parameter.layer, parameter.stage, parameter.index, parameter.number
@@ -41,7 +41,7 @@ def qubvel_place(parameter: Parameter, architecture: Architecture) -> Place:
 
 
 @cache
-def _keras_counters(architecture: Architecture) -> dict[LayerKey, tuple[int, ...]]:
+def _keras_counters(architecture: SEResNetArchitecture) -> dict[LayerKey, tuple[int, ...]]:
     """The counters of the Keras layers that make up each of our layers."""
     counts = dict.fromkeys(CLASSES.values(), 0)
     counters: dict[LayerKey, tuple[int, ...]] = {}
@@ -52,7 +52,7 @@ def _keras_counters(architecture: Architecture) -> dict[LayerKey, tuple[int, ...
     return counters
 
 
-def _creation_order(architecture: Architecture) -> Iterator[tuple[LayerKey, int]]:
+def _creation_order(architecture: SEResNetArchitecture) -> Iterator[tuple[LayerKey, int]]:
     """Our layers in the order in which qubvel's code creates them, each with its number of Keras layers."""
     for number, _ in enumerate(architecture.stem_convolutions, start=1):
         yield (Layer.STEM_CONVOLUTION, 0, 0, number), 1
@@ -69,7 +69,7 @@ def _creation_order(architecture: Architecture) -> Iterator[tuple[LayerKey, int]
     yield (Layer.CLASSIFIER, 0, 0, 1), 1
 
 
-def qubvel_hidden_config(architecture: Architecture) -> Config | None:
+def qubvel_hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     """As in Cadene's networks, whose weights these are, but with a max pool that is padded by one pixel."""
     if not architecture.se or architecture.block == "basic":
         return None
@@ -78,28 +78,24 @@ def qubvel_hidden_config(architecture: Architecture) -> Config | None:
     return make_hidden_config(architecture, stride_in=stride_in, epsilon=QUBVEL_EPSILON, dropout=dropout)
 
 
-def tfimm_place(parameter: Parameter, architecture: Architecture) -> Place:
+def tfimm_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     layers = {**timm.layers(architecture), Layer.CLASSIFIER: "remove.fc"}
     path = parameter.path(layers).replace(".", "/")
     return Place((f"{path}/{leaf}",), "11IO" if parameter.role is Role.GATE else axes)
 
 
+QUBVEL_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
+
 QUBVEL = Dialect(
     "qubvel",
     "qubvel's classification_models: Keras 2, unnamed layers, one kernel a group",
     "keras2",
-    qubvel_place,
-    qubvel_hidden_config,
-    {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False},
-    preprocessing=imagenet,
+    {"se_resnet": NameTable(qubvel_place, qubvel_hidden_config, QUBVEL_CONFIG, imagenet)},
 )
 TFIMM = Dialect(
     "tfimm",
     "tfimm: timm's names with slashes, HWIO",
     "keras2",
-    tfimm_place,
-    timm.hidden_config,
-    timm.TIMM.fixed_config,
-    preprocessing=imagenet,
+    {"se_resnet": NameTable(tfimm_place, timm.hidden_config, timm.SE_RESNET.fixed_config, imagenet)},
 )

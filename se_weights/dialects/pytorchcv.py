@@ -4,8 +4,8 @@ first 1x1, and no key or shape differs between them.
 
 from collections.abc import Callable
 
-from se_spec import Architecture, Layer, Parameter
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
+from se_spec import Layer, Parameter, SEResNetArchitecture
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_hidden_config
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
 
@@ -31,31 +31,30 @@ SENET: Layers = {
 }
 
 
-def place(parameter: Parameter, architecture: Architecture) -> Place:
+def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     changed = SENET if architecture.stem.inner else {} if architecture.max_pool else CIFAR_STEM
     return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
 
 
-def _hidden_config(stride_in: str) -> Callable[[Architecture], Config]:
+def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config]:
     """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
 
-    def hidden_config(architecture: Architecture) -> Config:
+    def hidden_config(architecture: SEResNetArchitecture) -> Config:
         convolution = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
         return make_hidden_config(architecture, stride_in=convolution, dropout=0.2 if architecture.stem.inner else 0.0)
 
     return hidden_config
 
 
-def _preprocessing(architecture: Architecture) -> Preprocessing:
+def _preprocessing(architecture: SEResNetArchitecture) -> Preprocessing:
     return IMAGENET if architecture.max_pool else CIFAR
 
 
 def _dialect(name: str, stride_in: str, models: str) -> Dialect:
     fixed_config = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
     summary = f"osmr's pytorchcv, {models}"
-    return Dialect(
-        name, summary, "torch", place, _hidden_config(stride_in), fixed_config, batch_counter, _preprocessing
-    )
+    table = NameTable(place, _hidden_config(stride_in), fixed_config, _preprocessing)
+    return Dialect(name, summary, "torch", {"se_resnet": table}, batch_counter)
 
 
 PYTORCHCV = _dialect("pytorchcv", "conv1", "names without b (seresnet50): stride in the first 1x1")

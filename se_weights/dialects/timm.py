@@ -4,9 +4,9 @@ The squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequ
 whose pool has the index 0 even where it is the identity because the block does not stride.
 """
 
-from se_spec import Architecture, Layer, Parameter
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
+from se_spec import Layer, Parameter, SEResNetArchitecture
+from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_hidden_config
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
@@ -20,37 +20,40 @@ AVERAGING: Layers = {
 }
 
 
-def layers(architecture: Architecture) -> Layers:
+def layers(architecture: SEResNetArchitecture) -> Layers:
     """The paths of the layers of an architecture in timm."""
     deep = DEEP_STEM if architecture.stem.inner else {}
     return {**CANONICAL_LAYERS, **deep, **(AVERAGING if architecture.shortcut.averages else {})}
 
 
-def place(parameter: Parameter, architecture: Architecture) -> Place:
+def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     return make_place(layers(architecture), "OI11")(parameter, architecture)
 
 
-def hidden_config(architecture: Architecture) -> Config | None:
+def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     """timm has no dropout by default. Its names show whether shortcuts average."""
     if len(architecture.stem.inner) not in (0, 2):
         return None
     return make_hidden_config(architecture, averages=architecture.shortcut.averages)
 
 
-def imagenet(architecture: Architecture) -> Preprocessing | None:
+def imagenet(architecture: SEResNetArchitecture) -> Preprocessing | None:
     """For networks with the ImageNet stem; size, crop and interpolation differ between timm's pretrained tags."""
     return IMAGENET if architecture.max_pool else None
 
 
+SE_RESNET = NameTable(
+    place,
+    hidden_config,
+    {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
+    imagenet,
+    model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
+)
 TIMM = Dialect(
     "timm",
     "timm resnet.py: torchvision's names, SE as 1x1 convolutions",
     "torch",
-    place,
-    hidden_config,
-    {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
+    {"se_resnet": SE_RESNET},
     batch_counter,
-    imagenet,
-    model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
     options_without_tensors="aa_layer, act_layer, global_pool and output_stride",
 )

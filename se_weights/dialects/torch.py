@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from se_spec import Architecture, Parameter, Role, named_like
+from se_spec import Architecture, Parameter, Role, SEResNetArchitecture, named_like
 from se_spec.manifest import CANONICAL_WORDS
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
 
@@ -38,10 +37,14 @@ def batch_counter(parameter: Parameter, place: Place) -> tuple[str, ...]:
     return (f"{path}.num_batches_tracked",) if parameter.role is Role.GAMMA else ()
 
 
-def published_hidden_config(inferred: Architecture) -> Config:
+def canonical_place(parameter: Parameter, architecture: Architecture) -> Place:
+    return Place((parameter.name,), parameter.axes)
+
+
+def published_hidden_config(inferred: SEResNetArchitecture) -> Config:
     """For our own files without metadata: the hidden config of the published architecture with these shapes."""
     named = named_like(inferred)
-    if not named or not inferred.max_pool:
+    if not isinstance(named, SEResNetArchitecture) or not inferred.max_pool:
         return {}
     return {
         "stem": {"pool": named.stem.pool},
@@ -50,7 +53,7 @@ def published_hidden_config(inferred: Architecture) -> Config:
     }
 
 
-def _torchvision_preprocessing(architecture: Architecture) -> Preprocessing | None:
+def _torchvision_preprocessing(architecture: SEResNetArchitecture) -> Preprocessing | None:
     return IMAGENET if not architecture.se and architecture.max_pool and architecture.num_classes == 1000 else None
 
 
@@ -58,10 +61,7 @@ TORCH = Dialect(
     "torch",
     "se_torch and torchvision: canonical names, OIHW",
     "torch",
-    make_place(CANONICAL_LAYERS),
-    published_hidden_config,
-    {},
+    {"se_resnet": NameTable(canonical_place, published_hidden_config, preprocessing=_torchvision_preprocessing)},
     batch_counter,
-    _torchvision_preprocessing,
     carries_config=True,
 )

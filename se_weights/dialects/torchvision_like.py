@@ -5,9 +5,9 @@ pool that is padded by one pixel; only the port of VGGFace2 differs in the last 
 from collections.abc import Callable
 from typing import Any
 
-from se_spec import Architecture, Layer, Parameter
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, Place, make_hidden_config
+from se_spec import Layer, Parameter, SEResNetArchitecture
+from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, MMPRETRAIN, VGGFACE2, Preprocessing
@@ -28,37 +28,36 @@ RESIDUAL: Layers = {
 }
 
 
-def _se_hidden_config(architecture: Architecture, **config: Any) -> Config | None:
+def _se_hidden_config(architecture: SEResNetArchitecture, **config: Any) -> Config | None:
     shallow_stem = not architecture.stem.inner
     return make_hidden_config(architecture, **config) if architecture.se and shallow_stem else None
 
 
-def _vggface2_hidden_config(architecture: Architecture) -> Config | None:
+def _vggface2_hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     bottleneck = architecture.block == "bottleneck"
     return _se_hidden_config(architecture, pool="ceil", stride_in="conv1") if bottleneck else None
 
 
-def _weiaicunzai_hidden_config(architecture: Architecture) -> Config | None:
+def _weiaicunzai_hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     return None if architecture.max_pool else _se_hidden_config(architecture, after_relu=True)
 
 
 def _dialect(
     name: str,
     summary: str,
-    place: Callable[[Parameter, Architecture], Place],
+    place: Callable[[Parameter, SEResNetArchitecture], Place],
     fixed_config: Config,
-    preprocessing: Callable[[Architecture], Preprocessing | None],
-    hidden_config: Callable[[Architecture], Config | None] = _se_hidden_config,
+    preprocessing: Callable[[SEResNetArchitecture], Preprocessing | None],
+    hidden_config: Callable[[SEResNetArchitecture], Config | None] = _se_hidden_config,
 ) -> Dialect:
-    return Dialect(
-        name, summary, "torch", place, hidden_config, {"se": True, **fixed_config}, batch_counter, preprocessing
-    )
+    table = NameTable(place, hidden_config, {"se": True, **fixed_config}, preprocessing)
+    return Dialect(name, summary, "torch", {"se_resnet": table}, batch_counter)
 
 
 def _mmpretrain(name: str, summary: str, gate: str) -> Dialect:
     """Files of the backbone alone, without the classifier, do not have the prefix."""
 
-    def place(parameter: Parameter, architecture: Architecture) -> Place:
+    def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
         prefix = "backbone." if architecture.num_classes else ""
         layers = {layer: f"{prefix}{path}" for layer, path in {**CANONICAL_LAYERS, Layer.GATE: gate}.items()}
         return make_place({**layers, Layer.CLASSIFIER: "head.fc"}, "OI11")(parameter, architecture)

@@ -17,7 +17,7 @@ class Format:
     Attributes:
         name: Its name in messages.
         suffixes: The file suffixes that mean this format.
-        families: The families of dialects that it can hold; the first dialect of the first is written by default.
+        frameworks: Those whose dialects it can hold; the first dialect of the first is written by default.
         dtypes: The types that it can hold.
         module: The module in se_weights.files that opens it (`open_contents(path)`), writes it (`write(path,
             contents)`, unless it is `read_only`), and, if there is a faster way, opens what this process has just
@@ -31,7 +31,7 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    families: tuple[str, ...]
+    frameworks: tuple[str, ...]
     dtypes: tuple[str, ...]
     module: str
     signatures: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 from se_spec import Architecture
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousPrefix, WeightMismatch
-from se_weights.reading.infer_architecture import network_prefixes
+from se_weights.families import network_prefixes
 from se_weights.reading.recognition import DialectMatch, closest_matches
 from se_weights.reading.unreadable import describe
 from se_weights.reading.wrappers import Unwrapped

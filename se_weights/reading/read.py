@@ -15,11 +15,11 @@ from se_spec import Architecture, ArchitectureError
 from se_weights.checkpoint import Checkpoint, not_floating, tensor_sha256
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, MissingPrefix, WeightMismatch, escaped
+from se_weights.families import Shapes
 from se_weights.files import FileContents, Format, Tensor, open_file
 from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
-from se_weights.reading.infer_architecture import Shapes
 from se_weights.reading.inner_network import network_inside
 from se_weights.reading.model_config import ModelConfig, read_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
@@ -240,7 +240,7 @@ def _dialect_in_metadata(
 ) -> str | None:
     """The dialect that the file's metadata name, if it matches the tensors."""
     dialect = DIALECTS.get(contents.metadata.get("dialect", ""))
-    if dialect is None or dialect.family not in file_format.families:
+    if dialect is None or dialect.framework not in file_format.frameworks:
         return None
     matches = closest_matches(shapes, [dialect], known)
     return dialect.name if matches and not matches[0].differences else None
@@ -249,7 +249,7 @@ def _dialect_in_metadata(
 def _dialects_to_try(file_format: Format, dialect: str | None) -> list[Dialect]:
     if dialect:
         return [find_dialect(dialect)]
-    return [known for known in DIALECTS.values() if known.family in file_format.families]
+    return [known for known in DIALECTS.values() if known.framework in file_format.frameworks]
 
 
 def _parse_metadata(contents: FileContents, key: str, parse: Callable[[str], Any]) -> Any:
@@ -295,8 +295,8 @@ def _find_matches(
 def _parse_architecture(contents: FileContents, text: str) -> Architecture:
     """The architecture in a file's metadata. Raises ValueError if it has more blocks than the file has tensors."""
     architecture = Architecture.from_dict(json.loads(text))
-    if sum(architecture.depths) + len(architecture.stem.inner) > len(contents.tensors):
-        raise ValueError(f"{sum(architecture.depths):,} blocks, but only {len(contents.tensors):,} tensors")
+    if architecture.depth > len(contents.tensors):
+        raise ValueError(f"{architecture.depth:,} blocks, but only {len(contents.tensors):,} tensors")
     return architecture
 
 

@@ -8,14 +8,11 @@ must choose.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from se_spec import Architecture, architecture, config_differences, named_like
+from se_spec import Architecture, ArchitectureError, architecture, config_differences
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch
+from se_weights.families import FAMILIES, Shapes, infer_architectures
 from se_weights.reading.architecture_text import INFERRED, parse_architecture
-from se_weights.reading.infer_architecture import Shapes, infer_architectures
-
-INFERRED_FIELDS = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
-"""Fields that are inferred from the tensors even if the user names the architecture; so is `shortcut.where`."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,11 @@ class DialectMatch:
         return self.architecture.function_key(), tuple(self.dialect.places(self.architecture).values())
 
     def with_settings(self, settings: Mapping[str, object]) -> "DialectMatch":
-        """The match with other settings of its architecture; a basic block has no `stride_in`."""
-        known = {name: value for name, value in settings.items() if name != "stride_in" or self.is_bottleneck}
-        return replace(self, architecture=self.architecture.replace(**known))
-
-    @property
-    def is_bottleneck(self) -> bool:
-        """Whether the blocks of the network are bottlenecks."""
-        return self.architecture.block == "bottleneck"
+        """The match with other settings of its architecture, as far as its networks have them."""
+        try:
+            return replace(self, architecture=self.architecture.replace(**settings))
+        except ArchitectureError:
+            return self
 
 
 def find_dialect(name: str) -> Dialect:
@@ -149,22 +143,12 @@ def _candidate_architectures(
         name, settings = parse_architecture(known)
         if name != INFERRED:
             named = architecture(name)
-            inferred = [named.replace(**_inferred_fields(candidate)) for candidate in inferred] or [named]
+            same_family = [candidate for candidate in inferred if candidate.family == named.family]
+            inferred_settings = FAMILIES[named.family].inferred_settings
+            inferred = [named.replace(**inferred_settings(candidate)) for candidate in same_family] or [named]
     completed = dict.fromkeys(map(dialect.completed, inferred))
     for candidate in filter(None, completed):
-        yield candidate.replace(**settings) if known else _with_published_name(candidate)
-
-
-def _inferred_fields(inferred: Architecture) -> dict[str, object]:
-    fields = {name: getattr(inferred, name) for name in INFERRED_FIELDS}
-    return {**fields, "shortcut": {"where": inferred.shortcut.where}}
-
-
-def _with_published_name(inferred: Architecture) -> Architecture:
-    """The architecture with the name of the published one that it resembles, if there is one."""
-    named = named_like(inferred)
-    same = named and named.shortcut.averages == inferred.shortcut.averages
-    return inferred.replace(name=named.name) if named and same else inferred
+        yield candidate.replace(**settings) if known else FAMILIES[candidate.family].with_published_name(candidate)
 
 
 def _descriptions(matches: Sequence[DialectMatch]) -> dict[str, str]:
@@ -173,16 +157,8 @@ def _descriptions(matches: Sequence[DialectMatch]) -> dict[str, str]:
     settings = {name for match in matches[1:] for name in config_differences(first, match.architecture)}
     return {
         match.dialect.name: ", ".join(
-            [match.architecture.name, *(f"{name}={_setting(match.architecture, name)}" for name in sorted(settings))]
+            [match.architecture.name, *(f"{name}={match.architecture.setting(name)}" for name in sorted(settings))]
         )
         + f" ({match.dialect.summary})"
         for match in matches
     }
-
-
-def _setting(architecture: Architecture, name: str) -> object:
-    """The value of a setting by its dotted name, such as "stem.pool"."""
-    value: object = architecture
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

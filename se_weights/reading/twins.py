@@ -13,13 +13,10 @@ from se_spec import Architecture, config_differences
 from se_weights.catalogue import PublishedFile, file_hash, with_tensors_of
 from se_weights.dialects import Dialect
 from se_weights.errors import AmbiguousArchitecture, UnsupportedFormat, WeightMismatch
+from se_weights.families import FAMILIES, UNNAMED
 from se_weights.reading.architecture_text import INFERRED, format_architecture
-from se_weights.reading.infer_architecture import UNNAMED
 from se_weights.reading.model_config import ModelConfig
 from se_weights.reading.recognition import DialectMatch, only_match, recognise_all
-
-OWN_SETTINGS = "stride_in, stem.pool, squeeze.after_relu, bn_epsilon, dropout and drop_path"
-"""Settings of our own networks that no tensor shows."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,11 @@ def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
     """What the tensors of a match leave open, and what was assumed."""
     names = ", ".join(sorted({f"{row.source}'s {row.name}" for row in twins}))
     options = match.dialect.options_without_tensors
+    hidden = FAMILIES[match.architecture.family].hidden_settings
     notes = [
         f"the tensors could also be those of {names}" if names else "",
         f"the tensors do not show {match.dialect.name}'s {options}, whose defaults are assumed" if options else "",
-        f"without metadata, {OWN_SETTINGS} are not known: those of a plain network are assumed"
+        f"without metadata, {hidden} are not known: those of a plain network are assumed"
         if match.dialect.is_only_ours(match.architecture)
         else "",
     ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import BATCH_NORM_EPSILON, Architecture, Parameter, Role, manifest
+from se_spec import Architecture, Parameter, Role, manifest
 from se_spec.layers import NORM_ROLES
 from se_spec.manifest import canonical_name
 from se_weights.checkpoint import Checkpoint, Weights, all_finite, check
@@ -43,8 +43,7 @@ def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
     problems = list(_unfoldable(architecture, checkpoint.weights))
     if problems:
         raise WeightMismatch(f"the batch norms of {architecture.name} cannot be folded", problems)
-    # a folded network has no epsilon, and always has biases: both settings get their default value
-    folded = architecture.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
+    folded = architecture.with_folded_norms()
     gains = {
         convolution: _gain_and_shift(convolution, norm, architecture.bn_epsilon, checkpoint.weights)
         for convolution, norm in architecture.graph.foldable_norms.items()

@@ -92,7 +92,8 @@ def dialect_to_write(file_format: Format, dialect: str | None, path: Path) -> Di
     Raises:
         UnsupportedFormat: There is no such dialect, or the format cannot hold it.
     """
-    allowed = [known for family in file_format.families for known in DIALECTS.values() if known.family == family]
+    dialects = DIALECTS.values()
+    allowed = [known for framework in file_format.frameworks for known in dialects if known.framework == framework]
     chosen = find_dialect(dialect) if dialect else allowed[0]
     if chosen not in allowed:
         names = " or ".join(known.name for known in allowed)

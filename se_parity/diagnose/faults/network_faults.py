@@ -40,12 +40,16 @@ def _with_images(change: Callable[[NDArray], NDArray]) -> Callable[[Case], Case 
 
 
 def _swapped_neighbours(case: Case) -> Case | None:
-    """Swap the weights of the last two blocks, which have the same shapes, in every stage of three or more blocks."""
+    """Swap the weights of the last two blocks in every stage of three or more blocks, where their shapes are equal."""
     weights = dict(case.weights)
-    for number in range(1, len(case.architecture.depths) + 1):
-        blocks = case.architecture.stage(number)
+    stages: dict[str, list[str]] = {}
+    for module in case.architecture.graph.module_inputs:
+        stage, _, index = module.rpartition(".")
+        if stage and index.isdigit():
+            stages.setdefault(stage, []).append(module)
+    for blocks in stages.values():
         if len(blocks) > 2:
-            first, second = (f"{block.name}." for block in blocks[-2:])
+            first, second = (f"{block}." for block in blocks[-2:])
             for name in [name for name in weights if name.startswith(first)]:
                 twin = name.replace(first, second)
                 weights[name], weights[twin] = weights[twin], weights[name]

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 import se_flax
 from se_flax import load_weights, optimizers
-from se_flax.weights import empty_model, read_gradients
+from se_flax.network import Network
+from se_flax.registry import new_model
+from se_flax.weights import empty_model, read_gradients, weight_dtype
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import flax as numerics
 from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
@@ -40,7 +42,7 @@ def environment() -> dict[str, str]:
     return {"jax": jax.__version__, "flax": flax.__version__, "device": device.device_kind}
 
 
-def build(architecture: Architecture, dtype: str) -> se_flax.SEResNet:
+def build(architecture: Architecture, dtype: str) -> Network:
     """float64 needs JAX's 64-bit types, which are off by default; they stay on for the runs of this model.
 
     The programs compiled for the model before, hundreds of them where it ran eagerly, are dropped."""
@@ -66,21 +68,25 @@ def jit(model: nnx.Module) -> RunFunction:
     return _run_function(model, nnx.jit(lambda model, images: model(images)))
 
 
-class EvaluationSEResNet(se_flax.SEResNet):
-    """A network that is constructed in evaluation mode, since Linen constructs its module at every call."""
+def evaluation_model(architecture: Architecture, **options: Any) -> Network:
+    """A network in evaluation mode: Linen constructs its module at every call.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.eval()
+    Args:
+        architecture: the configuration of the network.
+        **options: further arguments of the network's class.
+    """
+    model = new_model(architecture, **options)
+    model.eval()
+    return model
 
 
-def linen(model: se_flax.SEResNet) -> RunFunction:
+def linen(model: Network) -> RunFunction:
     """Run the same class as a Linen module, with the variables that a Linen training script would have."""
-    dtype = model.conv1.kernel[...].dtype
-    module = nnx.bridge.to_linen(EvaluationSEResNet, model.architecture, param_dtype=dtype)
+    dtype = weight_dtype(model)
+    module = nnx.bridge.to_linen(evaluation_model, model.architecture, param_dtype=dtype)
     apply = jax.jit(module.apply)
 
-    def call(model: se_flax.SEResNet, images: jax.Array) -> jax.Array:
+    def call(model: Network, images: jax.Array) -> jax.Array:
         weights = se_flax.read_weights(model)
         leaves = {
             tuple(int(key) if key.isdigit() else key for key in place.names[0].split("/")): jax.numpy.asarray(
@@ -96,11 +102,11 @@ def linen(model: se_flax.SEResNet) -> RunFunction:
 MODE_FUNCTIONS = {"eager": eager, "jit": jit, "linen": linen}
 
 
-def layer_functions(model: se_flax.SEResNet, paths: Sequence[str]) -> dict[str, RunFunction]:
+def layer_functions(model: Network, paths: Sequence[str]) -> dict[str, RunFunction]:
     return {path: eager(layer) for path, layer in find_layers(model, paths, nnx.Module).items()}
 
 
-def layer_outputs(model: se_flax.SEResNet, paths: Sequence[str]) -> LayerOutputs:
+def layer_outputs(model: Network, paths: Sequence[str]) -> LayerOutputs:
     def run(images: NDArray) -> dict[str, NDArray]:
         layers = find_layers(model, paths, nnx.Module)
         names = {id(layer): path for path, layer in layers.items()}
@@ -124,7 +130,7 @@ def layer_outputs(model: se_flax.SEResNet, paths: Sequence[str]) -> LayerOutputs
     return run
 
 
-def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
+def train(model: Network, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     """In one compiled step, as NNX training scripts do."""
     rates = jax.numpy.asarray(recipe.learning_rates)
     transforms: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -135,12 +141,12 @@ def train(model: se_flax.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> 
     }
     optimizer = nnx.Optimizer(model, transforms[recipe.optimiser](), wrt=nnx.Param)
 
-    def mean_loss(model: se_flax.SEResNet, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def mean_loss(model: Network, images: jax.Array, labels: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
 
     @partial(nnx.jit, donate_argnames=("model", "optimizer"))
     def step(
-        model: se_flax.SEResNet, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
+        model: Network, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, nnx.State]:
         loss, gradients = nnx.value_and_grad(mean_loss)(model, images, labels)
         optimizer.update(model, gradients)

@@ -14,7 +14,9 @@ from se_parity.run.numerics import tf as numerics
 from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_tf import load_weights
+from se_tf.network import Network
 from se_tf.optimizers import SGD, AdamW
+from se_tf.registry import new_model
 from se_tf.weights import read_gradients
 from se_weights import relayout
 
@@ -40,8 +42,8 @@ def environment() -> dict[str, str]:
     return versions
 
 
-def build(architecture: Architecture, dtype: str) -> se_tf.SEResNet:
-    return se_tf.SEResNet(architecture, dtype=dtype)
+def build(architecture: Architecture, dtype: str) -> Network:
+    return new_model(architecture, dtype=dtype)
 
 
 def _run_function(call: Callable[..., keras.KerasTensor]) -> RunFunction:
@@ -93,7 +95,7 @@ def layer_outputs(model: keras.Model, paths: Sequence[str]) -> LayerOutputs:
     return run
 
 
-def train(model: se_tf.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
+def train(model: Network, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     """In a graph, as `fit` does. The learning rate is a variable of dtype `floatx`, so that is set to the model's."""
     import tensorflow as tf
 

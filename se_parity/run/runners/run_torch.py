@@ -15,6 +15,8 @@ from se_parity.run.numerics import torch as numerics
 from se_parity.run.runners import Batch, LayerOutputs, ModeMissing, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_torch import load_weights
+from se_torch.network import Network
+from se_torch.registry import new_model
 from se_torch.weights import read_gradients
 
 __all__ = [
@@ -35,9 +37,9 @@ def environment() -> dict[str, str]:
     return {"torch": torch.__version__, "device": name, "threads": str(torch.get_num_threads())}
 
 
-def build(architecture: Architecture, dtype: str) -> se_torch.SEResNet:
+def build(architecture: Architecture, dtype: str) -> Network:
     with torch.device("meta"):  # initialising weights only to replace them takes most of the time
-        model = se_torch.SEResNet(architecture)
+        model = new_model(architecture)
     return model.to(getattr(torch, dtype)).to_empty(device=numerics.device()).eval()
 
 
@@ -129,7 +131,7 @@ def layer_outputs(model: torch.nn.Module, paths: Sequence[str]) -> LayerOutputs:
     return run
 
 
-def train(model: se_torch.SEResNet, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
+def train(model: Network, recipe: Recipe, batches: Sequence[Batch]) -> Iterator[TrainedStep]:
     shared = {"lr": recipe.learning_rates[0], "weight_decay": recipe.weight_decay}
     optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **shared),

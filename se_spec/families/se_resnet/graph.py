@@ -3,12 +3,12 @@
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from se_spec.block import Block
+from se_spec.families.se_resnet.block import Block
 from se_spec.graph import IMAGES, Graph, GraphBuilder, Layer, LayerPaths, LayerPosition
 from se_spec.layers import Add, BatchNorm, Convolution, Dense, Dropout, MeanOverSpace, ReLU, Role, Scale, Sigmoid
 
 if TYPE_CHECKING:
-    from se_spec.architecture import Architecture
+    from se_spec.families.se_resnet.architecture import SEResNetArchitecture
 
 
 CANONICAL_LAYERS: LayerPaths = {
@@ -24,7 +24,7 @@ CANONICAL_LAYERS: LayerPaths = {
 """The canonical path of each layer; stages and numbers count from 1, the indices of blocks from 0."""
 
 
-def se_resnet_graph(architecture: "Architecture") -> Graph:
+def se_resnet_graph(architecture: "SEResNetArchitecture") -> Graph:
     """The operations of a network, from the images to the logits or, without classes, to the pooled features.
 
     Args:

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 
-from se_spec.layers import AveragePool, Convolution
+from se_spec.layers import BATCH_NORM_EPSILON, AveragePool, Convolution
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
 """Output channels of a block, as a multiple of its stage's width."""
-
-BATCH_NORM_EPSILON = 1e-5
-"""Added to the variance before its square root is taken (torchvision, the Caffe default)."""
 
 
 @dataclass(frozen=True)

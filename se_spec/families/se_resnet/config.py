@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from se_spec.architecture import as_tuple
 from se_spec.errors import (
-    ArchitectureError,
     expect,
     expect_count,
     expect_count_or_zero,
@@ -15,33 +15,7 @@ from se_spec.errors import (
     refuse_unknown,
 )
 from se_spec.layers import POOLS
-
-SQUEEZES = {
-    "floor": lambda channels, reduction: channels // reduction,
-    "round8": lambda channels, reduction: max(8, (channels // reduction + 4) // 8 * 8),
-    "constant": lambda channels, reduction: reduction,
-}
-"""How the squeezed width follows from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
-`reduction` itself in every stage, as in NVIDIA's and the first senet.pytorch."""
-
-
-def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") -> int:
-    """Width of the SE bottleneck (paper, section 3.2).
-
-    Args:
-        channels: channels C of the SE layer's input.
-        reduction: the reduction ratio r.
-        rounding: one of SQUEEZES.
-
-    Raises:
-        ArchitectureError: where the reduction is larger than the number of channels.
-    """
-    if reduction > channels:
-        raise ArchitectureError(
-            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels; "
-            f"reduction={max(1, channels // 4)} would squeeze them to {channels // max(1, channels // 4)}"
-        )
-    return SQUEEZES[rounding](channels, reduction)
+from se_spec.squeeze import SQUEEZES
 
 
 @dataclass(frozen=True)
@@ -179,8 +153,3 @@ def _group_config(group: str, value: Any) -> Mapping[str, Any]:
 
 def _changed(group: Any, config: Mapping[str, Any]) -> Any:
     return replace(group, **{name: as_tuple(value) for name, value in config.items()})
-
-
-def as_tuple(value: Any) -> Any:
-    """A list from JSON, which has no tuples, as a tuple; any other value unchanged."""
-    return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Infers the architecture of tensors in a dialect from their names and shapes.
+"""Infers the architecture of an SE-ResNet from the names and shapes of its tensors in a dialect.
 
 Names in a file are never parsed. Instead the architecture is extended block by block, as long as the file contains the
 names that the dialect generates for the next block. A single tensor that is missing or has the wrong shape should be
@@ -6,81 +6,49 @@ reported alone, so a width is taken from a convolution or from its norm, and whe
 setting, both values are tried.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import product
 
-from se_spec import Architecture, ArchitectureError, Layer, Parameter, Role, Shortcut, Squeeze, Stem
-from se_spec.architecture import MOST_STAGES
-from se_spec.block import EXPANSION
-from se_spec.config import SQUEEZES
+from se_spec import ArchitectureError, Layer, Role, SEResNetArchitecture, Shortcut, Squeeze, Stem, named_like
+from se_spec.families.se_resnet.architecture import MOST_STAGES
+from se_spec.families.se_resnet.block import EXPANSION
+from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
 from se_spec.graph import LayerPosition
 from se_spec.layers import NORM_ROLES
-from se_spec.se_resnet_graph import CANONICAL_LAYERS
+from se_spec.squeeze import SQUEEZES
 from se_weights.dialects import Dialect
-from se_weights.layouts import relayout_shape
-
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
-
-UNNAMED = "unnamed"
-"""The name of an inferred architecture that is not a published one."""
+from se_weights.families.family import UNNAMED, Family, Shape, Shapes, probe, tensor_shape
 
 STEMS = (Stem(), Stem(kernel=3, stride=1, pool="none"), Stem(kernel=3, inner=(1, 1)))
 """The stem of the paper, that of CIFAR networks, and a deep stem; the widths are inferred."""
 
 
-def _parameter(role: Role, layer: Layer, stage: int = 0, index: int = 0, number: int = 1) -> Parameter:
-    """A parameter whose shape is not known."""
-    module = LayerPosition(layer, stage, index, number).path(CANONICAL_LAYERS)
-    return Parameter(layer, stage, index, number, module=module, role=role)
-
-
-PROBES = _parameter(Role.CONVOLUTION, Layer.STEM_CONVOLUTION), _parameter(Role.CONVOLUTION, Layer.PROJECTION, stage=1)
+STEM = probe(Role.CONVOLUTION, LayerPosition(Layer.STEM_CONVOLUTION), CANONICAL_LAYERS)
+FIRST_BLOCK = probe(Role.CONVOLUTION, LayerPosition(Layer.CONVOLUTION, stage=1), CANONICAL_LAYERS)
+PROBES = STEM, probe(Role.CONVOLUTION, LayerPosition(Layer.PROJECTION, stage=1), CANONICAL_LAYERS)
 """Parameters whose names show which settings the names of a dialect depend on."""
 
-FIRST_BLOCK = _parameter(Role.CONVOLUTION, Layer.CONVOLUTION, stage=1)
-"""A parameter of every network that is no part of its stem."""
 
-
-def network_prefixes(names: Collection[str], dialect: Dialect) -> Iterator[str]:
-    """Find where a network may begin inside a larger model.
-
-    Args:
-        names: The names of the larger model's tensors.
-        dialect: The dialect of the network's names.
-
-    Yields:
-        Prefixes, ending with "." or "/", under which both a stem and a first block have their names.
-    """
-    for initial in _initial_architectures(dialect):
-        stem, first_block = (dialect.place(parameter, initial).names[0] for parameter in (PROBES[0], FIRST_BLOCK))
-        for name in names:
-            prefix = name.removesuffix(stem)
-            if prefix.endswith((".", "/")) and prefix != name and prefix + first_block in names:
-                yield prefix
-
-
-def infer_architectures(shapes: Shapes, dialect: Dialect) -> Iterator[Architecture]:
-    """Infer the architecture of tensors from names and shapes.
-
-    Args:
-        shapes: The shapes of the tensors by their name in the file.
-        dialect: The dialect of these names.
-
-    Yields:
-        Candidates, which the caller compares with the manifest. All settings that names of a dialect may depend on
-        are tried, once for each set of names.
-    """
+def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
+    """The architectures that tensors may have, as `Family.infer` yields them."""
     for initial in _initial_architectures(dialect):
         yield from _ArchitectureInference(shapes, dialect, initial).candidates()
 
 
-def _initial_architectures(dialect: Dialect) -> Iterator[Architecture]:
+def _initial_architectures(dialect: Dialect) -> Iterator[SEResNetArchitecture]:
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
     tried = set()
     for block, stem, averages, num_classes in product(EXPANSION, STEMS, (False, True), (1, 0)):
-        shortcut = Shortcut(averages=averages)
-        initial = Architecture(UNNAMED, block, (1,), (1,), stem, shortcut, squeeze=Squeeze(1), num_classes=num_classes)
+        initial = SEResNetArchitecture(
+            name=UNNAMED,
+            block=block,
+            depths=(1,),
+            widths=(1,),
+            stem=stem,
+            shortcut=Shortcut(averages=averages),
+            squeeze=Squeeze(1),
+            num_classes=num_classes,
+        )
         names = block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
         if names not in tried:
             tried.add(names)
@@ -93,13 +61,13 @@ class _ArchitectureInference:
     The names of a dialect may depend on the architecture, so the order of the steps matters.
     """
 
-    def __init__(self, shapes: Shapes, dialect: Dialect, initial: Architecture) -> None:
+    def __init__(self, shapes: Shapes, dialect: Dialect, initial: SEResNetArchitecture) -> None:
         self.shapes = shapes
         self.dialect = dialect
         self.inferred = initial
         self.convolutions_per_block = len(next(initial.blocks()).convolutions)
 
-    def candidates(self) -> Iterator[Architecture]:
+    def candidates(self) -> Iterator[SEResNetArchitecture]:
         class_counts = list(self.class_counts()) or [0]
         try:
             if not (self.infer_stem() and self.infer_first_block()):
@@ -171,7 +139,7 @@ class _ArchitectureInference:
         if self.inferred.stem.width == self.inferred.widths[0]:
             self.inferred = self.inferred.replace(stem={"width": 0})
 
-    def last_block_width(self, network: Architecture) -> int:
+    def last_block_width(self, network: SEResNetArchitecture) -> int:
         """The width of the last block of a network, or 0 if the file does not contain the block."""
         self.inferred, inferred = network, self.inferred
         position = {"stage": len(network.depths), "index": network.depths[-1] - 1}
@@ -228,13 +196,29 @@ class _ArchitectureInference:
 
     def tensor_shape(self, layer: Layer, role: Role, **position: int) -> Shape | None:
         """The shape of a parameter on canonical axes, or None if the file does not contain it in this dialect."""
-        parameter = _parameter(role, layer, **position)
-        place = self.dialect.place(parameter, self.inferred)
-        stored = self.shapes.get(place.names[0])
-        if stored is None or 0 in stored:
-            return None
-        try:
-            shape = relayout_shape(stored, place.axes, parameter.axes)
-        except ValueError:
-            return None
-        return (shape[0] * len(place.names), *shape[1:])
+        parameter = probe(role, LayerPosition(layer, **position), CANONICAL_LAYERS)
+        return tensor_shape(self.shapes, self.dialect, parameter, self.inferred)
+
+
+def inferred_settings(inferred: SEResNetArchitecture) -> dict[str, object]:
+    """The settings that tensors show even if the user names the architecture."""
+    names = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
+    return {**{name: getattr(inferred, name) for name in names}, "shortcut": {"where": inferred.shortcut.where}}
+
+
+def with_published_name(inferred: SEResNetArchitecture) -> SEResNetArchitecture:
+    """The architecture with the name of the published one that it resembles, if there is one."""
+    named = named_like(inferred)
+    same = isinstance(named, SEResNetArchitecture) and named.shortcut.averages == inferred.shortcut.averages
+    return inferred.replace(name=named.name) if named and same else inferred
+
+
+SE_RESNET = Family(
+    name="se_resnet",
+    first_layers=(STEM, FIRST_BLOCK),
+    initial_architectures=_initial_architectures,
+    infer=infer,
+    inferred_settings=inferred_settings,
+    with_published_name=with_published_name,
+    hidden_settings="stride_in, stem.pool, squeeze.after_relu, bn_epsilon, dropout and drop_path",
+)

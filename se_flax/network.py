@@ -1,0 +1,57 @@
+"""Network: what the networks of all families share in Flax NNX."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from se_flax.layers import dense, identity
+from se_spec import Architecture, expect_floating, expect_images
+
+
+class Network(nnx.Module):
+    """A network as its architecture describes it: images (N, H, W, C) to logits (N, num_classes).
+
+    A family's class has `forward_features` and `head`, of which the forward pass consists.
+
+    Args:
+        architecture: the configuration of the network.
+
+    Raises:
+        ValueError: when called with images of another rank or channel count.
+        TypeError: when called with images that are not floating-point.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.config = architecture
+
+    def __call__(self, images: Array) -> Array:
+        return self.head(self.forward_features(images))
+
+    def expect(self, images: Array) -> None:
+        """Raise ValueError or TypeError unless these are images that the network can take."""
+        expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
+        expect_floating("the network", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
+
+
+def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], Array]:
+    """The fully connected layer that gives the logits; the identity where the network has no classes.
+
+    Args:
+        architecture: the configuration of the network.
+        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+    """
+    if not architecture.num_classes:
+        return identity
+    return dense(architecture.features, architecture.num_classes, bias=True, **options)
+
+
+def outputs(classifier: Callable[[Array], Array]) -> int:
+    """The number of classes of a classifier; 0 for the identity, and for a head of several layers.
+
+    Args:
+        classifier: the classifier of a network, which a user may have replaced.
+    """
+    return classifier.out_features if isinstance(classifier, nnx.Linear) else 0

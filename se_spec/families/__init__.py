@@ -1,0 +1,1 @@
+"""The families of networks: the config, the graph and the named networks of each."""

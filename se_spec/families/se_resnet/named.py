@@ -1,0 +1,82 @@
+"""The named SE-ResNets."""
+
+from typing import Any
+
+from se_spec.families.se_resnet.architecture import SEResNetArchitecture
+from se_spec.families.se_resnet.config import Shortcut, Stem
+
+_DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
+    "18": ("basic", (2, 2, 2, 2)),
+    "34": ("basic", (3, 4, 6, 3)),
+    "26": ("bottleneck", (2, 2, 2, 2)),
+    "50": ("bottleneck", (3, 4, 6, 3)),
+    "101": ("bottleneck", (3, 4, 23, 3)),
+    "152": ("bottleneck", (3, 8, 36, 3)),
+}
+_GROUPED = ("26_32x4d", "50_32x4d", "101_32x4d", "101_32x8d", "101_64x4d")  # groups x channels a group, at width 64
+_DEEP = {  # widths before the stem's last: Bag of Tricks, section 4.2, and timm's tiered stem
+    "d": Stem(kernel=3, inner=(32, 32)),
+    "t": Stem(kernel=3, inner=(24, 32)),
+}
+_CIFAR = {  # Deep Residual Learning, section 4.2: 6n + 2 layers (9n + 2 with bottlenecks), n blocks a stage
+    "20": ("basic", 3),
+    "32": ("basic", 5),
+    "56": ("basic", 9),
+    "110": ("basic", 18),
+    "164bn": ("bottleneck", 18),
+    "272bn": ("bottleneck", 30),
+}
+_SENET154 = SEResNetArchitecture(  # paper, section 6.1 and appendix; dropout from its Caffe definition
+    name="senet154",
+    block="bottleneck",
+    depths=(3, 8, 36, 3),
+    stem=Stem(kernel=3, inner=(64, 64), width=128),
+    shortcut=Shortcut(kernel=3),
+    groups=64,
+    base_width=4,
+    reduce_first=2,
+    dropout=0.2,
+)
+
+
+def _resnet(depth: str, se: bool, **config: Any) -> SEResNetArchitecture:
+    block, depths = _DEPTHS[depth]
+    name = f"{'se_' * se}resnet{depth}"
+    return SEResNetArchitecture(name=name, block=block, depths=depths, se=se).replace(**config)
+
+
+def _resnext(version: str, se: bool, **config: Any) -> SEResNetArchitecture:
+    depth, _, cardinality = version.partition("_")
+    groups, _, base_width = cardinality.removesuffix("d").partition("x")
+    named = {"name": f"{'se_' * se}resnext{version}", "groups": int(groups), "base_width": int(base_width)}
+    return _resnet(depth, se, **{**named, **config})
+
+
+def _averaging(letter: str) -> dict[str, Any]:
+    return {"stem": _DEEP[letter], "shortcut": Shortcut(averages=True)}
+
+
+def _cifar(version: str, block: str, depth: int) -> SEResNetArchitecture:
+    depths, widths = (depth,) * 3, (16, 32, 64)
+    name = f"se_resnet{version}_cifar"
+    network = SEResNetArchitecture(name=name, block=block, depths=depths, widths=widths, num_classes=10)
+    return network.replace(stem="3x3")
+
+
+def se_resnets() -> list[SEResNetArchitecture]:
+    """The named networks, in the order in which they are listed."""
+    classic = [depth for depth in _DEPTHS if depth != "26"]
+    return [
+        *(_resnet(depth, se) for se in (True, False) for depth in classic),
+        *(_resnext(version, se) for se in (True, False) for version in _GROUPED),
+        *(_resnet(depth, False, name=f"wide_resnet{depth}_2", base_width=128) for depth in ("50", "101")),
+        _SENET154,
+        *(
+            _resnet(depth, se, name=f"{'se_' * se}resnet{depth}d", **_averaging("d"))
+            for se in (True, False)
+            for depth in _DEPTHS
+        ),
+        *(_resnext("26_32x4d", True, name=f"se_resnext26{letter}", **_averaging(letter)) for letter in _DEEP),
+        _resnext("101_32x8d", True, name="se_resnext101d_32x8d", **_averaging("d")),
+        *(_cifar(version, *block) for version, block in _CIFAR.items()),
+    ]

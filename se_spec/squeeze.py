@@ -1,0 +1,30 @@
+"""The squeezed width of an SE layer (arXiv 1709.01507, section 3.2)."""
+
+from se_spec.errors import ArchitectureError
+
+SQUEEZES = {
+    "floor": lambda channels, reduction: channels // reduction,
+    "round8": lambda channels, reduction: max(8, (channels // reduction + 4) // 8 * 8),
+    "constant": lambda channels, reduction: reduction,
+}
+"""How the squeezed width follows from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
+`reduction` itself in every stage, as in NVIDIA's and the first senet.pytorch."""
+
+
+def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") -> int:
+    """Width of the SE bottleneck (paper, section 3.2).
+
+    Args:
+        channels: channels C of the SE layer's input.
+        reduction: the reduction ratio r.
+        rounding: one of SQUEEZES.
+
+    Raises:
+        ArchitectureError: where the reduction is larger than the number of channels.
+    """
+    if reduction > channels:
+        raise ArchitectureError(
+            f"reduction must be at most the number of channels: got reduction {reduction} for {channels} channels; "
+            f"reduction={max(1, channels // 4)} would squeeze them to {channels // max(1, channels // 4)}"
+        )
+    return SQUEEZES[rounding](channels, reduction)
