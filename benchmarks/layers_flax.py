@@ -70,7 +70,7 @@ def measure_convolution(convolution: Convolution, batch: int, side: int) -> dict
             images,
             kernel,
             (convolution.stride,) * 2,
-            [(convolution.padding,) * 2] * 2,
+            [(convolution.paddings[0],) * 2] * 2,
             feature_group_count=convolution.groups,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )

@@ -34,7 +34,7 @@ def _block(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
 
 def _conv_norm(x: keras.KerasTensor, convolution: Convolution) -> keras.KerasTensor:
     strided = convolution.stride > 1 and convolution.kernel > 1
-    x = layers.ZeroPadding2D(convolution.padding)(x) if strided else x
+    x = layers.ZeroPadding2D(convolution.paddings)(x) if strided else x
     x = layers.Conv2D(
         convolution.out_channels,
         convolution.kernel,

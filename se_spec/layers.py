@@ -38,6 +38,7 @@ class Role(StrEnum):
     VARIANCE = "variance"
     GATE = "gate"
     GATE_BIAS = "gate bias"
+    CHANNEL_CONVOLUTION = "channel convolution"
     CLASSIFIER = "classifier"
     CLASSIFIER_BIAS = "classifier bias"
 
@@ -80,37 +81,61 @@ class Operation:
         return 0
 
 
+Pair = int | tuple[int, int]
+"""A setting of both axes, or one of the height and one of the width."""
+
+
+def pair(setting: Pair) -> tuple[int, int]:
+    """The setting of the height and that of the width."""
+    return setting if isinstance(setting, tuple) else (setting, setting)
+
+
 @dataclass(frozen=True)
 class Convolution(Operation):
-    """A square convolution with the same padding on every side, so that stride 1 keeps the size.
+    """A convolution of a feature map, by default padded so that stride 1 keeps the size.
 
     Attributes:
         in_channels: channels of its input.
         out_channels: channels of its output.
         kernel: height and width of the kernel.
-        stride: stride of both axes.
+        stride: of height and width.
         groups: groups of channels that are convolved separately.
         bias: whether it has a bias.
         folded: whether the norm that follows is folded into its kernel and bias.
+        dilation: distance of the values that neighbouring weights of the kernel see.
+        padding: zeros on each side of height and width; by default half of what the kernel spans, rounded down.
     """
 
     in_channels: int
     out_channels: int
-    kernel: int
-    stride: int = 1
+    kernel: Pair
+    stride: Pair = 1
     groups: int = 1
     bias: bool = False
     folded: bool = False
+    dilation: Pair = 1
+    padding: Pair | None = None
 
     @property
-    def padding(self) -> int:
-        """Zeros on each side of each spatial axis."""
-        return self.kernel // 2
+    def paddings(self) -> tuple[int, int]:
+        """Zeros on each side of the height, and on each side of the width."""
+        if self.padding is not None:
+            return pair(self.padding)
+        height, width = self.spans
+        return height // 2, width // 2
+
+    @property
+    def spans(self) -> tuple[int, int]:
+        """Height and width of the window that a value of the output is computed from."""
+        height, width = (
+            dilation * (side - 1) + 1 for side, dilation in zip(pair(self.kernel), pair(self.dilation), strict=True)
+        )
+        return height, width
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of the kernel, on the axes OIHW; a group sees its share of the inputs only."""
-        return self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel
+        return self.out_channels, self.in_channels // self.groups, *pair(self.kernel)
 
     @property
     def parameters(self) -> tuple[tuple[Role, Shape], ...]:
@@ -118,8 +143,8 @@ class Convolution(Operation):
         return (kernel, (Role.CONVOLUTION_BIAS, (self.out_channels,))) if self.bias else (kernel,)
 
     def output(self, *inputs: Shape) -> Shape:
-        _, height, width = inputs[0]
-        return self.out_channels, -(-height // self.stride), -(-width // self.stride)
+        sizes = zip(inputs[0][1:], self.paddings, self.spans, pair(self.stride), strict=True)
+        return self.out_channels, *((side + 2 * zeros - span) // stride + 1 for side, zeros, span, stride in sizes)
 
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape) * prod(self.output(*inputs)[1:])
@@ -137,14 +162,16 @@ class BatchNorm(Operation):
     Attributes:
         channels: channels of its input.
         epsilon: added to the variance before its square root is taken.
+        gamma: whether it has a gain.
     """
 
     channels: int
     epsilon: float
+    gamma: bool = True
 
     @property
     def parameters(self) -> tuple[tuple[Role, Shape], ...]:
-        return tuple((role, (self.channels,)) for role in NORM_ROLES)
+        return tuple((role, (self.channels,)) for role in NORM_ROLES if self.gamma or role is not Role.GAMMA)
 
 
 @dataclass(frozen=True)
@@ -210,19 +237,32 @@ class MaxPool(Operation):
 
 @dataclass(frozen=True)
 class AveragePool(Operation):
-    """The mean of each 2x2 window, of stride 2; at an odd end, of the values that exist (ResNet-D, arXiv 1812.01187).
+    """The mean of each window, by default of 2x2 values, of stride 2, and at an odd end of the values that exist.
 
     Attributes:
         kernel: height and width of a window.
         stride: stride of both axes.
+        padding: zeros on each side of each axis.
+        ceil: whether the last window may reach beyond the padded input (ResNet-D, arXiv 1812.01187); else values that
+            fill no window are left out (DenseNet, arXiv 1608.06993).
+        count_include_pad: whether the mean counts the padding.
     """
 
     kernel: int = 2
     stride: int = 2
+    padding: int = 0
+    ceil: bool = True
+    count_include_pad: bool = False
+
+    def side(self, side: int) -> int:
+        """The output's side, from the input's; a window begins in the input or in the padding before it."""
+        padded = side + 2 * self.padding
+        windows = (padded - self.kernel + (self.stride - 1 if self.ceil else 0)) // self.stride + 1
+        return windows - 1 if self.ceil and (windows - 1) * self.stride >= side + self.padding else windows
 
     def output(self, *inputs: Shape) -> Shape:
         channels, height, width = inputs[0]
-        return channels, -(-height // self.stride), -(-width // self.stride)
+        return channels, self.side(height), self.side(width)
 
 
 @dataclass(frozen=True)
@@ -241,6 +281,87 @@ class ReLU(Operation):
 @dataclass(frozen=True)
 class Sigmoid(Operation):
     """1 / (1 + exp(-x)) of each value x."""
+
+
+@dataclass(frozen=True)
+class MaxOverSpace(Operation):
+    """The maximum of each channel over height and width: a squeeze (paper, table 11)."""
+
+    def output(self, *inputs: Shape) -> Shape:
+        return inputs[0][:1]
+
+
+@dataclass(frozen=True)
+class ChannelConvolution(Operation):
+    """A 1-D convolution over the channels of a vector, which keeps their number (ECA, arXiv 1910.03151, eq. 9).
+
+    Attributes:
+        kernel: number of neighbouring channels that a value is computed from, an odd number.
+    """
+
+    kernel: int
+
+    @property
+    def parameters(self) -> tuple[tuple[Role, Shape], ...]:
+        return ((Role.CHANNEL_CONVOLUTION, (1, 1, self.kernel)),)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return self.kernel * prod(inputs[0])
+
+
+@dataclass(frozen=True)
+class ReLU6(Operation):
+    """A value limited to the range from 0 to 6."""
+
+
+@dataclass(frozen=True)
+class Tanh(Operation):
+    """The hyperbolic tangent of each value."""
+
+
+@dataclass(frozen=True)
+class Softmax(Operation):
+    """exp(x) of each value x of a vector, divided by their sum."""
+
+
+@dataclass(frozen=True)
+class Identity(Operation):
+    """Its input."""
+
+
+@dataclass(frozen=True)
+class Concat(Operation):
+    """The channels of several feature maps of one height and width, one after the other."""
+
+    def output(self, *inputs: Shape) -> Shape:
+        return sum(channels for channels, *_ in inputs), *inputs[0][1:]
+
+
+@dataclass(frozen=True)
+class Split(Operation):
+    """Some neighbouring channels.
+
+    Attributes:
+        start: the first one.
+        stop: the one after the last.
+    """
+
+    start: int
+    stop: int
+
+    def output(self, *inputs: Shape) -> Shape:
+        return self.stop - self.start, *inputs[0][1:]
+
+
+@dataclass(frozen=True)
+class ChannelShuffle(Operation):
+    """The first channel of every group, then the second one of every group, and so on (arXiv 1707.01083, figure 1).
+
+    Attributes:
+        groups: number of groups of neighbouring channels.
+    """
+
+    groups: int
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ CANONICAL_WORDS = {
     Role.VARIANCE: ("running_var", "C"),
     Role.GATE: ("weight", "OI"),
     Role.GATE_BIAS: ("bias", "O"),
+    Role.CHANNEL_CONVOLUTION: ("weight", "OIW"),
     Role.CLASSIFIER: ("weight", "OI"),
     Role.CLASSIFIER_BIAS: ("bias", "O"),
 }

@@ -64,7 +64,7 @@ def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
         spec.out_channels,
         spec.kernel,
         stride=spec.stride,
-        padding=spec.padding,
+        padding=spec.paddings,
         groups=spec.groups,
         bias=spec.bias,
     )

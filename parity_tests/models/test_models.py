@@ -11,7 +11,7 @@ from parity_tests.support.cases import small_network
 from parity_tests.support.tolerances import FLOAT32_STATISTICS, INITIAL_DEVIATION
 from se_parity import compare
 from se_parity.reference.activations import record_activations
-from se_parity.reference.oracle import max_pool
+from se_parity.reference.pools import max_pool
 from se_spec import Convolution, MaxPool, Role, manifest
 from se_weights import WeightMismatch
 
@@ -103,9 +103,10 @@ def test_training_mode_updates_running_statistics_as_torch_does(framework):
     model = model_with(framework, network)
     framework.run(model, network.images, training=True)
     weights = framework.package.read_weights(model)
-    from se_parity.reference.oracle import convolve
+    from se_parity.reference.convolution import convolve
 
-    entering = convolve(network.images.astype(float), network.weights["conv1.weight"].astype(float), 2)
+    (conv1,) = network.architecture.stem_convolutions
+    entering = convolve(network.images.astype(float), network.weights["conv1.weight"].astype(float), conv1)
     for statistic, batch in (
         ("running_mean", entering.mean(axis=(0, 2, 3))),
         ("running_var", entering.var(axis=(0, 2, 3), ddof=1)),

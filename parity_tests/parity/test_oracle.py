@@ -10,21 +10,38 @@ import pytest
 from parity_tests.support.cases import small_network
 from se_parity import sample_images, trained_like_weights
 from se_parity.reference.activations import record_activations
-from se_parity.reference.oracle import Oracle, convolve, max_pool
-from se_spec import MaxPool
+from se_parity.reference.convolution import convolve
+from se_parity.reference.oracle import Oracle
+from se_parity.reference.pools import max_pool
+from se_spec import Convolution, MaxPool
+from se_spec.layers import pair
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((3, 3), 2), ((1, 1), 2), ((7, 7), 2), ((3, 5), 1)])
-def test_a_convolution_is_the_sum_of_its_products(kernel, stride):
-    x, weights = RNG.normal(size=(2, 3, 7, 10)), RNG.normal(size=(4, 3, *kernel))
-    padded = np.pad(x, ((0, 0), (0, 0), (kernel[0] // 2,) * 2, (kernel[1] // 2,) * 2))
-    y = convolve(x, weights, stride)
+@pytest.mark.parametrize(
+    ("kernel", "settings"),
+    [
+        *((kernel, {"stride": stride}) for kernel, stride in ((3, 1), (3, 2), (1, 2), (7, 2), ((3, 5), (2, 1)))),
+        (3, {"dilation": 2}),
+        ((3, 1), {"dilation": (3, 1), "padding": (1, 2)}),
+        (2, {"stride": 2, "padding": 0}),
+    ],
+)
+def test_a_convolution_is_the_sum_of_its_products(kernel, settings):
+    convolution = Convolution(3, 4, kernel, **settings)
+    (rows, columns), strides = convolution.paddings, pair(convolution.stride)
+    x, weights = RNG.normal(size=(2, 3, 7, 10)), RNG.normal(size=convolution.shape)
+    padded = np.pad(x, ((0, 0), (0, 0), (rows, rows), (columns, columns)))
+    y = convolve(x, weights, convolution)
+    assert y.shape[1:] == convolution.output(x.shape[1:])
     for n, o, row, column in product(*map(range, y.shape)):
-        top, left = row * stride, column * stride
-        window = padded[n, :, top : top + kernel[0], left : left + kernel[1]]
-        assert y[n, o, row, column] == pytest.approx((window * weights[o]).sum(), rel=1e-12)
+        top, left = row * strides[0], column * strides[1]
+        down, right = (
+            slice(start, start + span, dilation)
+            for start, span, dilation in zip((top, left), convolution.spans, pair(convolution.dilation), strict=True)
+        )
+        assert y[n, o, row, column] == pytest.approx((padded[n, :, down, right] * weights[o]).sum(), rel=1e-12)
 
 
 def test_a_max_pool_of_a_negative_map_ignores_its_padding():

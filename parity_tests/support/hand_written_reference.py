@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from se_parity.case import Case
 from se_parity.reference.backward import (
     TrainingPass,
-    average_pool_backward,
     batch_statistics,
-    convolution_backward,
     cross_entropy,
-    max_pool_backward,
 )
-from se_parity.reference.oracle import Array, Observer, Statistics, average_pool, channels, convolve, max_pool, sigmoid
-from se_spec import Architecture, Block, Convolution
+from se_parity.reference.convolution import convolution_backward, convolve
+from se_parity.reference.oracle import Array, Observer, Statistics, channels, sigmoid
+from se_parity.reference.pools import average_pool, average_pool_backward, max_pool, max_pool_backward
+from se_spec import Block, Convolution, SEResNetArchitecture
 
 
 class HandWrittenOracle:
@@ -35,7 +34,7 @@ class HandWrittenOracle:
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: SEResNetArchitecture,
         weights: Mapping[str, NDArray],
         *,
         observe: Observer = lambda path, output, x: output,
@@ -94,7 +93,7 @@ class HandWrittenOracle:
         return self.observe(path, x * gate[:, :, None, None], x)
 
     def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
-        y = convolve(x, self.weights[f"{path}.weight"], convolution.stride, convolution.groups)
+        y = convolve(x, self.weights[f"{path}.weight"], convolution)
         return self.observe(path, y + channels(self.weights[f"{path}.bias"]) if convolution.bias else y, x)
 
     def dense(self, path: str, x: Array) -> Array:

@@ -11,19 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.case import Case
-from se_parity.reference.oracle import Array, Observer, Oracle, channels
+from se_parity.reference.convolution import channel_convolution_backward, convolution_backward
+from se_parity.reference.oracle import Array, Observer, Oracle, channels, shuffled
+from se_parity.reference.pools import average_pool_backward, max_pool_backward
 from se_spec import BATCH_NORM_MOMENTUM, Node
 from se_spec.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelConvolution,
+    ChannelShuffle,
+    Concat,
     Convolution,
     Dense,
+    Identity,
+    MaxOverSpace,
     MaxPool,
     MeanOverSpace,
     ReLU,
+    ReLU6,
     Scale,
     Sigmoid,
+    Softmax,
+    Split,
+    Tanh,
 )
 
 GradientObserver = Callable[[Array, int], Array]
@@ -103,6 +114,8 @@ class Backward:
 
         oracle = Oracle(case.architecture, case.weights, observe=record, statistics=batch_statistics)
         self.graph, self.weights = oracle.graph, oracle.weights
+        shapes = self.graph.shapes(case.images.shape[1:])
+        self.channel_counts = {path: shape[0] for path, shape in shapes.items()}
         self.logits = oracle.logits(case.images)
         self.labels = labels
 
@@ -163,8 +176,30 @@ class Backward:
             case MeanOverSpace():
                 x = self.inputs[path]
                 return (np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:]),)
+            case MaxOverSpace():
+                return (max_over_space_backward(self.inputs[path], d),)
             case Sigmoid():
                 return (d * self.outputs[path] * (1 - self.outputs[path]),)
+            case Tanh():
+                return (d * (1 - self.outputs[path] ** 2),)
+            case ReLU6():
+                return (d * ((self.inputs[path] > 0) & (self.inputs[path] < 6)),)
+            case Softmax():
+                y = self.outputs[path]
+                return (y * (d - (d * y).sum(axis=1, keepdims=True)),)
+            case Identity():
+                return (d,)
+            case Concat():
+                ends = np.cumsum([self.channel_counts[name] for name in node.inputs])
+                return tuple(np.split(d, ends[:-1], axis=1))
+            case Split(start=start, stop=stop):
+                inputs = np.zeros_like(self.inputs[path])
+                inputs[:, start:stop] = d
+                return (inputs,)
+            case ChannelShuffle(groups=groups):
+                return (shuffled(d, d.shape[1] // groups),)
+            case ChannelConvolution() as operation:
+                return self.channel_convolution(path, d, operation)
             case Scale():
                 return self.scale(node, d)
             case Add():
@@ -192,10 +227,12 @@ class Backward:
         deviation = np.sqrt(variance + operation.epsilon)
         normal = (x - channels(mean)) / channels(deviation)
         count = x.size // x.shape[1]
-        self.store(f"{path}.weight", (d * normal).sum(axis=axes), count)
+        if operation.gamma:
+            self.store(f"{path}.weight", (d * normal).sum(axis=axes), count)
         self.store(f"{path}.bias", d.sum(axis=axes), count)
         centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
-        return (self.observe_gradient(centred * channels(self.weights[f"{path}.weight"] / deviation), count),)
+        gain = self.weights.get(f"{path}.weight", 1.0) / deviation
+        return (self.observe_gradient(centred * channels(gain), count),)
 
     def convolution(self, path: str, d: Array, operation: Convolution) -> tuple[Array, ...]:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
@@ -204,6 +241,12 @@ class Backward:
         if operation.bias:
             self.store(f"{path}.bias", d.sum(axis=(0, 2, 3)), d.size // d.shape[1])
         return (self.observe_gradient(inputs, kernel.size // kernel.shape[1]),)
+
+    def channel_convolution(self, path: str, d: Array, operation: ChannelConvolution) -> tuple[Array, ...]:
+        x, kernel = self.inputs[path], self.weights[f"{path}.weight"]
+        inputs, weights = channel_convolution_backward(x, kernel, d, operation)
+        self.store(f"{path}.weight", weights, d.size)
+        return (self.observe_gradient(inputs, operation.kernel),)
 
     def store(self, name: str, gradient: Array, terms: int) -> None:
         """Store the gradient of a parameter.
@@ -216,70 +259,15 @@ class Backward:
         self.gradients[name] = self.observe_gradient(gradient, terms)
 
 
-def convolution_backward(x: Array, kernel: Array, d: Array, convolution: Convolution) -> tuple[Array, Array]:
-    """The gradients of a convolution's input (N, C, H, W) and of its kernel (O, C / groups, kH, kW).
+def max_over_space_backward(x: Array, d: Array) -> Array:
+    """The gradient of the maxima over space of (N, C, H, W): it goes to the first maximum of each channel.
 
     Args:
         x: the input (N, C, H, W).
-        kernel: (O, C / groups, kH, kW).
-        d: the gradient of the loss with respect to the output (N, O, H', W').
-        convolution: its padding, stride and groups.
-    """
-    margin, stride, side = convolution.padding, convolution.stride, convolution.kernel
-    padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
-    inputs, weights = np.zeros_like(padded), np.zeros_like(kernel)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))[:, :, ::stride, ::stride]
-    rows, columns = (stride * (length - 1) + 1 for length in d.shape[2:])
-    channels = [size // convolution.groups for size in (x.shape[1], d.shape[1])]
-    for group in range(convolution.groups):
-        ins, outs = (slice(group * count, (group + 1) * count) for count in channels)
-        weights[outs] = np.tensordot(d[:, outs], windows[:, ins], ((0, 2, 3), (0, 2, 3)))
-        spread = np.moveaxis(np.tensordot(d[:, outs], kernel[outs], (1, 0)), 3, 1)
-        for row, column in np.ndindex(side, side):
-            window = inputs[:, ins, row : row + rows : stride, column : column + columns : stride]
-            window += spread[..., row, column]
-    height, width = x.shape[2:]
-    return inputs[:, :, margin : margin + height, margin : margin + width], weights
-
-
-def max_pool_backward(x: Array, d: Array, pool: MaxPool) -> Array:
-    """The gradient of a max-pool's input: each window's gradient goes to its first maximum.
-
-    Args:
-        x: the input (N, C, H, W).
-        d: the gradient of the loss with respect to the output (N, C, H', W').
-        pool: its kernel, stride and alignment.
-
-    Returns:
-        (N, C, H, W).
-    """
-    margins = [pool.padding(side) for side in x.shape[2:]]
-    padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
-    windows = windows[:, :, :: pool.stride, :: pool.stride]
-    first = windows.reshape(*windows.shape[:4], -1).argmax(axis=-1)
-    images, channels, rows, columns = np.indices(first.shape)
-    gradient = np.zeros_like(padded)
-    down, right = rows * pool.stride + first // pool.kernel, columns * pool.stride + first % pool.kernel
-    np.add.at(gradient, (images, channels, down, right), d)
-    (top, _), (left, _) = margins
-    return gradient[:, :, top : top + x.shape[2], left : left + x.shape[3]]
-
-
-def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
-    """The gradient of an average pool's input: each window's gradient is divided equally among its values.
-
-    Args:
-        x: the input (N, C, H, W).
-        d: the gradient of the loss with respect to the output (N, C, H', W').
-        pool: its kernel and stride.
-
-    Returns:
-        (N, C, H, W).
+        d: the gradient of the loss with respect to the maxima (N, C).
     """
     gradient = np.zeros_like(x)
-    for row, top in enumerate(range(0, x.shape[2], pool.stride)):
-        for column, left in enumerate(range(0, x.shape[3], pool.stride)):
-            window = gradient[:, :, top : top + pool.kernel, left : left + pool.kernel]
-            window += d[:, :, row, column, None, None] / (window.shape[2] * window.shape[3])
+    flat = gradient.reshape(*x.shape[:2], -1)
+    first = x.reshape(flat.shape).argmax(axis=2)
+    np.put_along_axis(flat, first[..., None], d[..., None], axis=2)
     return gradient

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from se_parity.case import Case
-from se_parity.reference.oracle import Array, Margins, channels, convolve
+from se_parity.reference.convolution import Margins, convolve
+from se_parity.reference.oracle import Array, channels
 from se_spec import Convolution, layers
 
 Weights = Mapping[str, Array]
@@ -21,6 +22,7 @@ KINDS: Mapping[type[layers.Operation], str] = {
     layers.MeanOverSpace: "mean",
     layers.Sigmoid: "gate",
     layers.Scale: "scale",
+    layers.Concat: "concat",
 }
 """What a kind of operation is called. The ReLU after a sum is the "sum": the reference observes them together."""
 
@@ -59,7 +61,7 @@ class Operation:
             (N, O, H', W').
         """
         assert self.convolution
-        y = convolve(x, kernel, self.convolution.stride, self.convolution.groups, margins)
+        y = convolve(x, kernel, self.convolution, margins)
         return y + channels(self.weights["bias"]) if "bias" in self.weights else y
 
     def with_weights(self, weights: Weights) -> Array | None:

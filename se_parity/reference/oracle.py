@@ -11,20 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from se_parity.reference.convolution import convolve, convolve_channels
+from se_parity.reference.pools import average_pool, max_pool
 from se_spec import Architecture, Graph, Node
 from se_spec.graph import IMAGES
 from se_spec.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelConvolution,
+    ChannelShuffle,
+    Concat,
     Convolution,
     Dense,
     Dropout,
+    Identity,
+    MaxOverSpace,
     MaxPool,
     MeanOverSpace,
     ReLU,
+    ReLU6,
     Scale,
     Sigmoid,
+    Softmax,
+    Split,
+    Tanh,
 )
 
 Array = NDArray[np.float64]
@@ -103,11 +114,11 @@ class Oracle:
                 return x
             case Convolution() as operation:
                 kernel, bias = self.weights[f"{node.path}.weight"], self.weights.get(f"{node.path}.bias")
-                output = convolve(x, kernel, operation.stride, operation.groups)
+                output = convolve(x, kernel, operation)
                 output = output if bias is None else output + channels(bias)
             case BatchNorm() as operation:
                 mean, variance = (self.statistics or self._running_statistics)(node.path, x)
-                gain = self.weights[f"{node.path}.weight"] / np.sqrt(variance + operation.epsilon)
+                gain = self.weights.get(f"{node.path}.weight", 1.0) / np.sqrt(variance + operation.epsilon)
                 output = (x - channels(mean)) * channels(gain) + channels(self.weights[f"{node.path}.bias"])
             case Dense():
                 output = x @ self.weights[f"{node.path}.weight"].T + self.weights.get(f"{node.path}.bias", 0.0)
@@ -119,10 +130,29 @@ class Oracle:
                 output = average_pool(x, operation)
             case MeanOverSpace():
                 output = x.mean(axis=(2, 3))
+            case MaxOverSpace():
+                output = x.max(axis=(2, 3))
             case Sigmoid():
                 output = sigmoid(x)
             case Scale():
                 output = x * others[0][:, :, None, None]
+            case Concat():
+                output = np.concatenate((x, *others), axis=1)
+            case Split(start=start, stop=stop):
+                output = x[:, start:stop]
+            case ChannelShuffle(groups=groups):
+                output = shuffled(x, groups)
+            case ChannelConvolution():
+                output = convolve_channels(x, self.weights[f"{node.path}.weight"])
+            case ReLU6():
+                output = np.where(np.isnan(x), x, np.clip(x, 0.0, 6.0))
+            case Tanh():
+                output = np.tanh(x)
+            case Softmax():
+                exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+                output = exponentials / exponentials.sum(axis=1, keepdims=True)
+            case Identity():
+                output = x
             case operation:
                 raise NotImplementedError(f"the reference cannot run {operation}")
         return self.observe(node.path, output, x)
@@ -137,58 +167,9 @@ def sigmoid(x: Array) -> Array:
     return np.where(x < 0, small, 1.0) / (1.0 + small)
 
 
-Margins = tuple[tuple[int, int], ...]
-"""The padding before and after each spatial axis."""
-
-
-def convolve(x: Array, kernel: Array, stride: int, groups: int = 1, margins: Margins | None = None) -> Array:
-    """Cross-correlate images with a kernel.
-
-    Args:
-        x: (N, C, H, W).
-        kernel: (O, C / groups, kH, kW).
-        stride: the same for both axes.
-        groups: the number of groups that the channels are split into.
-        margins: zero padding before and after each spatial axis; by default half the kernel size on each side.
-
-    Returns:
-        (N, O, H', W').
-    """
-    height, width = kernel.shape[2:]
-    padded = np.pad(x, ((0, 0), (0, 0), *(margins or ((height // 2,) * 2, (width // 2,) * 2))))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride]
-    pairs = zip(np.split(windows, groups, axis=1), np.split(kernel, groups), strict=True)
-    outputs = [np.tensordot(inputs, weights, ((1, 4, 5), (1, 2, 3))) for inputs, weights in pairs]
-    return np.concatenate(outputs, axis=3).transpose(0, 3, 1, 2)
-
-
-def max_pool(x: Array, pool: MaxPool) -> Array:
-    """The maximum of each window of (N, C, H, W), padded with minus infinity.
-
-    Args:
-        x: (N, C, H, W).
-        pool: its kernel, stride and alignment.
-    """
-    margins = (0, 0), (0, 0), *map(pool.padding, x.shape[2:])
-    padded = np.pad(x, margins, constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (pool.kernel, pool.kernel), axis=(2, 3))
-    return windows[:, :, :: pool.stride, :: pool.stride].max(axis=(4, 5))
-
-
-def average_pool(x: Array, pool: AveragePool) -> Array:
-    """The mean of each window of (N, C, H, W); padding is not counted, so the last window of an odd side is smaller.
-
-    Args:
-        x: (N, C, H, W).
-        pool: its kernel and stride.
-    """
-    rows, columns = (range(0, side, pool.stride) for side in x.shape[2:])
-    means = [
-        [x[:, :, row : row + pool.kernel, column : column + pool.kernel].mean(axis=(2, 3)) for column in columns]
-        for row in rows
-    ]
-    return np.moveaxis(np.array(means), (0, 1), (2, 3))
+def shuffled(x: Array, groups: int) -> Array:
+    """The first channel of every group of (N, C, H, W), then the second one of every group, and so on."""
+    return x.reshape(len(x), groups, -1, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
 
 
 def channels(vector: Array) -> Array:

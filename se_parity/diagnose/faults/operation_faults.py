@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from se_parity.reference.operation import Operation
 from se_parity.reference.oracle import Array
+from se_spec.layers import pair
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def change_weight(change: Callable[[Array], Array], operation: Operation) -> Arr
 def pad_as_tensorflow(operation: Operation) -> Array | None:
     """Padding as TensorFlow's "same": on an axis of even size it is smaller before than after."""
     assert operation.convolution
-    kernel, stride = operation.convolution.kernel, operation.convolution.stride
-    totals = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in operation.input.shape[2:]]
+    sizes = zip(operation.input.shape[2:], operation.convolution.spans, pair(operation.convolution.stride), strict=True)
+    totals = [max((-(-side // stride) - 1) * stride + span - side, 0) for side, span, stride in sizes]
     margins = tuple((total // 2, total - total // 2) for total in totals)
     return operation.convolve(operation.input, operation.weights["weight"], margins)
 
