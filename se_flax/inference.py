@@ -11,6 +11,7 @@ from jax import Array
 
 import se_weights
 from se_flax.network import Network
+from se_flax.se_densenet import SEDenseNet
 from se_flax.se_resnet import SEResNet
 from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights, weight_dtype, without_values
 from se_spec import Architecture, expect_floating
@@ -83,7 +84,11 @@ class InferenceSEResNet(InferenceNetwork, SEResNet):
     """An SE-ResNet for deployment."""
 
 
-DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+class InferenceSEDenseNet(InferenceNetwork, SEDenseNet):
+    """An SE-DenseNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet, "se_densenet": InferenceSEDenseNet}
 """The class of each family's networks for deployment."""
 
 

@@ -73,7 +73,7 @@ def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
 
     Args:
         spec: channels, kernel, stride and groups, and whether it has a bias.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
     return nnx.Conv(
         spec.in_channels,
@@ -98,7 +98,7 @@ def batch_norm(
         spec: the convolution before the norm; a folded one has no norm.
         epsilon: added to the variance before its square root is taken.
         zero_init: whether the gain starts at zero instead of one.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
 
     Raises:
         ArchitectureError: `zero_init` for a norm that is folded.
@@ -106,14 +106,35 @@ def batch_norm(
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity
+    return norm(spec.out_channels, epsilon, zero_init=zero_init, **options)
+
+
+def norm(channels: int, epsilon: float, *, zero_init: bool = False, **options: Any) -> BatchNorm:
+    """A batch norm; `zero_init` starts its gain at zero.
+
+    Args:
+        channels: channels of its input.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
+    """
     return BatchNorm(
-        spec.out_channels,
+        channels,
         epsilon=epsilon,
         momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
         scale_init=nnx.initializers.zeros if zero_init else nnx.initializers.ones,
         use_fast_variance=False,
         **options,
     )
+
+
+def relu(applied: bool) -> Callable[[Array], Array]:
+    """A ReLU where a network has one; else the identity.
+
+    Args:
+        applied: whether it has one.
+    """
+    return nnx.relu if applied else identity
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> Callable[[Array], Array]:
@@ -126,15 +147,15 @@ def max_pool(spec: se_spec.MaxPool | None) -> Callable[[Array], Array]:
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+    """An average pool, at an odd end of fewer values or without them; the identity where there is none.
 
     Args:
-        spec: kernel and stride; None for the identity.
+        spec: kernel, stride and how it rounds; None for the identity.
     """
     if not spec:
         return identity
-    window, strides = (spec.kernel,) * 2, (spec.stride,) * 2
-    return partial(nnx.avg_pool, window_shape=window, strides=strides, padding="SAME", count_include_pad=False)
+    window, strides, padding = (spec.kernel,) * 2, (spec.stride,) * 2, "SAME" if spec.ceil else "VALID"
+    return partial(nnx.avg_pool, window_shape=window, strides=strides, padding=padding, count_include_pad=False)
 
 
 def drop_path(rate: float, **options: Any) -> Callable[[Array], Array]:
@@ -142,9 +163,19 @@ def drop_path(rate: float, **options: Any) -> Callable[[Array], Array]:
 
     Args:
         rate: the probability with which the residual of an image is dropped; at 0 the layer is the identity.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
     return nnx.Dropout(rate, broadcast_dims=(1, 2, 3), rngs=options["rngs"]) if rate else identity
+
+
+def dropout(rate: float, **options: Any) -> Callable[[Array], Array]:
+    """Dropout; the identity at a rate of zero, which needs no random numbers.
+
+    Args:
+        rate: the probability with which a value is dropped.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
+    """
+    return nnx.Dropout(rate, rngs=options["rngs"]) if rate else identity
 
 
 def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
@@ -154,7 +185,7 @@ def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
         inputs: features of its input (N, inputs).
         outputs: features of its output (N, outputs).
         bias: whether it has a bias.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
     uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)

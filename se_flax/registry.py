@@ -8,9 +8,10 @@ from flax import nnx
 
 import se_spec
 from se_flax.network import Network
+from se_flax.se_densenet import SEDenseNet
 from se_flax.se_resnet import SEResNet
 
-NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet}
+NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet, "se_densenet": SEDenseNet}
 """The class of each family's networks."""
 
 

@@ -1,13 +1,14 @@
 """The Squeeze-and-Excitation layer (arXiv 1709.01507, section 3), in Flax NNX."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import dense
-from se_spec import expect_features, expect_floating, squeezed_channels
+from se_flax.layers import dense, identity
+from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
 
 
 class SELayer(nnx.Module):
@@ -57,3 +58,13 @@ class SELayer(nnx.Module):
         """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
         squeezed = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
         return nnx.sigmoid(self.fc2(nnx.relu(self.fc1(squeezed))))
+
+
+def squeeze_excitation(se: SqueezeExcitation | None, **options: Any) -> Callable[[Array], Array]:
+    """The SE layer of these sizes; the identity where there is none.
+
+    Args:
+        se: the sizes; None for the identity.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
+    """
+    return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed, **options) if se else identity

@@ -1,15 +1,14 @@
 """SE-ResNet (arXiv 1709.01507, section 3.3), in Flax NNX."""
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_flax.layers import average_pool, batch_norm, convolution, drop_path, dropout, max_pool, relu
 from se_flax.network import Network, classifier, outputs
-from se_flax.se_layer import SELayer
+from se_flax.se_layer import squeeze_excitation
 from se_spec import Architecture, Block, SEResNetArchitecture
 
 
@@ -28,8 +27,8 @@ class SEBasicBlock(nnx.Module):
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
-        self.act = activation(block)
-        self.se = squeeze_excitation(block, **options)
+        self.act = relu(block.relu_before_se)
+        self.se = squeeze_excitation(block.se, **options)
         self.drop_path = drop_path(block.drop_path, **options)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
@@ -60,8 +59,8 @@ class SEBottleneck(nnx.Module):
         self.bn2 = batch_norm(conv2, block.epsilon, **options)
         self.conv3 = convolution(conv3, **options)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, **options)
-        self.act = activation(block)
-        self.se = squeeze_excitation(block, **options)
+        self.act = relu(block.relu_before_se)
+        self.se = squeeze_excitation(block.se, **options)
         self.drop_path = drop_path(block.drop_path, **options)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block, **options)
@@ -120,7 +119,7 @@ class SEResNet(Network):
         self.layer2 = stage(architecture.stage(2), zero_init_residual, **options)
         self.layer3 = stage(architecture.stage(3), zero_init_residual, **options)
         self.layer4 = stage(architecture.stage(4), zero_init_residual, **options)
-        self.dropout = dropout(architecture, rngs)
+        self.dropout = dropout(architecture.dropout, **options)
         self.fc = classifier(architecture, **options)
 
     @property
@@ -193,27 +192,6 @@ def stage(blocks: list[Block], zero_init_residual: bool, **options: Any) -> nnx.
     return nnx.List([BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks])
 
 
-def activation(block: Block) -> Callable[[Array], Array]:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity.
-
-    Args:
-        block: sizes and settings of the block.
-    """
-    return nnx.relu if block.relu_before_se else identity
-
-
-def squeeze_excitation(block: Block, **options: Any) -> Callable[[Array], Array]:
-    """The block's SE layer; the identity where the network has none.
-
-    Args:
-        block: sizes and settings of the block.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
-    """
-    if not block.has_se:
-        return identity
-    return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels, **options)
-
-
 def shortcut(block: Block, **options: Any) -> nnx.List:
     """The layers of the shortcut: a projection and its norm, or none.
 
@@ -224,13 +202,3 @@ def shortcut(block: Block, **options: Any) -> nnx.List:
     if not block.projection:
         return nnx.List([])
     return nnx.List([convolution(block.projection, **options), batch_norm(block.projection, block.epsilon, **options)])
-
-
-def dropout(architecture: SEResNetArchitecture, rngs: nnx.Rngs) -> Callable[[Array], Array]:
-    """Dropout before the classifier; the identity at a rate of zero, which then needs no random numbers.
-
-    Args:
-        architecture: the configuration of the network.
-        rngs: random numbers of the masks.
-    """
-    return nnx.Dropout(architecture.dropout, rngs=rngs) if architecture.dropout else identity

@@ -3,6 +3,8 @@
 from se_spec.architecture import Architecture, StageOutput, config_differences
 from se_spec.cost import multiply_adds, parameter_count
 from se_spec.errors import ArchitectureError
+from se_spec.families.se_densenet.architecture import SEDenseNetArchitecture
+from se_spec.families.se_densenet.layers import DenseLayer, Transition
 from se_spec.families.se_resnet.architecture import SEResNetArchitecture
 from se_spec.families.se_resnet.block import Block
 from se_spec.families.se_resnet.config import Shortcut, Squeeze, Stem
@@ -11,7 +13,7 @@ from se_spec.inputs import expect_features, expect_floating, expect_images
 from se_spec.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, AveragePool, Convolution, MaxPool, Role
 from se_spec.manifest import Parameter, manifest
 from se_spec.named import architecture, create_model_call, list_architectures, named_like
-from se_spec.squeeze import squeezed_channels
+from se_spec.squeeze import SqueezeExcitation, squeezed_channels
 from se_spec.version import __version__
 
 __all__ = [
@@ -22,17 +24,21 @@ __all__ = [
     "AveragePool",
     "Block",
     "Convolution",
+    "DenseLayer",
     "Graph",
     "Layer",
     "MaxPool",
     "Node",
     "Parameter",
     "Role",
+    "SEDenseNetArchitecture",
     "SEResNetArchitecture",
     "Shortcut",
     "Squeeze",
+    "SqueezeExcitation",
     "StageOutput",
     "Stem",
+    "Transition",
     "__version__",
     "architecture",
     "config_differences",

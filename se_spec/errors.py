@@ -85,7 +85,7 @@ def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
         ArchitectureError: names the first unknown field, and similar known ones.
     """
     for name in names:
-        if name in OTHER_LIBRARIES:
+        if name in OTHER_LIBRARIES and name not in known:
             raise ArchitectureError(f"an architecture has no field {name!r}: {OTHER_LIBRARIES[name]}")
         if name not in known:
             raise ArchitectureError(f"an architecture has no field {name!r}{suggestion(str(name), known)}")

@@ -20,8 +20,17 @@ class Layer(StrEnum):
     CONVOLUTION = "convolution"
     NORM = "norm"
     GATE = "gate"
+    STEM_GATE = "gate after the stem"
+    BLOCK_GATE = "gate before a block"
+    INPUT_GATE = "gate of a layer's input"
+    CONCAT_GATE = "gate after a concatenation"
+    TRANSITION_GATE = "gate before a transition"
+    LAST_GATE = "gate after the last norm"
     PROJECTION = "projection"
     PROJECTION_NORM = "projection norm"
+    TRANSITION_CONVOLUTION = "transition convolution"
+    TRANSITION_NORM = "transition norm"
+    LAST_NORM = "last norm"
     CLASSIFIER = "classifier"
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from se_spec.architecture import Architecture, config_differences
 from se_spec.errors import ArchitectureError, suggestion
+from se_spec.families.se_densenet.named import se_densenets
 from se_spec.families.se_resnet.named import se_resnets
 
-_NAMED: dict[str, Architecture] = {known.name: known for known in se_resnets()}
+_NAMED: dict[str, Architecture] = {known.name: known for known in (*se_resnets(), *se_densenets())}
 
 
 def list_architectures() -> list[str]:

@@ -1,4 +1,6 @@
-"""The squeezed width of an SE layer (arXiv 1709.01507, section 3.2)."""
+"""The sizes of an SE layer (arXiv 1709.01507, section 3.2)."""
+
+from dataclasses import dataclass
 
 from se_spec.errors import ArchitectureError
 
@@ -9,6 +11,21 @@ SQUEEZES = {
 }
 """How the squeezed width follows from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
 `reduction` itself in every stage, as in NVIDIA's and the first senet.pytorch."""
+
+
+@dataclass(frozen=True)
+class SqueezeExcitation:
+    """The sizes of one SE layer.
+
+    Attributes:
+        channels: channels of its input and of its output.
+        squeezed: width between its two fully connected layers.
+        bias: whether these have biases.
+    """
+
+    channels: int
+    squeezed: int
+    bias: bool
 
 
 def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") -> int:

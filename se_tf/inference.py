@@ -9,6 +9,7 @@ import se_weights
 from se_spec import Architecture
 from se_tf.network import Network
 from se_tf.registry import new_model
+from se_tf.se_densenet import SEDenseNet
 from se_tf.se_resnet import SEResNet
 from se_tf.weights import checkpoint_of, load_weights, read_weights
 
@@ -60,7 +61,12 @@ class InferenceSEResNet(InferenceNetwork, SEResNet):
     """An SE-ResNet for deployment."""
 
 
-DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+@keras.saving.register_keras_serializable("se_tf")
+class InferenceSEDenseNet(InferenceNetwork, SEDenseNet):
+    """An SE-DenseNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet, "se_densenet": InferenceSEDenseNet}
 """The class of each family's networks for deployment."""
 
 

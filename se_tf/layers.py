@@ -43,9 +43,18 @@ class BatchNorm(keras.layers.BatchNormalization):
     where N counts the values of a channel. What Keras has just averaged in is scaled by that factor here.
     """
 
+    updates_statistics = True
+    """Whether it updates its running statistics in training; not where a forward pass is computed again."""
+
     def call(self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None) -> KerasTensor:
         if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
+        if not self.updates_statistics:
+            before = [ops.convert_to_tensor(statistic) for statistic in (self.moving_mean, self.moving_variance)]
+            outputs = super().call(inputs, training=True, mask=mask)
+            self.moving_mean.assign(before[0])
+            self.moving_variance.assign(before[1])
+            return outputs
         kept = ops.convert_to_tensor(self.moving_variance) * self.momentum
         outputs = super().call(inputs, training=True, mask=mask)
         averaged_in = self.moving_variance - kept
@@ -116,12 +125,34 @@ def batch_norm(
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity(**kwargs)
+    return norm(spec.out_channels, epsilon, zero_init=zero_init, **kwargs)
+
+
+def norm(channels: int, epsilon: float, *, zero_init: bool = False, **kwargs: Any) -> keras.layers.Layer:
+    """A batch norm; `zero_init` starts its gain at zero.
+
+    Args:
+        channels: channels of its input; not used, since Keras takes them from the input.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
     return BatchNorm(
         epsilon=epsilon,
         momentum=1 - se_spec.BATCH_NORM_MOMENTUM,
         gamma_initializer="zeros" if zero_init else "ones",
         **kwargs,
     )
+
+
+def relu(applied: bool, **kwargs: Any) -> keras.layers.Layer:
+    """A ReLU where a network has one; else the identity.
+
+    Args:
+        applied: whether it has one.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+    return keras.layers.ReLU(**kwargs) if applied else identity(**kwargs)
 
 
 def max_pool(spec: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
@@ -135,16 +166,16 @@ def max_pool(spec: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
 
 
 def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layers.Layer:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+    """An average pool, at an odd end of fewer values or without them; the identity where there is none.
 
     Args:
-        spec: kernel and stride; None for the identity.
+        spec: kernel, stride and how it rounds; None for the identity.
         **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
     """
     if not spec:
         return identity(**kwargs)
     return keras.layers.AveragePooling2D(
-        spec.kernel, spec.stride, padding="same", data_format="channels_last", **kwargs
+        spec.kernel, spec.stride, "same" if spec.ceil else "valid", data_format="channels_last", **kwargs
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from se_spec import expect_features, expect_floating, squeezed_channels
-from se_tf.layers import dense
+from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
+from se_tf.layers import dense, identity
 
 
 @keras.saving.register_keras_serializable("se_tf")
@@ -59,3 +59,13 @@ class SELayer(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "squeezed": self.squeezed, "bias": self.bias}
         return {**super().get_config(), **own}
+
+
+def squeeze_excitation(se: SqueezeExcitation | None, **kwargs: Any) -> keras.layers.Layer:
+    """The SE layer of these sizes; the identity where there is none.
+
+    Args:
+        se: the sizes; None for the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+    return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed, **kwargs) if se else identity(**kwargs)

@@ -6,10 +6,10 @@ import keras
 from keras import KerasTensor, ops
 
 from se_spec import Block, SEResNetArchitecture
-from se_tf.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_tf.layers import average_pool, batch_norm, convolution, drop_path, max_pool, relu
 from se_tf.network import Network, classifier
 from se_tf.residual_block import ResidualBlock
-from se_tf.se_layer import SELayer
+from se_tf.se_layer import squeeze_excitation
 
 
 @keras.saving.register_keras_serializable("se_tf")
@@ -30,8 +30,8 @@ class SEBasicBlock(ResidualBlock):
         self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, name="bn2", dtype=dtype)
-        self.act = activation(block, name="act", dtype=dtype)
-        self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.act = relu(block.relu_before_se, name="act", dtype=dtype)
+        self.se = squeeze_excitation(block.se, name="se", dtype=dtype)
         self.drop_path = drop_path(block.drop_path, name="drop_path", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
@@ -65,8 +65,8 @@ class SEBottleneck(ResidualBlock):
         self.bn2 = batch_norm(conv2, block.epsilon, name="bn2", dtype=dtype)
         self.conv3 = convolution(conv3, name="conv3", dtype=dtype)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, name="bn3", dtype=dtype)
-        self.act = activation(block, name="act", dtype=dtype)
-        self.se = squeeze_excitation(block, name="se", dtype=dtype)
+        self.act = relu(block.relu_before_se, name="act", dtype=dtype)
+        self.se = squeeze_excitation(block.se, name="se", dtype=dtype)
         self.drop_path = drop_path(block.drop_path, name="drop_path", dtype=dtype)
         self.pool = average_pool(block.pool, name="pool", dtype=dtype)
         self.downsample = shortcut(block, dtype=dtype)
@@ -184,28 +184,6 @@ def stage(blocks: list[Block], zero_init_residual: bool, **kwargs: Any) -> list[
         BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, name=block.name.replace(".", "_"), **kwargs)
         for block in blocks
     ]
-
-
-def activation(block: Block, **kwargs: Any) -> keras.layers.Layer:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity.
-
-    Args:
-        block: sizes and settings of the block.
-        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
-    """
-    return keras.layers.ReLU(**kwargs) if block.relu_before_se else identity(**kwargs)
-
-
-def squeeze_excitation(block: Block, **kwargs: Any) -> keras.layers.Layer:
-    """The block's SE layer; the identity where the network has none.
-
-    Args:
-        block: sizes and settings of the block.
-        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
-    """
-    if not block.has_se:
-        return identity(**kwargs)
-    return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels, **kwargs)
 
 
 def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:

@@ -128,4 +128,5 @@ def _canonical(parameter: Parameter, tensor: KerasTensor) -> NDArray:
 def _variables(model: Network) -> dict[Parameter, keras.Variable]:
     """The model's variable for each parameter; the variables of metrics and optimisers are not among them."""
     by_path = {variable.path: variable for layer in model.layers for variable in layer.variables}
-    return {parameter: by_path[variable_path(parameter)] for parameter in manifest(model.architecture)}
+    architecture = model.architecture
+    return {parameter: by_path[variable_path(parameter, architecture)] for parameter in manifest(architecture)}

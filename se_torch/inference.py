@@ -9,6 +9,7 @@ import se_weights
 from se_spec import Architecture, expect_floating
 from se_torch.network import Network
 from se_torch.registry import new_model
+from se_torch.se_densenet import SEDenseNet
 from se_torch.se_resnet import SEResNet
 from se_torch.weights import checkpoint_of, load_weights, read_weights
 
@@ -57,7 +58,11 @@ class InferenceSEResNet(InferenceNetwork, SEResNet):
     """An SE-ResNet for deployment."""
 
 
-DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet}
+class InferenceSEDenseNet(InferenceNetwork, SEDenseNet):
+    """An SE-DenseNet for deployment."""
+
+
+DEPLOYED: dict[str, type[InferenceNetwork]] = {"se_resnet": InferenceSEResNet, "se_densenet": InferenceSEDenseNet}
 """The class of each family's networks for deployment."""
 
 

@@ -88,9 +88,29 @@ def batch_norm(spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = F
     spec.check_zero_init(zero_init)
     if spec.folded:
         return identity()
-    layer = nn.BatchNorm2d(spec.out_channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
+    return norm(spec.out_channels, epsilon, zero_init=zero_init)
+
+
+def norm(channels: int, epsilon: float, *, zero_init: bool = False) -> nn.Module:
+    """A batch norm; `zero_init` starts its gain at zero.
+
+    Args:
+        channels: channels of its input.
+        epsilon: added to the variance before its square root is taken.
+        zero_init: whether the gain starts at zero instead of one.
+    """
+    layer = nn.BatchNorm2d(channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
     nn.init.constant_(layer.weight, 0.0 if zero_init else 1.0)
     return layer
+
+
+def relu(applied: bool) -> nn.Module:
+    """A ReLU where a network has one; else the identity.
+
+    Args:
+        applied: whether it has one.
+    """
+    return nn.ReLU() if applied else identity()
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
@@ -107,14 +127,14 @@ def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:
 
 
 def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:
-    """The mean before a shortcut's projection, at an odd end of fewer values; the identity where there is none.
+    """An average pool, at an odd end of fewer values or without them; the identity where there is none.
 
     Args:
-        spec: kernel and stride; None for the identity.
+        spec: kernel, stride and how it rounds; None for the identity.
     """
     if not spec:
         return identity()
-    return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=True, count_include_pad=False)
+    return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=spec.ceil, count_include_pad=False)
 
 
 def drop_path(rate: float) -> nn.Module:

@@ -5,9 +5,10 @@ from typing import Any
 
 import se_spec
 from se_torch.network import Network
+from se_torch.se_densenet import SEDenseNet
 from se_torch.se_resnet import SEResNet
 
-NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet}
+NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet, "se_densenet": SEDenseNet}
 """The class of each family's networks."""
 
 

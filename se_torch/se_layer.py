@@ -4,8 +4,8 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from se_spec import expect_features, expect_floating, squeezed_channels
-from se_torch.layers import dense
+from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
+from se_torch.layers import dense, identity
 
 torch.fx.wrap("expect_features")
 torch.fx.wrap("expect_floating")
@@ -45,3 +45,12 @@ class SELayer(nn.Module):
         """Squeeze and excitation (paper, eq. 2 and 3): the gates (N, C), between 0 and 1."""
         squeezed = x.flatten(2).mean(dim=2)
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))
+
+
+def squeeze_excitation(se: SqueezeExcitation | None) -> nn.Module:
+    """The SE layer of these sizes; the identity where there is none.
+
+    Args:
+        se: the sizes; None for the identity.
+    """
+    return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed) if se else identity()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from se_spec import Architecture, Block, SEResNetArchitecture
-from se_torch.layers import average_pool, batch_norm, convolution, drop_path, identity, max_pool
+from se_torch.layers import average_pool, batch_norm, convolution, drop_path, max_pool, relu
 from se_torch.network import Network, classifier, outputs
-from se_torch.se_layer import SELayer
+from se_torch.se_layer import squeeze_excitation
 
 
 class SEBasicBlock(nn.Module):
@@ -29,8 +29,8 @@ class SEBasicBlock(nn.Module):
         self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
-        self.act = activation(block)
-        self.se = squeeze_excitation(block)
+        self.act = relu(block.relu_before_se)
+        self.se = squeeze_excitation(block.se)
         self.drop_path = drop_path(block.drop_path)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
@@ -58,8 +58,8 @@ class SEBottleneck(nn.Module):
         self.bn2 = batch_norm(conv2, block.epsilon)
         self.conv3 = convolution(conv3)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual)
-        self.act = activation(block)
-        self.se = squeeze_excitation(block)
+        self.act = relu(block.relu_before_se)
+        self.se = squeeze_excitation(block.se)
         self.drop_path = drop_path(block.drop_path)
         self.pool = average_pool(block.pool)
         self.downsample = shortcut(block)
@@ -172,26 +172,6 @@ def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
         zero_init_residual: start the gain of each block's last norm at zero.
     """
     return nn.Sequential(*(BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks))
-
-
-def activation(block: Block) -> nn.Module:
-    """The ReLU before the squeeze of a network that was trained with one; else the identity.
-
-    Args:
-        block: sizes and settings of the block.
-    """
-    return nn.ReLU() if block.relu_before_se else identity()
-
-
-def squeeze_excitation(block: Block) -> nn.Module:
-    """The block's SE layer; the identity where the network has none.
-
-    Args:
-        block: sizes and settings of the block.
-    """
-    if not block.has_se:
-        return identity()
-    return SELayer(block.out_channels, bias=block.se_bias, squeezed=block.squeezed_channels)
 
 
 def shortcut(block: Block) -> nn.Sequential:

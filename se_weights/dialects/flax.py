@@ -2,7 +2,7 @@
 
 from se_spec import Architecture, Parameter, Role
 from se_weights.dialects.dialect import Dialect, LeafNames, NameTable, Place
-from se_weights.dialects.torch import published_hidden_config
+from se_weights.dialects.torch import no_hidden_config, published_hidden_config
 
 LEAF_NAMES: LeafNames = {
     Role.CONVOLUTION: ("kernel", "HWIO"),
@@ -31,16 +31,16 @@ def random_streams(parameter: Parameter, place: Place) -> tuple[str, ...]:
     """The random numbers of the dropout layers, which are in the state of a module.
 
     Args:
-        parameter: The parameter; those of dropout are next to the classifier, those of drop path are in each block.
-        place: Where the parameter is stored; not used.
+        parameter: The parameter; not used.
+        place: Where the parameter is stored; the dropout layers are next to its layer, or to one that contains it.
 
     Returns:
-        The names of the key and of the count; none for a parameter of the stem.
+        The names that a key and a count may have.
     """
-    if not parameter.stage and parameter.role is not Role.CLASSIFIER:
-        return ()
-    layer = f"layer{parameter.stage}/{parameter.index}/drop_path" if parameter.stage else "dropout"
-    return f"{layer}/rngs/key", f"{layer}/rngs/count"
+    modules = place.names[0].split("/")[:-1]
+    outer = ["".join(f"{name}/" for name in modules[:length]) for length in range(len(modules))]
+    streams = [f"{path}{name}/rngs" for path in outer for name in ("dropout", "drop_path")]
+    return tuple(f"{stream}/{leaf}" for stream in streams for leaf in ("key", "count"))
 
 
 def linen_place(parameter: Parameter, architecture: Architecture) -> Place:
@@ -52,7 +52,10 @@ NNX = Dialect(
     "nnx",
     "se_flax: the state of an NNX module as a tree, HWIO",
     "flax",
-    {"se_resnet": NameTable(nnx_place, published_hidden_config)},
+    {
+        "se_resnet": NameTable(nnx_place, published_hidden_config),
+        "se_densenet": NameTable(nnx_place, no_hidden_config),
+    },
     random_streams,
     carries_config=True,
 )
@@ -60,6 +63,9 @@ LINEN = Dialect(
     "linen",
     "se_flax through nnx.bridge.to_linen: params and batch_stats, HWIO",
     "flax",
-    {"se_resnet": NameTable(linen_place, published_hidden_config)},
+    {
+        "se_resnet": NameTable(linen_place, published_hidden_config),
+        "se_densenet": NameTable(linen_place, no_hidden_config),
+    },
     carries_config=True,
 )

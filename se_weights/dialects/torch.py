@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from se_spec import Architecture, Parameter, Role, SEResNetArchitecture, named_like
+from se_spec import Architecture, Parameter, Role, SEDenseNetArchitecture, SEResNetArchitecture, named_like
 from se_spec.manifest import CANONICAL_WORDS
 from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place
 from se_weights.preprocessing import IMAGENET, Preprocessing
@@ -53,6 +53,16 @@ def published_hidden_config(inferred: SEResNetArchitecture) -> Config:
     }
 
 
+def no_hidden_config(inferred: Architecture) -> Config:
+    """For our own files without metadata: every setting that tensors cannot show has its default value."""
+    return {}
+
+
+def _torchvision_densenet_preprocessing(architecture: SEDenseNetArchitecture) -> Preprocessing | None:
+    imagenet = architecture.max_pool and architecture.num_classes == 1000
+    return IMAGENET if not architecture.has_se and imagenet else None
+
+
 def _torchvision_preprocessing(architecture: SEResNetArchitecture) -> Preprocessing | None:
     return IMAGENET if not architecture.se and architecture.max_pool and architecture.num_classes == 1000 else None
 
@@ -61,7 +71,10 @@ TORCH = Dialect(
     "torch",
     "se_torch and torchvision: canonical names, OIHW",
     "torch",
-    {"se_resnet": NameTable(canonical_place, published_hidden_config, preprocessing=_torchvision_preprocessing)},
+    {
+        "se_resnet": NameTable(canonical_place, published_hidden_config, preprocessing=_torchvision_preprocessing),
+        "se_densenet": NameTable(canonical_place, no_hidden_config, preprocessing=_torchvision_densenet_preprocessing),
+    },
     batch_counter,
     carries_config=True,
 )

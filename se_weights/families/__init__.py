@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterator
 from se_spec import Architecture
 from se_weights.dialects import Dialect
 from se_weights.families.family import UNNAMED, Family, Shapes
+from se_weights.families.se_densenet import SE_DENSENET
 from se_weights.families.se_resnet import SE_RESNET
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (SE_RESNET,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (SE_RESNET, SE_DENSENET)}
 """All families by the names that their architectures have."""
 
 __all__ = ["FAMILIES", "UNNAMED", "Shapes", "infer_architectures", "network_prefixes"]

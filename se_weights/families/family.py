@@ -53,7 +53,7 @@ def probe(role: Role, position: LayerPosition, layers: LayerPaths) -> Parameter:
     return Parameter(*place, module=position.path(layers), role=role)
 
 
-def tensor_shape(shapes: Shapes, dialect: Dialect, parameter: Parameter, inferred: Architecture) -> Shape | None:
+def stored_shape(shapes: Shapes, dialect: Dialect, parameter: Parameter, inferred: Architecture) -> Shape | None:
     """The shape of a parameter on canonical axes, or None if the file does not contain it in a dialect.
 
     Args:
@@ -64,7 +64,7 @@ def tensor_shape(shapes: Shapes, dialect: Dialect, parameter: Parameter, inferre
     """
     place = dialect.place(parameter, inferred)
     stored = shapes.get(place.names[0])
-    if stored is None or 0 in stored:
+    if stored is None:
         return None
     try:
         shape = relayout_shape(stored, place.axes, parameter.axes)

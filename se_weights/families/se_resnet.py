@@ -17,7 +17,7 @@ from se_spec.graph import LayerPosition
 from se_spec.layers import NORM_ROLES
 from se_spec.squeeze import SQUEEZES
 from se_weights.dialects import Dialect
-from se_weights.families.family import UNNAMED, Family, Shape, Shapes, probe, tensor_shape
+from se_weights.families.family import UNNAMED, Family, Shape, Shapes, probe, stored_shape
 
 STEMS = (Stem(), Stem(kernel=3, stride=1, pool="none"), Stem(kernel=3, inner=(1, 1)))
 """The stem of the paper, that of CIFAR networks, and a deep stem; the widths are inferred."""
@@ -197,7 +197,8 @@ class _ArchitectureInference:
     def tensor_shape(self, layer: Layer, role: Role, **position: int) -> Shape | None:
         """The shape of a parameter on canonical axes, or None if the file does not contain it in this dialect."""
         parameter = probe(role, LayerPosition(layer, **position), CANONICAL_LAYERS)
-        return tensor_shape(self.shapes, self.dialect, parameter, self.inferred)
+        shape = stored_shape(self.shapes, self.dialect, parameter, self.inferred)
+        return None if shape and 0 in shape else shape
 
 
 def inferred_settings(inferred: SEResNetArchitecture) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from se_spec.layers import BATCH_NORM_EPSILON, AveragePool, Convolution
+from se_spec.squeeze import SqueezeExcitation
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
 """Output channels of a block, as a multiple of its stage's width."""
@@ -65,6 +66,11 @@ class Block:
     def has_se(self) -> bool:
         """Whether the block has an SE layer."""
         return self.squeezed_channels > 0
+
+    @property
+    def se(self) -> SqueezeExcitation | None:
+        """The sizes of the SE layer, or None where the block has none."""
+        return SqueezeExcitation(self.out_channels, self.squeezed_channels, self.se_bias) if self.has_se else None
 
     @property
     def projects(self) -> bool:
