@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
-from se_spec.layers import BatchNorm, Convolution, Operation, Shape
+from se_spec.layers import BatchNorm, Convolution, Dropout, Operation, Scale, Shape
 
 IMAGES = "images"
 """The input of every graph."""
@@ -94,6 +94,11 @@ class Graph:
     nodes: tuple[Node, ...]
 
     @property
+    def output(self) -> str:
+        """The path of the operation that gives the network's output in evaluation mode."""
+        return next(node.path for node in reversed(self.nodes) if not isinstance(node.operation, Dropout))
+
+    @property
     def foldable_norms(self) -> dict[str, str]:
         """The batch norm after each convolution whose output only this norm takes, which can therefore be folded."""
         operations = {node.path: node.operation for node in self.nodes}
@@ -105,6 +110,13 @@ class Graph:
             for path in node.inputs
             if isinstance(operations.get(path), Convolution) and uses[path] == 1
         }
+
+    @property
+    def gates(self) -> list[tuple[str, str, str]]:
+        """For each SE layer, its path, that of its gates, and that of the layer whose output the sigmoid takes."""
+        inputs = {node.path: node.inputs[0] for node in self.nodes}
+        scales = [node for node in self.nodes if isinstance(node.operation, Scale)]
+        return [(node.path, node.inputs[1], inputs[node.inputs[1]]) for node in scales]
 
     @property
     def module_inputs(self) -> dict[str, str]:

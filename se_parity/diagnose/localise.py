@@ -23,8 +23,15 @@ OPERATIONS: Mapping[type[layers.Operation], str] = {
     layers.Convolution: "convolution",
     layers.BatchNorm: "batch normalisation",
     layers.MaxPool: "max-pool",
-    layers.AveragePool: "average pool of the shortcut",
+    layers.AveragePool: "average pool",
 }
+MODULES: Mapping[type[layers.Operation], str] = {
+    layers.ReLU: "residual block",
+    layers.Concat: "dense block",
+    layers.AveragePool: "transition",
+}
+"""What a module is, by the operation that ends it."""
+
 DENSE = {Role.GATE: "dense layer of the gate", Role.CLASSIFIER: "classifier"}
 
 
@@ -138,7 +145,7 @@ def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
     paths = [path for path in reference.outputs if path in running]
     alone = worker.run_layers({path: reference.inputs[path].astype(dtype) for path in paths})
     propagated = rounding_errors(case.architecture, case.weights, case.images, reference.outputs, dtype)
-    rounding = SimulatedRounding(case.weights, case.architecture.bn_epsilon, UNIT_ROUNDOFF[dtype], [0])
+    rounding = SimulatedRounding(case.architecture, case.weights, UNIT_ROUNDOFF[dtype], [0])
     floor = FLOAT64_SHARE if dtype == "float64" else 0.0
     compared = []
     for path in paths:
@@ -159,9 +166,9 @@ def localise_loaded(worker: Worker, case: Case, dtype: str) -> Localisation:
             )
         )
     gates = {
-        path.removesuffix(".se.fc2"): sigmoid(excited.astype(np.float64))
-        for path, excited in running.items()
-        if path.endswith(".se.fc2")
+        layer: sigmoid(running[excited].astype(np.float64))
+        for layer, _, excited in case.architecture.graph.gates
+        if excited in running
     }
     return Localisation(worker.framework, dtype, compared, worker.logits(case.images), alone, gates)
 
@@ -175,8 +182,8 @@ def _operations(graph: Graph) -> dict[str, str]:
                 operations[node.path] = "squeeze-and-excitation"
             case layers.Dense(role=role):
                 operations[node.path] = DENSE[role]
-            case layers.ReLU() if node.path in modules:
-                operations[node.path] = "residual block"
+            case operation if node.path in modules:
+                operations[node.path] = MODULES[type(operation)]
             case operation if type(operation) in OPERATIONS:
                 operations[node.path] = OPERATIONS[type(operation)]
     return operations

@@ -10,33 +10,26 @@ from dataclasses import replace
 import numpy as np
 
 from se_parity.case import Case
+from se_spec import Role, manifest
+
+GATES = (Role.GATE, Role.GATE_BIAS)
 
 
 def dead_channels(case: Case) -> Case:
-    """Give every fourth channel of every norm a variance of 1e-12 to 1e-6 and a mean of 100 to 1000 in size, and set
-    its convolution's kernel to zero: such statistics remain when a channel dies in training."""
+    """Give every fourth channel of every norm after a convolution a variance of 1e-12 to 1e-6 and a mean of 100 to 1000
+    in size, and set its convolution's kernel to zero: such statistics remain when a channel dies in training."""
     rng = np.random.default_rng(0)
     weights = dict(case.weights)
-    for name, variance in case.weights.items():
-        if not name.endswith("running_var"):
-            continue
-        path, dead = name.removesuffix(".running_var"), slice(None, None, 4)
+    for convolution, path in case.architecture.graph.foldable_norms.items():
+        variance, dead = case.weights[f"{path}.running_var"], slice(None, None, 4)
         count = len(variance[dead])
         means = rng.choice((-1.0, 1.0), count) * rng.uniform(100, 1000, count)
-        weights[name] = _with_values(variance, dead, 10.0 ** rng.uniform(-12, -6, count))
+        weights[f"{path}.running_var"] = _with_values(variance, dead, 10.0 ** rng.uniform(-12, -6, count))
         weights[f"{path}.running_mean"] = _with_values(case.weights[f"{path}.running_mean"], dead, means)
-        convolution = _convolution_before(path)
         weights[f"{convolution}.weight"] = _with_values(weights[f"{convolution}.weight"], dead, 0.0)
         gain = case.weights[f"{path}.weight"]
         weights[f"{path}.weight"] = _with_values(gain, dead, 1e-6 * gain[dead])
     return replace(case, weights=weights)
-
-
-def _convolution_before(norm: str) -> str:
-    """The path of the convolution whose output a norm normalises."""
-    path, _, leaf = norm.rpartition(".")
-    convolution = "0" if path.endswith("downsample") else leaf.replace("bn", "conv")
-    return f"{path}.{convolution}" if path else convolution
 
 
 def _with_values(array: np.ndarray, where: slice, values: object) -> np.ndarray:
@@ -47,10 +40,8 @@ def _with_values(array: np.ndarray, where: slice, values: object) -> np.ndarray:
 
 def saturated_gates(case: Case) -> Case:
     """Multiply the last layer of every gate by 50, so that its gates are close to 0 or 1."""
-    return replace(
-        case,
-        weights={name: array * 50 if ".se.fc2." in name else array for name, array in case.weights.items()},
-    )
+    last = {each.name for each in manifest(case.architecture) if each.role in GATES and each.number == 2}
+    return replace(case, weights={name: array * 50 if name in last else array for name, array in case.weights.items()})
 
 
 def _scale_images(factor: float) -> Callable[[Case], Case]:

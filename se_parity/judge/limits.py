@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from se_parity.judge.difference import logit_range
 from se_parity.reference.oracle import Array, Oracle
 from se_spec import Architecture
+from se_spec.layers import ChannelShuffle, Concat, Identity, Split
 
 FLOAT64_SHARE = 1e-11
 """The limit in float64, as a share of the logits' range. Rounding causes far smaller errors."""
@@ -49,23 +50,32 @@ UNIT_ROUNDOFF = {
 """By dtype. Sums of bfloat16 products are accumulated in float32 on every processor that the frameworks run on."""
 
 
+COPIES = (Concat, Split, ChannelShuffle, Identity)
+"""Operations that compute no new values."""
+
+
 class SimulatedRounding:
     """An Observer that perturbs the output of every operation as rounding would.
 
     Args:
-        weights: the network's, by canonical name.
-        epsilon: of its batch norms.
+        architecture: the network.
+        weights: by canonical name.
         roundoff: of the dtype that is simulated.
         seed: of the random errors.
     """
 
-    def __init__(self, weights: Mapping[str, NDArray], epsilon: float, roundoff: UnitRoundoff, seed: list[int]) -> None:
+    def __init__(
+        self, architecture: Architecture, weights: Mapping[str, NDArray], roundoff: UnitRoundoff, seed: list[int]
+    ) -> None:
         self.weights = weights
-        self.epsilon = epsilon
+        self.epsilon = architecture.bn_epsilon
+        self.copies = {node.path for node in architecture.graph.nodes if isinstance(node.operation, COPIES)}
         self.roundoff = roundoff
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, path: str, output: Array, x: Array) -> Array:
+        if path in self.copies:
+            return output
         stored = self.roundoff.stored * np.abs(output)
         summed = self.roundoff.summed * self._sum_size(path, output, x)
         scale = np.sqrt(stored**2 + summed**2)
@@ -128,7 +138,7 @@ def rounding_errors(
     """
     largest = dict.fromkeys(expected, 0.0)
     for draw in range(DRAWS):
-        rounding = SimulatedRounding(weights, architecture.bn_epsilon, UNIT_ROUNDOFF[dtype], [seed, draw])
+        rounding = SimulatedRounding(architecture, weights, UNIT_ROUNDOFF[dtype], [seed, draw])
 
         def observe(path: str, output: Array, x: Array, rounding: SimulatedRounding = rounding) -> Array:
             perturbed = rounding(path, output, x)
@@ -161,7 +171,7 @@ def logits_limit(
         dtype: the dtype whose rounding is simulated.
         seed: of the random errors.
     """
-    path = "fc" if architecture.num_classes else "pool"
+    path = architecture.graph.output
     error = rounding_errors(architecture, weights, images, {path: expected}, dtype, seed)[path]
     share = error / logit_range(expected)
     return max(share, FLOAT64_SHARE) if dtype == "float64" else share

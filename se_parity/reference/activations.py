@@ -48,13 +48,14 @@ def logits_and_gates(
         images: (N, C, H, W).
 
     Returns:
-        The logits (N, num_classes), and the gates (N, C) of every SE layer by the name of its block.
+        The logits (N, num_classes), and the gates (N, C) of every SE layer by its path.
     """
+    layers = {gate: layer for layer, gate, _ in architecture.graph.gates}
     gates: dict[str, Array] = {}
 
     def observe(path: str, output: Array, x: Array) -> Array:
-        if path.endswith(".se.gate"):
-            gates[path.removesuffix(".se.gate")] = output
+        if path in layers:
+            gates[layers[path]] = output
         return output
 
     return Oracle(architecture, weights, observe=observe).logits(images), gates

@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from se_parity.diagnose.localise import MODULES
 from se_parity.examination import Examination
 from se_parity.reference.activations import logits_and_gates
 from se_parity.report.drawing import COLOURS, render_figures
@@ -60,7 +61,7 @@ def plot_depth(examination: Examination) -> Figure:
         axes.plot([layer.running_limit for layer in layers], color="#666666", linewidth=1, linestyle=":", label="limit")
         axes.set_yscale("log")
         axes.set_ylabel(f"{dtype}, share of the range")
-        blocks = [(index, layer.path) for index, layer in enumerate(layers) if layer.operation == "residual block"]
+        blocks = [(index, layer.path) for index, layer in enumerate(layers) if layer.operation in MODULES.values()]
         labelled = blocks[:: max(1, len(blocks) // 16)]
         ticks, paths = [index for index, _ in labelled], [path for _, path in labelled]
         axes.set_xticks(ticks, paths, rotation=45, ha="right", fontsize=7)

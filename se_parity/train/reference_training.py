@@ -39,7 +39,7 @@ class TrainingRounding:
             case: the weights and the epsilon of the step.
             step: counted from 0; seeds the random errors of the forward pass.
         """
-        observe = SimulatedRounding(case.weights, case.architecture.bn_epsilon, self.roundoff, [self.draw, step])
+        observe = SimulatedRounding(case.architecture, case.weights, self.roundoff, [self.draw, step])
         return {"observe": observe, "observe_gradient": self.perturb_gradient}
 
     def perturb_gradient(self, gradient: Array, terms: int) -> Array:

@@ -1,8 +1,8 @@
 """Infers the architecture of an SE-DenseNet from the names and shapes of its tensors in a dialect.
 
 As in an SE-ResNet, names are never parsed: the architecture is extended layer by layer, as long as the file contains
-the names that the dialect generates for the next layer. A single tensor that is missing or has the wrong shape should be
-reported alone, so a width is the one on which most tensors agree.
+the names that the dialect generates for the next layer. A single tensor that is missing or has the wrong shape should
+be reported alone, so a width is the one on which most tensors agree.
 """
 
 from collections.abc import Iterator

@@ -11,6 +11,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from se_spec import Layer, Role, manifest
 from se_weights.checkpoint import Checkpoint
 from se_weights.errors import UnsupportedFormat
 from se_weights.preprocessing import CAFFE_CLASSES, STANDARD_CLASSES
@@ -37,7 +38,7 @@ def rgb_input(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint: A network with three input channels.
 
     Returns:
-        The checkpoint with a changed `conv1.weight` and preprocessing.
+        The checkpoint with a changed kernel of the first convolution, and preprocessing.
 
     Raises:
         UnsupportedFormat: The network does not have three input channels, or the metadata say that it was changed
@@ -49,7 +50,8 @@ def rgb_input(checkpoint: Checkpoint) -> Checkpoint:
             "can be changed from BGR to RGB"
         )
     weights = dict(checkpoint.weights)
-    weights["conv1.weight"] = weights["conv1.weight"][:, ::-1].copy()
+    first = next(each.name for each in manifest(checkpoint.architecture) if each.role is Role.CONVOLUTION)
+    weights[first] = weights[first][:, ::-1].copy()
     preprocessing = checkpoint.preprocessing
     if preprocessing and preprocessing.channels != "RGB":
         preprocessing = replace(
@@ -66,7 +68,7 @@ def standard_classes(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint: A network of the 1000 ILSVRC classes.
 
     Returns:
-        The checkpoint with changed `fc.weight`, `fc.bias` and preprocessing.
+        The checkpoint with a changed classifier and preprocessing.
 
     Raises:
         UnsupportedFormat: The network does not have 1000 classes, or the metadata say that it was changed before.
@@ -78,7 +80,8 @@ def standard_classes(checkpoint: Checkpoint) -> Checkpoint:
         )
     order = np.argsort(caffe_to_standard())
     weights = dict(checkpoint.weights)
-    weights |= {name: weights[name][order].copy() for name in ("fc.weight", "fc.bias")}
+    classifier = [each.name for each in manifest(checkpoint.architecture) if each.layer is Layer.CLASSIFIER]
+    weights |= {name: weights[name][order].copy() for name in classifier}
     preprocessing = checkpoint.preprocessing
     metadata = {"preprocessing": replace(preprocessing, classes=STANDARD_CLASSES).text} if preprocessing else {}
     return _with_reordering(checkpoint, f"classes from {CAFFE_CLASSES} to {STANDARD_CLASSES}", weights, metadata)

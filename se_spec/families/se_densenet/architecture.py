@@ -138,9 +138,8 @@ class SEDenseNetArchitecture(Architecture):
         return se_densenet_graph(self)
 
     def function_key(self) -> tuple[object, ...]:
-        without_se = {"reduction": 1, "se_bias": False, "empty_squeeze": False}
-        plain = replace(self, name="", drop_rate=0.0, memory_efficient=False, **without_se)
-        return plain, tuple(self._se_layers())
+        plain = replace(self, name="", drop_rate=0.0, memory_efficient=False)
+        return replace(plain, reduction=1, se_bias=False, empty_squeeze=False), tuple(self._se_layers())
 
     @property
     def has_se(self) -> bool:
