@@ -36,7 +36,8 @@ class Layer(StrEnum):
 
 LayerPaths = Mapping[Layer, str | tuple[str, ...]]
 """A pattern for the path of each kind of layer, or one pattern for each number; `{stage}`, `{index}` and `{number}` are
-those of a LayerPosition, `{unit}` is the index counted from 1."""
+those of a LayerPosition, `{unit}` is the index counted from 1, `{before}` and `{next}` are the stages next to its own.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ class LayerPosition:
         """
         pattern = layers[self.layer]
         pattern = pattern if isinstance(pattern, str) else pattern[self.number - 1]
-        return pattern.format(stage=self.stage, index=self.index, unit=self.index + 1, number=self.number)
+        return pattern.format(
+            stage=self.stage,
+            before=self.stage - 1,
+            next=self.stage + 1,
+            index=self.index,
+            unit=self.index + 1,
+            number=self.number,
+        )
 
 
 @dataclass(frozen=True)

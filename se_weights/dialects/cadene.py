@@ -6,9 +6,10 @@ SE-ResNet-50 to 152 stride in the first 1x1 convolution, as in the authors' Caff
 squeeze (timm, pull request 771).
 """
 
-from se_spec import Layer, SEResNetArchitecture
+from se_spec import Layer, SEDenseNetArchitecture, SEResNetArchitecture
+from se_spec.families.se_densenet import graph as se_densenet
 from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, make_hidden_config
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, make_densenet_config, make_hidden_config
 from se_weights.dialects.timm import imagenet
 from se_weights.dialects.torch import batch_counter, make_place
 
@@ -27,6 +28,12 @@ MONAI_LAYERS: Layers = {
     Layer.PROJECTION: "layer{stage}.{index}.project.conv",
     Layer.PROJECTION_NORM: "layer{stage}.{index}.project.adn.N",
 }
+MONAI_DENSENET_LAYERS: Layers = {
+    **se_densenet.CANONICAL_LAYERS,
+    Layer.NORM: "features.denseblock{stage}.denselayer{unit}.layers.norm{number}",
+    Layer.CONVOLUTION: "features.denseblock{stage}.denselayer{unit}.layers.conv{number}",
+    Layer.CLASSIFIER: "class_layers.out",
+}
 FIXED_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
 
 
@@ -44,6 +51,11 @@ def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     )
 
 
+def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | None:
+    """MONAI's DenseNets have no SE layers."""
+    return None if architecture.has_se or not architecture.max_pool else make_densenet_config()
+
+
 CADENE = Dialect(
     "cadene",
     "pretrainedmodels, timm's legacy_se*, segmentation_models_pytorch: se_module, last_linear",
@@ -55,6 +67,9 @@ MONAI = Dialect(
     "monai",
     "MONAI: Cadene's networks with the names of MONAI's blocks",
     "torch",
-    {"se_resnet": NameTable(make_place(MONAI_LAYERS), hidden_config, FIXED_CONFIG, imagenet)},
+    {
+        "se_resnet": NameTable(make_place(MONAI_LAYERS), hidden_config, FIXED_CONFIG, imagenet),
+        "se_densenet": NameTable(make_place(MONAI_DENSENET_LAYERS), densenet_hidden_config, {"se_places": ()}),
+    },
     batch_counter,
 )

@@ -241,3 +241,27 @@ def make_hidden_config(
         "bn_epsilon": epsilon,
         "dropout": dropout,
     }
+
+
+def make_densenet_config(
+    *,
+    new_first: bool = False,
+    final_relu: bool = True,
+    transition_pool: str = "floor",
+    epsilon: float = 1e-5,
+) -> Config:
+    """The settings that tensor names and shapes of an SE-DenseNet cannot show.
+
+    Args:
+        new_first: Whether the new features of a layer come before the others.
+        final_relu: Whether a ReLU follows the last norm.
+        transition_pool: "floor" to leave out an odd last row or column, "ceil" to average what exists of it.
+        epsilon: The epsilon of the batch norms.
+    """
+    return {
+        "new_first": new_first,
+        "final_relu": final_relu,
+        "transition_pool": transition_pool,
+        "bn_epsilon": epsilon,
+        "drop_rate": 0.0,
+    }

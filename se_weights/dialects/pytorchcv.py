@@ -4,8 +4,16 @@ first 1x1, and no key or shape differs between them.
 
 from collections.abc import Callable
 
-from se_spec import Layer, Parameter, SEResNetArchitecture
-from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_hidden_config
+from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
+from se_weights.dialects.dialect import (
+    Config,
+    Dialect,
+    Layers,
+    NameTable,
+    Place,
+    make_densenet_config,
+    make_hidden_config,
+)
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
 
@@ -24,6 +32,16 @@ CIFAR_STEM: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv",
     Layer.STEM_NORM: "features.init_block.bn",
 }
+DENSENET_LAYERS: Layers = {
+    Layer.STEM_CONVOLUTION: "features.init_block.conv",
+    Layer.STEM_NORM: "features.init_block.bn",
+    Layer.NORM: "features.stage{stage}.unit{unit}.conv{number}.bn",
+    Layer.CONVOLUTION: "features.stage{stage}.unit{unit}.conv{number}.conv",
+    Layer.TRANSITION_NORM: "features.stage{next}.trans{next}.conv.bn",
+    Layer.TRANSITION_CONVOLUTION: "features.stage{next}.trans{next}.conv.conv",
+    Layer.LAST_NORM: "features.post_activ.bn",
+    Layer.CLASSIFIER: "output",
+}
 SENET: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv{number}.conv",
     Layer.STEM_NORM: "features.init_block.conv{number}.bn",
@@ -36,6 +54,17 @@ def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
 
 
+def densenet_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
+    stem = {} if architecture.max_pool else {Layer.STEM_CONVOLUTION: "features.init_block"}
+    named = dict.fromkeys(Layer, "no such layer") | {**DENSENET_LAYERS, **stem}
+    return make_place(named)(parameter, architecture)
+
+
+def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | None:
+    known = not architecture.has_se and architecture.stem in ("7x7", "3x3")
+    return make_densenet_config() if known else None
+
+
 def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config]:
     """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
 
@@ -46,16 +75,19 @@ def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config]:
     return hidden_config
 
 
-def _preprocessing(architecture: SEResNetArchitecture) -> Preprocessing:
+def _preprocessing(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing:
     return IMAGENET if architecture.max_pool else CIFAR
 
 
-def _dialect(name: str, stride_in: str, models: str) -> Dialect:
+def _dialect(name: str, stride_in: str, models: str, **others: NameTable) -> Dialect:
     fixed_config = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
     summary = f"osmr's pytorchcv, {models}"
-    table = NameTable(place, _hidden_config(stride_in), fixed_config, _preprocessing)
-    return Dialect(name, summary, "torch", {"se_resnet": table}, batch_counter)
+    tables = {"se_resnet": NameTable(place, _hidden_config(stride_in), fixed_config, _preprocessing), **others}
+    return Dialect(name, summary, "torch", tables, batch_counter)
 
 
-PYTORCHCV = _dialect("pytorchcv", "conv1", "names without b (seresnet50): stride in the first 1x1")
+DENSENET = NameTable(densenet_place, densenet_hidden_config, {"se_places": ()}, _preprocessing)
+PYTORCHCV = _dialect(
+    "pytorchcv", "conv1", "names without b (seresnet50): stride in the first 1x1", se_densenet=DENSENET
+)
 PYTORCHCV_B = _dialect("pytorchcv-b", "conv2", "names with b (seresnet50b): stride in the 3x3")

@@ -4,10 +4,18 @@ The squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequ
 whose pool has the index 0 even where it is the identity because the block does not stride.
 """
 
-from se_spec import Layer, Parameter, SEResNetArchitecture
+from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
 from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_hidden_config
-from se_weights.dialects.torch import batch_counter, make_place
+from se_weights.dialects.dialect import (
+    Config,
+    Dialect,
+    Layers,
+    NameTable,
+    Place,
+    make_densenet_config,
+    make_hidden_config,
+)
+from se_weights.dialects.torch import batch_counter, canonical_place, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
 DEEP_STEM: Layers = {
@@ -37,7 +45,7 @@ def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     return make_hidden_config(architecture, averages=architecture.shortcut.averages)
 
 
-def imagenet(architecture: SEResNetArchitecture) -> Preprocessing | None:
+def imagenet(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing | None:
     """For networks with the ImageNet stem; size, crop and interpolation differ between timm's pretrained tags."""
     return IMAGENET if architecture.max_pool else None
 
@@ -49,11 +57,17 @@ SE_RESNET = NameTable(
     imagenet,
     model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
 )
+SE_DENSENET = NameTable(
+    canonical_place,
+    lambda architecture: None if architecture.has_se or not architecture.max_pool else make_densenet_config(),
+    {"se_places": (), "stem": "7x7"},
+    imagenet,
+)
 TIMM = Dialect(
     "timm",
     "timm resnet.py: torchvision's names, SE as 1x1 convolutions",
     "torch",
-    {"se_resnet": SE_RESNET},
+    {"se_resnet": SE_RESNET, "se_densenet": SE_DENSENET},
     batch_counter,
     options_without_tensors="aa_layer, act_layer, global_pool and output_stride",
 )

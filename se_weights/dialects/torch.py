@@ -58,7 +58,8 @@ def no_hidden_config(inferred: Architecture) -> Config:
     return {}
 
 
-def _torchvision_densenet_preprocessing(architecture: SEDenseNetArchitecture) -> Preprocessing | None:
+def densenet_preprocessing(architecture: SEDenseNetArchitecture) -> Preprocessing | None:
+    """Of torchvision's DenseNets, which have 1000 classes and no SE layers."""
     imagenet = architecture.max_pool and architecture.num_classes == 1000
     return IMAGENET if not architecture.has_se and imagenet else None
 
@@ -73,7 +74,7 @@ TORCH = Dialect(
     "torch",
     {
         "se_resnet": NameTable(canonical_place, published_hidden_config, preprocessing=_torchvision_preprocessing),
-        "se_densenet": NameTable(canonical_place, no_hidden_config, preprocessing=_torchvision_densenet_preprocessing),
+        "se_densenet": NameTable(canonical_place, no_hidden_config, preprocessing=densenet_preprocessing),
     },
     batch_counter,
     carries_config=True,

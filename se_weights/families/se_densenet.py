@@ -77,12 +77,11 @@ class _ArchitectureInference:
             if not (self.infer_stem() and self.infer_first_layer()):
                 return
             self.infer_blocks()
-            self.infer_se()
         except ArchitectureError:
             return
-        for num_classes in class_counts:
+        for se_config, num_classes in product(self.se_configs(), class_counts):
             try:
-                yield self.inferred.replace(num_classes=num_classes)
+                yield self.inferred.replace(**se_config, num_classes=num_classes)
             except ArchitectureError:
                 continue
 
@@ -128,33 +127,46 @@ class _ArchitectureInference:
 
     def infer_blocks(self) -> None:
         """Infer the number of layers of each block, and the compression of the transitions between them."""
-        blocks, transitions = [], []
+        blocks: tuple[int, ...] = ()
         for stage in range(1, MOST_BLOCKS + 1):
             depth = 0
-            while self.has_layer(stage, depth):
+            while self.has_layer(stage, depth, blocks):
                 depth += 1
             if not depth:
                 break
-            blocks.append(depth)
-            transition = self.kernel(LayerPosition(Layer.TRANSITION_CONVOLUTION, stage))
-            transitions += [transition] if transition else []
+            blocks = (*blocks, depth)
+        self.inferred = self.inferred.replace(block_config=blocks)
+        kernels = [self.kernel(LayerPosition(Layer.TRANSITION_CONVOLUTION, stage)) for stage in range(1, len(blocks))]
+        transitions = [kernel for kernel in kernels if kernel]
         compressions = [0.5, 1.0, *(kernel[0] / kernel[1] for kernel in transitions)]
         fits = [
             compression
             for compression in compressions
             if 0 < compression <= 1 and all(int(kernel[1] * compression) == kernel[0] for kernel in transitions)
         ]
-        self.inferred = self.inferred.replace(block_config=tuple(blocks), compression=[*fits, 0.5][0])
+        self.inferred = self.inferred.replace(compression=[*fits, 0.5][0])
 
-    def has_layer(self, stage: int, index: int) -> bool:
-        """Whether the file contains a layer of a block; one of its tensors may be missing."""
-        kernels = [self.kernel(LayerPosition(Layer.CONVOLUTION, stage, index, number)) for number in (1, 2)]
-        return any(kernels) or bool(self.widths(LayerPosition(Layer.NORM, stage, index, 1)))
+    def has_layer(self, stage: int, index: int, blocks: tuple[int, ...]) -> bool:
+        """Whether the file contains a layer of a block, after those of other blocks; one tensor may be missing."""
+        self.inferred = self.inferred.replace(block_config=(*blocks, index + 1), compression=1.0)
+        first, second = (self.kernel(LayerPosition(Layer.CONVOLUTION, stage, index, number)) for number in (1, 2))
+        norms = [self.widths(LayerPosition(Layer.NORM, stage, index, number)) for number in (1, 2)]
+        # Where layers have no names, the next ones may be those of a transition, or the last norm.
+        return sum(map(bool, (first, second, *norms))) > 1 and not (second and second[2] != 3)
 
-    def infer_se(self) -> None:
-        """Infer the places of the SE layers, their reduction ratio and biases."""
-        fields: dict[str, object] = {"se_places": SE_PLACES, "reduction": 1}
-        self.inferred, plain = self.inferred.replace(**fields), self.inferred
+    def se_configs(self) -> list[dict[str, object]]:
+        """The SE settings that the gates of the file may have, with each set of names that a dialect gives them."""
+        plain = self.inferred
+        configs: list[dict[str, object]] = []
+        for places in (SE_PLACES, [place for place in SE_PLACES if place != "block"]):
+            self.inferred = plain.replace(se_places=places, reduction=1)
+            if (config := self.se_config()) not in configs:
+                configs.append(config)
+        self.inferred = plain
+        return configs
+
+    def se_config(self) -> dict[str, object]:
+        """The places of the SE layers, their reduction ratio and biases."""
         places, gates, bias = [], list[tuple[int, int]](), False
         for place, first in GATES.items():
             layers = [first, LayerPosition(first.layer, first.stage, first.index, 2)]
@@ -163,17 +175,16 @@ class _ArchitectureInference:
                 places.append(place)
                 gates += [(max(shape), min(shape)) for shape in shapes]
                 bias = bias or any(self.shape(layer, Role.GATE_BIAS) for layer in layers)
-        self.inferred = plain
         if not places:
-            return
+            return {"se_places": ()}
         ratios = [REDUCTION, *(channels // squeezed if squeezed else channels + 1 for channels, squeezed in gates)]
         fits = [ratio for ratio in ratios if all(channels // ratio == squeezed for channels, squeezed in gates)]
-        self.inferred = self.inferred.replace(
-            se_places=tuple(places),
-            reduction=[*fits, ratios[1]][0],
-            se_bias=bias,
-            empty_squeeze=any(not squeezed for _, squeezed in gates),
-        )
+        return {
+            "se_places": tuple(places),
+            "reduction": [*fits, ratios[1]][0],
+            "se_bias": bias,
+            "empty_squeeze": any(not squeezed for _, squeezed in gates),
+        }
 
     def gate(self, position: LayerPosition) -> Shape | None:
         """The shape of a fully connected layer of an SE layer, whose squeezed width may be 0."""
