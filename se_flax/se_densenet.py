@@ -14,7 +14,7 @@ from se_spec import Architecture, DenseLayer, SEDenseNetArchitecture, Transition
 
 
 class SEDenseLayer(nnx.Module):
-    """Computes new features (N, H, W, growth_rate) from all features before it: 1x1 and 3x3 convolutions, and SE.
+    """Computes new features from all features before it: 1x1 and 3x3 convolutions, and SE.
 
     Args:
         layer: sizes and settings of the layer.

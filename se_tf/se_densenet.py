@@ -14,7 +14,7 @@ from se_tf.se_layer import squeeze_excitation
 
 @keras.saving.register_keras_serializable("se_tf")
 class SEDenseLayer(DensePart):
-    """Computes new features (N, H, W, growth_rate) from all features before it: 1x1 and 3x3 convolutions, and SE.
+    """Computes new features from all features before it: 1x1 and 3x3 convolutions, and SE.
 
     Args:
         layer: sizes and settings of the layer.
@@ -120,7 +120,9 @@ class SETransition(DensePart):
 
 
 class SEDenseFeatures:
-    """The layers of a network before its classifier, which become layers of a functional model when it is called.
+    """The layers of a network before its classifier.
+
+    They become layers of a functional model where it is called.
 
     Args:
         architecture: the configuration of the network.

@@ -16,7 +16,7 @@ from se_torch.se_layer import squeeze_excitation
 
 
 class SEDenseLayer(nn.Module):
-    """Computes new features (N, growth_rate, H, W) from all features before it: 1x1 and 3x3 convolutions, and SE.
+    """Computes new features from all features before it: 1x1 and 3x3 convolutions, and SE.
 
     Args:
         layer: sizes and settings of the layer.

@@ -26,7 +26,7 @@ def largest_share(found, expected) -> float:
     return max(np.abs(found[name] - expected[name]).max() / scales[name] for name in expected)
 
 
-@pytest.mark.parametrize("case", each_architecture())
+@pytest.mark.parametrize("case", each_architecture(family="se_resnet"))
 def test_every_output_and_its_shape_are_those_of_the_reference_written_by_hand(case):
     network = named_network(case)
     expected = {}
@@ -46,7 +46,7 @@ def test_every_output_and_its_shape_are_those_of_the_reference_written_by_hand(c
     assert all(isinstance(node.operation, Add | Dropout) for node in graph.nodes if node.path not in expected)
 
 
-@pytest.mark.parametrize("case", [case for case in each_architecture() if case.values != (HEADLESS,)])
+@pytest.mark.parametrize("case", [case for case in each_architecture(family="se_resnet") if case.values != (HEADLESS,)])
 def test_every_gradient_and_statistic_is_that_of_the_reference_written_by_hand(case):
     case = without_dropout(named_network(case).case)
     labels = np.arange(len(case.images)) % case.architecture.num_classes

@@ -14,10 +14,17 @@ from se_parity.judge.limits import logits_limit
 from se_parity.judge.matrix import PACKAGES
 from se_parity.reference.oracle import Array
 from se_spec import Architecture
+from se_spec.families.se_densenet.architecture import SE_PLACES
 from se_weights import Checkpoint
 
 TWO_STAGES = {"depths": (2, 1), "widths": (8, 16), "num_classes": 5, "reduction": 4}
 """Sizes small enough to test a setting in every run of the suite."""
+
+THREE_BLOCKS = {
+    **{"block_config": (2, 3, 1), "growth_rate": 8, "num_init_features": 12, "bn_size": 2},
+    **{"num_classes": 5, "reduction": 4},
+}
+"""The same for DenseNets."""
 
 ARCHITECTURES = {
     **{name: {} for name in se_spec.list_architectures()},
@@ -42,6 +49,13 @@ ARCHITECTURES = {
     "se_resnet18 folded": {**TWO_STAGES, "folded": True, "conv_bias": True, "bn_epsilon": 1e-3},
     "se_resnext50_32x4d folded": {**TWO_STAGES, "folded": True, "groups": 4, "base_width": 16, "se_bias": True},
     "se_resnet50 without a head": {**TWO_STAGES, "num_classes": 0},
+    "se_densenet121 of the tutorial": {**THREE_BLOCKS, "small_inputs": True},
+    "se_densenet121 with every SE layer": {**THREE_BLOCKS, "se_places": SE_PLACES, "se_bias": True},
+    "densenet121 of kuangliu": {**THREE_BLOCKS, "small_inputs": True, "new_first": True},
+    "densenet121 of one channel": {**THREE_BLOCKS, "in_channels": 1, "stem": "3x3_norm", "transition_pool": "ceil"},
+    "se_densenet121 without a last ReLU": {**THREE_BLOCKS, "final_relu": False, "bn_epsilon": 1e-3, "compression": 0.7},
+    "se_densenet121 folded": {**THREE_BLOCKS, "folded": True, "se_places": ("block", "layer"), "new_first": True},
+    "densenet121 without a head": {**THREE_BLOCKS, "num_classes": 0, "memory_efficient": True},
 }
 """Every named architecture, and others that change each setting from its default."""
 
@@ -50,6 +64,7 @@ DEFAULT_CASES = {
     "se_resnet50",
     "resnet18",
     "se_resnet20_cifar",
+    "se_densenet40_cifar",
     *(name for name in ARCHITECTURES if " " in name and "tutorials" not in name),
 }
 """Cases in every run of the suite."""
@@ -61,6 +76,7 @@ SWEEP_CASES = {
     "se_resnet152d",
     "wide_resnet50_2",
     "se_resnet110_cifar",
+    "se_densenet121",
     "se_resnet34 of the tutorials",
 }
 """Cases that `make sweep` adds; `EVERY_ARCHITECTURE=1 make sweep` runs all of ARCHITECTURES."""
@@ -132,12 +148,17 @@ def skip_without(framework: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not find_spec(PACKAGES[framework]), reason=f"{framework} is not installed here")
 
 
-def each_architecture(*, named_only: bool = False) -> list[object]:
-    """Parameters for every case; with `named_only`, the small ones that test a setting run in the sweep only."""
-    default = {case for case in DEFAULT_CASES if not named_only or "depths" not in ARCHITECTURES[case]}
+def each_architecture(*, named_only: bool = False, family: str = "") -> list[object]:
+    """Parameters for every case, or for those of a family.
+
+    With `named_only`, the small ones that test a setting run in the sweep only.
+    """
+    small = {case for case, config in ARCHITECTURES.items() if {"depths", "block_config"} & config.keys()}
+    default = DEFAULT_CASES - small if named_only else DEFAULT_CASES
     marks = {case: [] if case in default else [pytest.mark.sweep] for case in ARCHITECTURES}
     selected = ARCHITECTURES if os.environ.get("EVERY_ARCHITECTURE") else DEFAULT_CASES | SWEEP_CASES
-    return [pytest.param(case, marks=marks[case]) for case in ARCHITECTURES if case in selected]
+    cases = [case for case in ARCHITECTURES if case in selected and family in ("", architecture(case).family)]
+    return [pytest.param(case, marks=marks[case]) for case in cases]
 
 
 def each_framework(*frameworks: str) -> list[object]:

@@ -9,7 +9,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec import Architecture, ArchitectureError, MaxPool
+from se_spec import Architecture, ArchitectureError, AveragePool, MaxPool
+from se_spec.layers import Operation, Shape
 from se_weights import DIALECTS, Checkpoint, Preprocessing
 from se_weights.preprocessing import CAFFE_CLASSES, KNOWN
 from se_weights.transforms.reorder import caffe_to_standard
@@ -26,7 +27,12 @@ HIDDEN_SETTINGS: Mapping[str, Mapping[str, Sequence[object]]] = {
         "stem.pool": ("same", "ceil", "pad1"),
         "shortcut.averages": (False, True),
         "squeeze.after_relu": (False, True),
-    }
+    },
+    "se_densenet": {
+        "transition_pool": ("ceil", "floor"),
+        "new_first": (False, True),
+        "final_relu": (False, True),
+    },
 }
 """For each family, the settings that tensors cannot show, with their values; a network with another value keeps it."""
 
@@ -187,15 +193,17 @@ def _with_setting(own: Architecture, name: str, value: object) -> list[Architect
 
 
 def _function_of(architecture: Architecture, size: Sequence[int]) -> tuple[object, ...]:
-    """What an architecture computes from images of a height and width, on which the padding of a max-pool depends."""
+    """What an architecture computes from images of a height and width, on which the windows of a pool depend."""
     graph = architecture.graph
     shapes = graph.shapes((architecture.in_channels, *size))
-    return tuple(
-        (node.inputs, *map(node.operation.padding, inputs[0][1:]))
-        if isinstance(node.operation, MaxPool)
-        else (node.inputs, node.operation)
-        for node, inputs in graph.with_inputs(shapes)
-    )
+    return tuple((node.inputs, _windows(node.operation, inputs[0])) for node, inputs in graph.with_inputs(shapes))
+
+
+def _windows(operation: Operation, shape: Shape) -> object:
+    """What an operation computes from an input of one shape."""
+    if isinstance(operation, MaxPool):
+        return tuple(map(operation.padding, shape[1:]))
+    return operation.output(shape) if isinstance(operation, AveragePool) else operation
 
 
 def _input_transforms(images: NDArray) -> list[InputTransform]:
