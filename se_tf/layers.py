@@ -50,17 +50,20 @@ class BatchNorm(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
         if not self.updates_statistics:
-            before = [ops.convert_to_tensor(statistic) for statistic in (self.moving_mean, self.moving_variance)]
-            outputs = super().call(inputs, training=True, mask=mask)
-            self.moving_mean.assign(before[0])
-            self.moving_variance.assign(before[1])
-            return outputs
+            return self.normalised(inputs)
         kept = ops.convert_to_tensor(self.moving_variance) * self.momentum
         outputs = super().call(inputs, training=True, mask=mask)
         averaged_in = self.moving_variance - kept
         count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), self.moving_variance.dtype)
         self.moving_variance.assign(kept + averaged_in * (count / ops.maximum(count - 1, 1)))
         return outputs
+
+    def normalised(self, inputs: KerasTensor) -> KerasTensor:
+        """The output in training, with the statistics of the batch, without an update of the running statistics."""
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        gamma, beta = ops.cast(self.gamma, x.dtype), ops.cast(self.beta, x.dtype)
+        mean, variance = ops.moments(x, axes=(0, 1, 2), synchronized=self.synchronized)
+        return ops.cast(ops.batch_normalization(x, mean, variance, -1, beta, gamma, self.epsilon), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("se_tf")

@@ -1,5 +1,8 @@
 """The layers of the networks in PyTorch: convolution, batch norm, pools, dense and identity, from specifications."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -111,6 +114,21 @@ def relu(applied: bool) -> nn.Module:
         applied: whether it has one.
     """
     return nn.ReLU() if applied else identity()
+
+
+@contextmanager
+def kept_statistics(layer: nn.BatchNorm2d) -> Iterator[None]:
+    """Keeps the running statistics of a batch norm as they are while it is called in training.
+
+    Args:
+        layer: the batch norm.
+    """
+    momentum, batches = layer.momentum, layer.num_batches_tracked
+    layer.momentum, layer.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        layer.momentum, layer.num_batches_tracked = momentum, batches
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> nn.Module:

@@ -3,6 +3,7 @@
 Nothing is computed in place, so that hooks see what each layer returned and full backward hooks work.
 """
 
+from contextlib import nullcontext
 from typing import Self
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from se_spec import Architecture, DenseLayer, SEDenseNetArchitecture, Transition
-from se_torch.layers import average_pool, batch_norm, convolution, identity, max_pool, norm, relu
+from se_torch.layers import average_pool, batch_norm, convolution, identity, kept_statistics, max_pool, norm, relu
 from se_torch.network import Network, classifier, outputs
 from se_torch.se_layer import squeeze_excitation
 
@@ -55,11 +56,9 @@ class SEDenseLayer(nn.Module):
 
         def bottleneck(*features: Tensor) -> Tensor:
             nonlocal first
-            self.norm1.track_running_stats, first = first, False  # the running statistics are updated once
-            try:
+            updates, first = first, False  # the running statistics are updated once
+            with nullcontext() if updates else kept_statistics(self.norm1):
                 return self.bottleneck(list(features))
-            finally:
-                self.norm1.track_running_stats = True
 
         return checkpoint(bottleneck, *features, use_reentrant=False, preserve_rng_state=False)
 

@@ -18,6 +18,7 @@ OWN = {
         "extra_repr",
         "load_state_dict",
         "__setstate__",
+        "kept_statistics",
         "weight_dtype",
         "outputs",
     },
@@ -42,7 +43,7 @@ new classifier makes a new model."""
 
 OWN_ATTRIBUTES = {
     *("bias", "block", "dtype_policy", "zero_init_residual", "deep_stem", "names", "out_channels"),
-    *("track_running_stats", "updates_statistics"),
+    *("momentum", "num_batches_tracked", "updates_statistics"),
 }
 """Attributes that only Keras needs, for its configuration, or only PyTorch, for TorchScript; a ModuleDict has names;
 each framework has its own way not to update running statistics twice."""

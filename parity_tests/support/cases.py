@@ -21,8 +21,12 @@ TWO_STAGES = {"depths": (2, 1), "widths": (8, 16), "num_classes": 5, "reduction"
 """Sizes small enough to test a setting in every run of the suite."""
 
 THREE_BLOCKS = {
-    **{"block_config": (2, 3, 1), "growth_rate": 8, "num_init_features": 12, "bn_size": 2},
-    **{"num_classes": 5, "reduction": 4},
+    "block_config": (2, 3, 1),
+    "growth_rate": 8,
+    "num_init_features": 12,
+    "bn_size": 2,
+    "num_classes": 5,
+    "reduction": 4,
 }
 """The same for DenseNets."""
 
