@@ -17,6 +17,7 @@ from se_weights import DIALECTS, AmbiguousDialect, Checkpoint, MalformedFile, Un
 from se_weights.preprocessing import CAFFE, IMAGENET, VGGFACE2
 from se_weights.transforms.reorder import caffe_to_standard, rgb_input, standard_classes
 
+LITTLE_DENSE = {"block_config": (2, 3, 1), "growth_rate": 4, "num_init_features": 12, "bn_size": 2, "num_classes": 3}
 LITTLE = {"depths": (2, 2), "widths": (16, 32), "num_classes": 5}
 DEEP = {"stem": {"kernel": 3, "inner": (8, 12)}}
 GROUPED = {"groups": 4, "base_width": 16}
@@ -29,17 +30,31 @@ NETWORKS = {
     "cifar": ("se_resnet18", {"stem": "3x3"}),
     "without SE": ("resnet50", {}),
     "headless": ("se_resnet50", {"num_classes": 0}),
+    "dense": ("densenet121", {}),
+    "dense, small images": ("densenet121", {"stem": "3x3"}),
+    "dense, a norm in a small stem": ("se_densenet121", {"stem": "3x3_norm"}),
+    "dense, gated layers": ("se_densenet121", {"stem": "3x3"}),
+    "dense, gated inputs": ("se_densenet121", {"se_places": ("input",)}),
+    "dense, gated transitions": ("se_densenet121", {"se_places": ("input", "transition")}),
+    "dense, gated blocks": ("se_densenet121", {"se_places": ("block", "transition")}),
+    "dense, gated everywhere": ("se_densenet121", {"se_places": ("stem", "block", "input", "transition", "last")}),
+    "dense, headless": ("se_densenet121", {"num_classes": 0}),
 }
 
 
 def in_dialect(dialect, network):
     """The architecture with the hidden config of the dialect's code base, or None where it has no such network."""
     name, facts = NETWORKS[network]
-    told = se_spec.architecture(name, **{**LITTLE, **facts}).replace(reduction=4)
+    sizes = LITTLE if "resnet" in name else LITTLE_DENSE
+    told = se_spec.architecture(name, **{**sizes, **facts, "reduction": 4})
     words = DIALECTS[dialect]
-    if words.fixed_config.get("se", told.se) != told.se:
+    if told.family not in words.tables:
         return None
-    completed = words.completed(told.replace(**{**words.fixed_config, "se": told.se}))
+    shown = {name: told.setting(name) for name in ("se", "se_places", "stem") if name in vars(told)}
+    fixed_config = words.tables[told.family].fixed_config
+    if any(fixed_config.get(name, value) != value for name, value in shown.items()):
+        return None
+    completed = words.completed(told.replace(**{**fixed_config, **shown}))
     return completed if completed and not words.why_unsupported(completed) else None
 
 
@@ -103,13 +118,14 @@ def test_a_named_network_with_other_settings_keeps_them_in_every_format(tmp_path
 
 
 def small_pairs() -> list[object]:
-    """The smallest network of each dialect in every run, the others in the sweep."""
-    seen: set[str] = set()
+    """The smallest network of each family of each dialect in every run, the others in the sweep."""
+    seen: set[tuple[str, bool]] = set()
     cases = []
     for dialect, network in PAIRS:
-        if network in ("basic", "bottleneck", "cifar"):
-            cases.append(pytest.param(dialect, network, marks=[pytest.mark.sweep] if dialect in seen else []))
-            seen.add(dialect)
+        if network in ("basic", "bottleneck", "cifar") or "dense" in network:
+            family = dialect, NETWORKS[network][0].endswith("densenet121")
+            cases.append(pytest.param(dialect, network, marks=[pytest.mark.sweep] if family in seen else []))
+            seen.add(family)
     return cases
 
 

@@ -357,8 +357,9 @@ def test_matches_that_differ_are_ambiguous():
 
     network = small_network()
     shapes = {name: array.shape for name, array in network.weights.items()}
+    table = replace(TORCH.tables["se_resnet"], place=turned)
     with pytest.raises(AmbiguousDialect, match=r"torch: .*\nturned: ") as caught:
-        recognise("the file", shapes, [TORCH, replace(TORCH, name="turned", place=turned)])
+        recognise("the file", shapes, [TORCH, replace(TORCH, name="turned", tables={"se_resnet": table})])
     assert list(caught.value.candidates) == ["torch", "turned"]
 
 

@@ -6,7 +6,7 @@ be reported alone, so a width is the one on which most tensors agree.
 """
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 
 from se_spec import ArchitectureError, Layer, Role, SEDenseNetArchitecture, named_like
 from se_spec.families.se_densenet.architecture import MOST_BLOCKS, SE_PLACES, STEMS
@@ -96,10 +96,16 @@ class _ArchitectureInference:
         kernel = self.kernel(LayerPosition(Layer.STEM_CONVOLUTION))
         biased = self.shape(LayerPosition(Layer.STEM_CONVOLUTION), Role.CONVOLUTION_BIAS)
         norm = self.widths(LayerPosition(Layer.STEM_NORM)) or ([biased[0]] if biased else [])
-        widths = norm + ([kernel[0]] if kernel else [])
-        if not widths or bool(norm) != self.inferred.stem_norm:
-            return False
         if kernel and kernel[2] != (7 if self.inferred.stem == "7x7" else 3):
+            return False
+        if self.inferred.stem_norm and not norm:
+            return False
+        widths = [
+            *(norm if self.inferred.stem_norm else []),
+            *([kernel[0]] if kernel else []),
+            *self.widths(LayerPosition(Layer.NORM, stage=1, index=0, number=1)),
+        ]
+        if not widths:
             return False
         features, in_channels = max(widths, key=widths.count), kernel[1] if kernel else 3
         self.inferred = self.inferred.replace(num_init_features=features, in_channels=in_channels)
@@ -155,11 +161,14 @@ class _ArchitectureInference:
         return sum(map(bool, (first, second, *norms))) > 1 and not (second and second[2] != 3)
 
     def se_configs(self) -> list[dict[str, object]]:
-        """The SE settings that the gates of the file may have, with each set of names that a dialect gives them."""
+        """The SE settings that the gates of the file may have, with each set of names that a dialect gives them.
+
+        Names may depend on which SE layers stand outside the layers and transitions.
+        """
         plain = self.inferred
         configs: list[dict[str, object]] = []
-        for places in (SE_PLACES, [place for place in SE_PLACES if place != "block"]):
-            self.inferred = plain.replace(se_places=places, reduction=1)
+        for left_out in (left_out for count in range(4) for left_out in combinations(("block", "stem", "last"), count)):
+            self.inferred = plain.replace(se_places=[*{*SE_PLACES} - {*left_out}], reduction=1)
             if (config := self.se_config()) not in configs:
                 configs.append(config)
         self.inferred = plain
@@ -168,7 +177,8 @@ class _ArchitectureInference:
     def se_config(self) -> dict[str, object]:
         """The places of the SE layers, their reduction ratio and biases."""
         places, gates, bias = [], list[tuple[int, int]](), False
-        for place, first in GATES.items():
+        for place in self.inferred.se_places:
+            first = GATES[place]
             layers = [first, LayerPosition(first.layer, first.stage, first.index, 2)]
             shapes = [shape for layer in layers if (shape := self.gate(layer))]
             if shapes:

@@ -135,7 +135,8 @@ def _candidate_architectures(
     Settings behind the name, as in "resnet50:stride_in=conv1", replace those of the dialect.
     """
     if isinstance(known, Architecture):
-        yield known
+        if known.family in dialect.tables:
+            yield known
         return
     inferred = list(infer_architectures(shapes, dialect))
     settings: dict[str, object] = {}
