@@ -107,7 +107,7 @@ def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     """
     folded = fold_batchnorm(model, dtype=dtype)
     network = DEPLOYED[folded.architecture.family]
-    options = {"param_dtype": weight_dtype(folded), "rngs": nnx.Rngs(0)}
-    deployed = without_values(lambda: network(folded.architecture, **options))
+    param_dtype = weight_dtype(folded)
+    deployed = without_values(lambda: network(folded.architecture, param_dtype=param_dtype, rngs=nnx.Rngs(0)))
     load_weights(deployed, read_weights(folded))
     return deployed

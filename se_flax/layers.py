@@ -188,7 +188,8 @@ def dense(inputs: int, outputs: int, bias: bool, **options: Any) -> nnx.Linear:
         **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
     uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=uniform, **options)
+    initial = uniform if inputs * outputs else nnx.initializers.zeros  # an empty squeeze has no weights to initialise
+    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=initial, **options)
 
 
 def identity(x: Array) -> Array:

@@ -43,7 +43,7 @@ class SELayer(nnx.Module):
     ) -> None:
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.channels = channels
-        self.squeezed = squeezed or squeezed_channels(channels, reduction)
+        self.squeezed = squeezed_channels(channels, reduction) if squeezed is None else squeezed
         self.fc1 = dense(channels, self.squeezed, bias, **options)
         self.fc2 = dense(self.squeezed, channels, bias, **options)
 

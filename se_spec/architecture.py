@@ -199,6 +199,11 @@ class Architecture(ABC):
         """Whether the network has SE layers."""
 
     @property
+    def remark(self) -> str:
+        """What a user should know of a network that is read from a file; empty for most."""
+        return ""
+
+    @property
     @abstractmethod
     def depth(self) -> int:
         """The number of blocks."""

@@ -91,6 +91,33 @@ class MaxPool(keras.layers.MaxPooling2D):
         return {**config, "alignment": self.spec.alignment}
 
 
+@keras.saving.register_keras_serializable("se_tf")
+class EmptyDense(keras.layers.Layer):
+    """A fully connected layer with no inputs or no outputs, as in an SE layer of an empty squeeze; Keras's has some.
+
+    Args:
+        inputs: features of its input (N, inputs).
+        units: features of its output (N, units).
+        use_bias: whether it has a bias.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+
+    def __init__(self, inputs: int, units: int, use_bias: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.own_config = {"inputs": inputs, "units": units, "use_bias": use_bias}
+
+    def build(self, shape: Shape) -> None:
+        units = self.own_config["units"]
+        self.kernel = self.add_weight((self.own_config["inputs"], units), name="kernel")
+        self.bias = self.add_weight((units,), initializer="zeros", name="bias") if self.own_config["use_bias"] else 0.0
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        return ops.matmul(x, self.kernel) + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.own_config}
+
+
 def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -194,7 +221,7 @@ def drop_path(rate: float, **kwargs: Any) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), **kwargs)
 
 
-def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Dense:
+def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.Layer:
     """A fully connected layer; weights start uniform within 1 / sqrt(inputs), as in torch, biases at zero.
 
     Args:
@@ -203,6 +230,8 @@ def dense(inputs: int, outputs: int, bias: bool, **kwargs: Any) -> keras.layers.
         bias: whether it has a bias.
         **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
     """
+    if not inputs * outputs:
+        return EmptyDense(inputs, outputs, bias, **kwargs)
     uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
     return keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=uniform, **kwargs)
 

@@ -32,7 +32,7 @@ class SELayer(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.channels = channels
-        self.squeezed = squeezed or squeezed_channels(channels, reduction)
+        self.squeezed = squeezed_channels(channels, reduction) if squeezed is None else squeezed
         self.bias = bias
         self.fc1 = dense(channels, self.squeezed, bias, name="fc1", dtype=self.dtype_policy)
         self.fc2 = dense(self.squeezed, channels, bias, name="fc2", dtype=self.dtype_policy)

@@ -56,6 +56,15 @@ class DropPath(nn.Module):
         return x * functional.dropout(x.new_ones([x.shape[0], 1, 1, 1]), self.rate)
 
 
+class EmptyLinear(nn.Linear):
+    """A linear layer with no inputs or no outputs, as in an SE layer of an empty squeeze; torch's own warns of that."""
+
+    def reset_parameters(self) -> None:
+        """Start the bias at zero; there are no weights."""
+        if self.bias is not None and self.out_features:
+            nn.init.zeros_(self.bias)
+
+
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -172,6 +181,8 @@ def dense(inputs: int, outputs: int, bias: bool) -> nn.Linear:
         outputs: features of its output (N, outputs).
         bias: whether it has a bias.
     """
+    if not inputs * outputs:
+        return EmptyLinear(inputs, outputs, bias=bias)
     layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
     if bias:

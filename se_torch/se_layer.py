@@ -30,7 +30,7 @@ class SELayer(nn.Module):
     def __init__(self, channels: int, reduction: int = 16, bias: bool = False, *, squeezed: int | None = None) -> None:
         super().__init__()
         self.channels = channels
-        self.squeezed = squeezed or squeezed_channels(channels, reduction)
+        self.squeezed = squeezed_channels(channels, reduction) if squeezed is None else squeezed
         self.fc1 = dense(channels, self.squeezed, bias)
         self.fc2 = dense(self.squeezed, channels, bias)
 

@@ -99,7 +99,9 @@ def test_variable_paths_are_the_canonical_names(model, network):
     from se_spec import manifest
     from se_weights.dialects.keras import variable_path
 
-    assert {variable.path for variable in model.variables} == set(map(variable_path, manifest(network.architecture)))
+    known = network.architecture
+    paths = {variable_path(parameter, known) for parameter in manifest(known)}
+    assert {variable.path for variable in model.variables} == paths
     assert "layer2_0/downsample_0/kernel" in {variable.path for variable in model.variables}
 
 

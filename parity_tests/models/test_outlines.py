@@ -14,6 +14,7 @@ OWN = {
         "add_architecture",
         "before",
         "DropPath",
+        "EmptyLinear",
         "expect_dtype",
         "extra_repr",
         "load_state_dict",
@@ -25,7 +26,15 @@ OWN = {
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {
         *("build", "compute_output_shape", "get_config", "from_config", "save_own_variables", "load_own_variables"),
-        *("Network.load_weights", "get_compile_config", "Convolution", "BatchNorm", "padded", "padded_shape"),
+        *(
+            "Network.load_weights",
+            "get_compile_config",
+            "Convolution",
+            "BatchNorm",
+            "EmptyDense",
+            "padded",
+            "padded_shape",
+        ),
     },
     # NNX is slow to initialise weights that will be replaced, and keeps the random state of dropout; experimental
     # options of XLA come and go.

@@ -97,7 +97,7 @@ def _last_norms(graph: Graph) -> set[str]:
 
 
 def _draw(parameter: Parameter, last_norm: bool, rng: np.random.Generator) -> Array:
-    shape, fan_in = parameter.shape, int(np.prod(parameter.shape[1:]))
+    shape, fan_in = parameter.shape, max(1, int(np.prod(parameter.shape[1:])))  # an empty squeeze has no inputs
     match parameter.role:
         case Role.CONVOLUTION:
             return rng.normal(0, np.sqrt(2 / fan_in), shape)

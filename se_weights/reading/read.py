@@ -226,7 +226,7 @@ def _load_checkpoint(
         "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
         "objects": " ".join(contents.objects),
         "published": decision.published,
-        "twins": decision.note,
+        "twins": "; ".join(filter(None, (decision.note, match.architecture.remark))),
     }
     metadata = {key: text for key, text in entries.items() if text}
     checkpoint = Checkpoint(match.architecture, weights, match.dialect.name, metadata)

@@ -146,6 +146,13 @@ class SEDenseNetArchitecture(Architecture):
         return bool(self.se_places)
 
     @property
+    def remark(self) -> str:
+        if all(se.squeezed for se in self._se_layers()):
+            return ""
+        gates = "do not depend on the image" if self.se_bias else "are 0.5 for every image"
+        return f"some of its SE layers have a squeezed width of 0: their gates {gates}"
+
+    @property
     def depth(self) -> int:
         return sum(self.block_config)
 
