@@ -80,7 +80,7 @@ def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
         spec.out_channels,
         (spec.kernel, spec.kernel),
         strides=spec.stride,
-        padding=[(zeros, zeros) for zeros in spec.paddings],
+        padding=tuple((zeros, zeros) for zeros in spec.paddings),
         feature_group_count=spec.groups,
         use_bias=spec.bias,
         conv_general_dilated=convolve,
