@@ -32,7 +32,6 @@ class Mutant:
         place: Path of the first faulty layer; empty where the network as a whole is wrong.
         plant: Plants the fault in the framework, in the worker process.
         weights: Changes the weights that the framework loads.
-        block: Kind of block of the network.
         why: Where `fault` is empty: why it cannot be named.
     """
 
@@ -41,7 +40,6 @@ class Mutant:
     place: str = ""
     plant: Callable[[], None] = plant_nothing
     weights: Callable[[Weights], Weights] = unchanged
-    block: str = "bottleneck"
     why: str = ""
 
 

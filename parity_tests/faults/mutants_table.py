@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import se_spec
+from parity_tests.faults.densenet_mutants import DENSENET_MUTANTS
 from parity_tests.faults.mutants import MUTANTS
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
 from se_parity import Case, Worker, compare, sample_images, trained_like_weights
@@ -18,6 +19,8 @@ from se_parity.train.check_training import ExpectedTraining, check_training, exp
 from se_parity.train.explain_training import explain_training
 
 WORKER_PROGRAM = "parity_tests.faults.planted_worker"
+
+ALL_MUTANTS = MUTANTS | DENSENET_MUTANTS
 
 RECIPES = {
     "sgd": Recipe(weight_decay=1e-3),
@@ -54,8 +57,17 @@ def case() -> Case:
 
 
 @cache
-def expected() -> ExpectedLogits:
-    return expected_logits(case(), "float64")
+def dense_case() -> Case:
+    """Odd sides before every transition, and gates that see all new features."""
+    sizes = {"block_config": (2, 3, 1), "growth_rate": 8, "num_init_features": 12, "bn_size": 2}
+    architecture = se_spec.architecture("se_densenet121", **sizes, small_inputs=True, num_classes=5, reduction=2)
+    weights = trained_like_weights(architecture)
+    return Case("dense mutants", architecture, weights, sample_images(architecture, 2, 31, 45)).astype("float64")
+
+
+@cache
+def expected(dense: bool) -> ExpectedLogits:
+    return expected_logits(dense_case() if dense else case(), "float64")
 
 
 @cache
@@ -69,11 +81,12 @@ def training_answer(optimiser: str, dtype: str, offset: float) -> ExpectedTraini
 
 
 def run_mutant(name: str) -> MutantResult:
-    mutant, known = MUTANTS[name], case()
+    mutant, answer = ALL_MUTANTS[name], expected(name in DENSENET_MUTANTS)
+    known = dense_case() if name in DENSENET_MUTANTS else case()
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         worker.load(known.architecture, mutant.weights(known.weights), "float64")
         localisation = localise_loaded(worker, known, "float64")
-    off, limit = compare(expected().logits, localisation.logits).share, expected().limit
+    off, limit = compare(answer.logits, localisation.logits).share, answer.limit
     layers = localisation.failing_layers
     explanation = explain(known, localisation)[0]
     return MutantResult(
@@ -108,9 +121,9 @@ def table_row(name: str, result: MutantResult, why: str) -> str:
 
 
 def main() -> None:
-    rows = [table_row(name, run_mutant(name), mutant.why) for name, mutant in MUTANTS.items()]
+    rows = [table_row(name, run_mutant(name), mutant.why) for name, mutant in ALL_MUTANTS.items()]
     training = [table_row(name, run_training_mutant(name), mutant.why) for name, mutant in TRAINING_MUTANTS.items()]
-    mutants = [*MUTANTS.values(), *TRAINING_MUTANTS.values()]
+    mutants = [*ALL_MUTANTS.values(), *TRAINING_MUTANTS.values()]
     named = sum(bool(mutant.fault) for mutant in mutants)
     lines = [
         "# What catches each planted fault",

@@ -122,6 +122,19 @@ def gate_before_norm(graph: Graph) -> Graph:
     return _rewired(graph, changes)
 
 
+def relu_before_norm(graph: Graph) -> Graph:
+    """In each layer of a dense block, the first ReLU is applied before its norm and not after it."""
+    nodes = {node.path: node for node in graph.nodes}
+    changes: dict[tuple[str, str], str] = {}
+    for node in graph.nodes:
+        if node.path.endswith(".conv1") and f"{node.path.removesuffix('conv1')}norm1" in nodes:
+            norm, relu = nodes[f"{node.path.removesuffix('conv1')}norm1"], nodes[node.inputs[0]]
+            source = norm.inputs[0]
+            changes |= {(relu.path, norm.path): source, (norm.path, source): relu.path}
+            changes |= {(node.path, relu.path): norm.path}
+    return _rewired(graph, changes)
+
+
 @dataclass(frozen=True)
 class BlockFault:
     """A fault of every block of a network.
@@ -141,4 +154,5 @@ BLOCK_FAULTS = (
     BlockFault("the gate after the sum", gate_after_sum),
     BlockFault("the gate on the shortcut", gate_on_shortcut),
     BlockFault("the gate before the last norm", gate_before_norm),
+    BlockFault("the first ReLU of each layer before its norm", relu_before_norm),
 )

@@ -192,6 +192,16 @@ def spatial_maximum(operation: Operation) -> Array:
     return operation.input.max(axis=(2, 3))
 
 
+def max_of_windows(operation: Operation) -> Array | None:
+    """A max-pool for an average pool; None where its windows are not those of a max-pool, such as at an odd end."""
+    output = operation.output
+    height, width = 2 * output.shape[2], 2 * output.shape[3]
+    if height > operation.input.shape[2] or width > operation.input.shape[3]:
+        return None
+    windows = operation.input[:, :, :height, :width].reshape(*output.shape[:3], 2, output.shape[3], 2)
+    return windows.max(axis=(3, 5))
+
+
 def skip_operation(operation: Operation) -> Array:
     return operation.input
 
@@ -238,7 +248,9 @@ FAULTS = (
     Fault("no ReLU after the first norm", ("relu",), skip_operation, r".*\d\.relu1"),
     Fault("no ReLU after the second norm", ("relu",), skip_operation, r".*\d\.relu2"),
     Fault("no ReLU before the squeeze", ("relu",), skip_operation, r".*\.act"),
-    Fault("no ReLU in the stem", ("relu",), skip_operation, r"relu\d"),
+    Fault("no ReLU in the stem", ("relu",), skip_operation, r"relu\d|features\.relu0"),
+    Fault("no ReLU in the transitions", ("relu",), skip_operation, r".*transition\d\.relu"),
+    Fault("the largest value for the mean of a pool", ("average-pool",), max_of_windows),
     Fault("no ReLU after the sum", ("sum",), skip_operation),
     Fault("a ReLU before the squeeze", NORM, lambda operation: np.maximum(operation.output, 0.0)),
     Fault("no gate", ("scale",), skip_operation),
