@@ -8,7 +8,7 @@ from rich.table import Table
 from se_cli.options import PATH, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_demo.run import STEPS, Demo, run
+from se_demo.run import MODELS, STEPS, Demo, run
 from se_parity.run.client import DISPLAY_NAMES
 
 
@@ -20,16 +20,23 @@ from se_parity.run.client import DISPLAY_NAMES
     show_default=True,
     help="The folder for the checkpoints, report.json and report.html.",
 )
+@click.option(
+    "--model",
+    type=click.Choice(MODELS),
+    default=MODELS[0],
+    show_default=True,
+    help="The architecture that is trained.",
+)
 @output_options
 @click.pass_context
-def command(context: click.Context, out: Path, as_json: bool, quiet: bool) -> None:
+def command(context: click.Context, out: Path, model: str, as_json: bool, quiet: bool) -> None:
     """Train a digit classifier in PyTorch, convert it, evaluate it in all three frameworks, and write a report.
 
     The exit status is 1 if a predicted label changed, a logit is outside its limit, or an accuracy is below 97 %.
     """
     output = Output(as_json, quiet)
     with output.progress_bar(STEPS) as on_step:
-        demo = run(out, on_step)
+        demo = run(out, on_step, model)
     from se_demo.report import write_report  # imports matplotlib; run() has checked that it is installed
 
     page = write_report(demo, out)

@@ -78,7 +78,7 @@ def differences(demo: Demo) -> Figure:
 
 def gates(demo: Demo) -> Figure:
     """The mean gate of each channel for each class, in the last block of each stage (figure 6 of the paper)."""
-    stages = {name.split(".")[0]: name for name in demo.gates}
+    stages = {name.rsplit(".", 2)[0]: name for name in demo.gates}
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     columns = figure.subplots(len(stages), 1)
     largest = max(np.abs(demo.gates[name] - 0.5).max() for name in stages.values())
@@ -87,7 +87,11 @@ def gates(demo: Demo) -> Figure:
         for label in range(10):
             mean = demo.gates[name][demo.test.labels == label].mean(axis=0)
             axes.plot(mean, color=palette(label), linewidth=0.9, label=str(label))
-        axes.set(ylabel=f"{name}\ngate", ylim=(0.5 - largest, 0.5 + largest), xlim=(0, demo.gates[name].shape[1] - 1))
+        axes.set(
+            ylabel=f"{name.removesuffix('.se')}\ngate",
+            ylim=(0.5 - largest, 0.5 + largest),
+            xlim=(0, demo.gates[name].shape[1] - 1),
+        )
     columns[-1].set_xlabel("channel")
     columns[0].legend(frameon=False, ncols=10, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="digit")
     return figure

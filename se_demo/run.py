@@ -23,6 +23,9 @@ from se_weights import Checkpoint, MissingExtra, WeightsError
 REQUIRED = ("torch", "tensorflow", "flax", "sklearn", "jinja2", "matplotlib")
 """The packages that the demo or its workers import; the extras `all` and `report` install them."""
 
+MODELS = ("se_resnet20_cifar", "se_densenet40_cifar")
+"""The architectures that can be trained, in minutes; the first one by default."""
+
 CHECKPOINT = "digits.pth"
 
 FRAMEWORK_OF_FILE = {
@@ -75,16 +78,18 @@ class Demo:
     """The results of the demo.
 
     Attributes:
+        model: The name of the architecture.
         test: The test images and their labels.
         curve: Loss, training accuracy and test accuracy of each epoch.
         conversions: One for each converted file.
         evaluations: One for each file.
         reference: Logits (N, 10) of the float64 reference network with the trained weights.
         logits: float32 logits (N, 10) by file name.
-        gates: Gates (N, C) of each SE layer in the reference network, by the name of its block.
+        gates: Gates (N, C) of each SE layer in the reference network, by its path.
         seconds: The time that the demo took.
     """
 
+    model: str
     test: Digits
     curve: list[dict[str, float]]
     conversions: list[Conversion]
@@ -105,6 +110,7 @@ class Demo:
         """The numbers of the report, as `report.json` has them."""
         return {
             "passed": self.passed,
+            "model": self.model,
             "test_images": len(self.test.labels),
             "oracle_accuracy": _accuracy(self.reference, self.test),
             "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
@@ -118,12 +124,13 @@ STEPS = 1 + (len(FRAMEWORK_OF_FILE) - 1) + 1 + len(DISPLAY_NAMES)
 """How many times `run` calls `on_step`: training, each conversion, the reference, each framework."""
 
 
-def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Demo:
+def run(folder: Path, on_step: Callable[[str], None] = lambda step: None, model: str = MODELS[0]) -> Demo:
     """Run the demo.
 
     Args:
         folder: Where the checkpoints are written; it is created if it does not exist.
         on_step: Called with the name of each step as it begins.
+        model: The architecture, one of MODELS.
 
     Returns:
         What the report shows.
@@ -137,8 +144,8 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
             raise MissingExtra(f"the demo needs {package}", "all,report")
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    on_step("training se_resnet20_cifar in PyTorch")
-    curve = _train(folder)
+    on_step(f"training {model} in PyTorch")
+    curve = _train(folder, model)
     conversions = []
     for file in list(FRAMEWORK_OF_FILE)[1:]:
         on_step(f"converting to {file}")
@@ -156,12 +163,12 @@ def run(folder: Path, on_step: Callable[[str], None] = lambda step: None) -> Dem
                 outputs = _logits(worker, checkpoints[file], test)
                 logits[file] = outputs["float32"]
                 evaluations.append(_evaluate(file, framework, outputs, reference, logits[CHECKPOINT], test))
-    return Demo(test, curve, conversions, evaluations, reference, logits, gates, time.perf_counter() - began)
+    return Demo(model, test, curve, conversions, evaluations, reference, logits, gates, time.perf_counter() - began)
 
 
-def _train(folder: Path) -> list[dict[str, float]]:
+def _train(folder: Path, model: str) -> list[dict[str, float]]:
     curve = folder / "curve.json"
-    _run_command([sys.executable, "-m", "se_demo.train", str(folder / CHECKPOINT), str(curve)])
+    _run_command([sys.executable, "-m", "se_demo.train", str(folder / CHECKPOINT), str(curve), model])
     return json.loads(curve.read_text())
 
 

@@ -1,4 +1,4 @@
-"""Trains se_resnet20_cifar on the digits: `python -m se_demo.train digits.pth curve.json`.
+"""Trains a network on the digits: `python -m se_demo.train digits.pth curve.json se_resnet20_cifar`.
 
 The demo runs this in a separate process, so that it does not import a framework itself.
 """
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import se_torch
 from se_demo.digits import load_digits
 
-ARCHITECTURE = "se_resnet20_cifar"
 EPOCHS = 30
 BATCH = 64
 PEAK_RATE = 0.1
@@ -25,17 +24,18 @@ SHIFT = 1
 """Training images are shifted by up to this many pixels along each axis."""
 
 
-def train(checkpoint: Path, curve: Path) -> None:
+def train(checkpoint: Path, curve: Path, name: str) -> None:
     """Train the network.
 
     Args:
         checkpoint: Where the trained state dict is saved.
         curve: Where the loss, training accuracy and test accuracy of each epoch are saved, as JSON.
+        name: The name of the architecture.
     """
     torch.manual_seed(0)
     training, test = load_digits()
     images, labels = torch.from_numpy(training.images), torch.from_numpy(training.labels)
-    model = se_torch.create_model(ARCHITECTURE, in_channels=1, reduction=REDUCTION)
+    model = se_torch.create_model(name, in_channels=1, reduction=REDUCTION)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=PEAK_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
     )
@@ -84,4 +84,4 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    train(*map(Path, sys.argv[1:]))
+    train(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

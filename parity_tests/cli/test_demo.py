@@ -10,15 +10,17 @@ import pytest
 import se_weights
 from parity_tests.support.cases import skip_without
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
+from se_demo.run import MODELS
 
 
 @skip_without("torch")
 @skip_without("tf")
 @skip_without("flax")
 @pytest.mark.sweep
-@pytest.mark.timeout(600)
-def test_the_demo_report_shows_that_no_label_changes(tmp_path):
-    command = [sys.executable, "-m", "se_cli", "demo", "--out", str(tmp_path), "--json"]
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_demo_report_shows_that_no_label_changes(tmp_path, model):
+    command = [sys.executable, "-m", "se_cli", "demo", "--model", model, "--out", str(tmp_path), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     facts = json.loads(ran.stdout)

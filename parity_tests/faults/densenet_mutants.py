@@ -64,6 +64,12 @@ def flax_transition(call: Callable[[Any, Any, Any], Any]) -> Callable[[], None]:
     return replace_attribute("se_flax.se_densenet", "SETransition.__call__", make)
 
 
+def keras_without_gates(ops: Any, self: Any, x: Any) -> Any:
+    """The new features without their gates, whose variables are made as before."""
+    new = self.conv2(ops.relu(self.norm2(self.conv1(ops.relu(self.norm1(x))))))
+    return new + 0 * self.se(new)
+
+
 def keras_max_transition() -> None:
     import keras
 
@@ -125,12 +131,7 @@ DENSENET_MUTANTS: dict[str, Mutant] = {
             lambda torch, self, x: self.se(self.conv2(torch.relu(self.norm2(self.conv1(self.norm1(torch.relu(x)))))))
         ),
     ),
-    "keras dense: no SE": Mutant(
-        "tf",
-        "no gate",
-        BLOCK,
-        keras_layer(lambda ops, self, x: self.conv2(ops.relu(self.norm2(self.conv1(ops.relu(self.norm1(x))))))),
-    ),
+    "keras dense: no SE": Mutant("tf", "no gate", BLOCK, keras_layer(keras_without_gates)),
     "flax dense: SE applied twice": Mutant(
         "flax",
         "",

@@ -96,6 +96,11 @@ TORCH_CASES = {
     "monai SENet154": ("monai", "senet154"),
     "mmpretrain se-resnet50": ("mmpretrain", "se_resnet50"),
     "mmpretrain se-resnet101": ("mmpretrain", "se_resnet101"),
+    "torchvision densenet121": ("torch", "densenet121"),
+    "torchvision densenet161": ("torch", "densenet161"),
+    "timm densenet201": ("torch", "densenet201"),
+    "pytorchcv densenet121": ("pytorchcv", "densenet121"),
+    "monai DenseNet121": ("monai", "densenet121"),
 }
 """Code base and name of each model, and the dialect and the architecture that our reader must find."""
 
@@ -118,7 +123,7 @@ DEFAULT_CASES = {
     "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
     "cadene": ["se_resnet50", "se_resnext50_32x4d"],
     "smp": ["se_resnet50", "tu-seresnext26t_32x4d"],
-    "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2"],
+    "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121"],
     "pytorchcv": ["seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"],
     "monai": ["SEResNet50", "SEResNeXt50"],
     "mmpretrain": ["se-resnet50"],

@@ -88,7 +88,8 @@ def smp(name):
 def monai(name):
     from monai.networks import nets
 
-    return getattr(nets, name)(spatial_dims=2, in_channels=3, num_classes=1000).eval()
+    classes = "out_channels" if "Dense" in name else "num_classes"
+    return getattr(nets, name)(spatial_dims=2, in_channels=3, **{classes: 1000}).eval()
 
 
 def mmpretrain(name):
