@@ -1,8 +1,9 @@
-"""SELayer and SE-ResNet in Flax NNX."""
+"""SELayer, SE-ResNet and SE-DenseNet in Flax NNX."""
 
 from se_flax import optimizers as optimizers
 from se_flax.inference import fold_batchnorm, optimize_for_inference
 from se_flax.registry import create_model, list_models
+from se_flax.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_flax.se_layer import SELayer
 from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_flax.weights import from_file, load_weights, read_weights, save
@@ -10,8 +11,12 @@ from se_flax.weights import from_file, load_weights, read_weights, save
 __all__ = [
     "SEBasicBlock",
     "SEBottleneck",
+    "SEDenseBlock",
+    "SEDenseLayer",
+    "SEDenseNet",
     "SELayer",
     "SEResNet",
+    "SETransition",
     "create_model",
     "fold_batchnorm",
     "from_file",

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 
 class ArchitectureError(ValueError):
-    """An unknown architecture, or a configuration that no SE-ResNet can have."""
+    """An unknown architecture, or a configuration that no network of its family can have."""
 
 
 def expect(holds: bool, name: str, expected: str, value: object) -> None:

@@ -1,8 +1,9 @@
-"""SELayer and SE-ResNet in Keras 3."""
+"""SELayer, SE-ResNet and SE-DenseNet in Keras 3."""
 
 from se_tf import optimizers as optimizers
 from se_tf.inference import fold_batchnorm, optimize_for_inference
 from se_tf.registry import create_model, list_models
+from se_tf.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_tf.se_layer import SELayer
 from se_tf.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_tf.weights import from_file, load_weights, read_weights, save
@@ -10,8 +11,12 @@ from se_tf.weights import from_file, load_weights, read_weights, save
 __all__ = [
     "SEBasicBlock",
     "SEBottleneck",
+    "SEDenseBlock",
+    "SEDenseLayer",
+    "SEDenseNet",
     "SELayer",
     "SEResNet",
+    "SETransition",
     "create_model",
     "fold_batchnorm",
     "from_file",

@@ -1,7 +1,8 @@
-"""SELayer and SE-ResNet in PyTorch."""
+"""SELayer, SE-ResNet and SE-DenseNet in PyTorch."""
 
 from se_torch.inference import fold_batchnorm, optimize_for_inference
 from se_torch.registry import create_model, list_models
+from se_torch.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_torch.se_layer import SELayer
 from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_torch.weights import from_file, load_weights, read_weights, save
@@ -9,8 +10,12 @@ from se_torch.weights import from_file, load_weights, read_weights, save
 __all__ = [
     "SEBasicBlock",
     "SEBottleneck",
+    "SEDenseBlock",
+    "SEDenseLayer",
+    "SEDenseNet",
     "SELayer",
     "SEResNet",
+    "SETransition",
     "create_model",
     "fold_batchnorm",
     "from_file",

@@ -28,7 +28,7 @@ def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) 
     Args:
         name: one of `list_models()`.
         zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
-        **config: settings that replace the named network's own; se_spec.Architecture describes each in full.
+        **config: settings that replace the named network's own; its Architecture in se_spec describes each in full.
             num_classes, in_channels: of the logits and of the images; without classes (0), pooled features.
             depths, widths: blocks and width of each stage, one to four of them; block: "basic" or "bottleneck".
             se: whether the blocks have SE layers; reduction, se_bias: the ratio r and the biases of these layers.
@@ -41,6 +41,14 @@ def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) 
             dropout: the share of the pooled features that is dropped in training.
             drop_path: the probability with which the last block's residual is dropped in training.
             folded: whether the norms are folded into the convolutions, for inference.
+            Of SE-DenseNets, beside num_classes, in_channels, reduction, se_bias, bn_epsilon and folded:
+            block_config, growth_rate, num_init_features: layers of each block; channels of a layer and of the stem.
+            compression, bn_size: of the transitions and of the bottlenecks.
+            stem: "7x7", "3x3" or "3x3_norm"; small_inputs=True is "3x3".
+            se_places: where SE layers stand, some of "stem", "block", "input", "layer", "concat", "transition", "last".
+            transition_pool, new_first, final_relu: how odd sides are halved, the order of features, the last ReLU.
+            drop_rate: the probability with which a new feature is dropped in training.
+            memory_efficient: whether features are computed again for the backward pass.
 
     Raises:
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.

@@ -98,7 +98,7 @@ def recognise_all(
     nearest = _fewest_differences(closest)
     if not nearest:
         unexpected = [f"+ {name} {shape}" for name, shape in shapes.items()]
-        raise WeightMismatch(f"{what} does not contain an SE-ResNet in a known dialect", unexpected)
+        raise WeightMismatch(f"{what} does not contain an SE-ResNet or SE-DenseNet in a known dialect", unexpected)
     raise WeightMismatch(
         f"{what} is not a {nearest.architecture.name} in the dialect {nearest.dialect.name}", nearest.differences
     )
