@@ -9,7 +9,8 @@ qubvel's SE-ResNet-18 and 34 are different networks (pre-activation, with a norm
 from collections.abc import Iterator
 from functools import cache
 
-from se_spec import Layer, Parameter, Role, SEResNetArchitecture
+from se_spec import Convolution, Layer, Parameter, Role, SEResNetArchitecture
+from se_spec.graph import LayerPosition
 from se_weights.dialects import timm
 from se_weights.dialects.dialect import Config, Dialect, NameTable, Place, make_hidden_config
 from se_weights.dialects.keras import LEAF_NAMES
@@ -28,45 +29,38 @@ CLASSES = {
 QUBVEL_EPSILON = 9.999999747378752e-06
 """1e-5 rounded to float32, as it is written in image-classifiers' senet.py."""
 
-LayerKey = tuple[Layer, int, int, int]
-"""A layer with its stage, the index of its block, and its number."""
-
 
 def qubvel_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     axes = "11IO" if parameter.role is Role.GATE else axes
-    key = parameter.layer, parameter.stage, parameter.index, parameter.number
-    counters = _keras_counters(architecture).get(key, ())
+    position = LayerPosition(parameter.layer, parameter.stage, parameter.index, parameter.number)
+    counters = _keras_counters(architecture).get(position, ())
     return Place(tuple(f"{CLASSES[parameter.layer]}/{counter}/{leaf}" for counter in counters) or ("none",), axes)
 
 
 @cache
-def _keras_counters(architecture: SEResNetArchitecture) -> dict[LayerKey, tuple[int, ...]]:
+def _keras_counters(architecture: SEResNetArchitecture) -> dict[LayerPosition, tuple[int, ...]]:
     """The counters of the Keras layers that make up each of our layers."""
     counts = dict.fromkeys(CLASSES.values(), 0)
-    counters: dict[LayerKey, tuple[int, ...]] = {}
-    for key, layers in _creation_order(architecture):
-        kind = CLASSES[key[0]]
-        counters[key] = tuple(range(counts[kind], counts[kind] + layers))
+    counters: dict[LayerPosition, tuple[int, ...]] = {}
+    for position, layers in _creation_order(architecture):
+        kind = CLASSES[position.layer]
+        counters[position] = tuple(range(counts[kind], counts[kind] + layers))
         counts[kind] += layers
     return counters
 
 
-def _creation_order(architecture: SEResNetArchitecture) -> Iterator[tuple[LayerKey, int]]:
-    """Our layers in the order in which qubvel's code creates them, each with its number of Keras layers."""
-    for number, _ in enumerate(architecture.stem_convolutions, start=1):
-        yield (Layer.STEM_CONVOLUTION, 0, 0, number), 1
-        yield (Layer.STEM_NORM, 0, 0, number), 1
-    for block in architecture.blocks():
-        for number, convolution in enumerate(block.convolutions, start=1):
-            yield (Layer.CONVOLUTION, block.stage, block.index, number), convolution.groups
-            yield (Layer.NORM, block.stage, block.index, number), 1
-        if block.projection:
-            yield (Layer.PROJECTION, block.stage, block.index, 1), 1
-            yield (Layer.PROJECTION_NORM, block.stage, block.index, 1), 1
-        for number in (1, 2) if block.has_se else ():
-            yield (Layer.GATE, block.stage, block.index, number), 1
-    yield (Layer.CLASSIFIER, 0, 0, 1), 1
+def _creation_order(architecture: SEResNetArchitecture) -> Iterator[tuple[LayerPosition, int]]:
+    """Our layers in the order in which qubvel's code creates them, each with its number of Keras layers.
+
+    That is the order of the graph, except that the SE of a block is created after its shortcut.
+    """
+    layers = [(node.position, node.operation) for node in architecture.graph.nodes if node.position]
+    blocks = list(dict.fromkeys((position.stage, position.index) for position, _ in layers))
+    for position, operation in sorted(
+        layers, key=lambda layer: (blocks.index((layer[0].stage, layer[0].index)), layer[0].layer is Layer.GATE)
+    ):
+        yield position, operation.groups if isinstance(operation, Convolution) else 1
 
 
 def qubvel_hidden_config(architecture: SEResNetArchitecture) -> Config | None:
