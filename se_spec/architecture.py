@@ -82,12 +82,13 @@ class Architecture(ABC):
     def config(self) -> dict[str, Any]:
         """The fields by name, without those that every family has."""
         shared = {own.name for own in fields(Architecture)}
-        return {name: value for name, value in self.to_dict().items() if name not in (*shared, "family")}
+        return {name: value for name, value in _with_lists(asdict(self)).items() if name not in shared}
 
     def to_dict(self) -> dict[str, Any]:
         """The family and every field by name, as JSON can represent it; `from_dict` is the inverse."""
         family = {} if self.family == FIRST_FAMILY else {"family": self.family}
-        return {**family, **_with_lists(asdict(self))}
+        shared = {own.name: getattr(self, own.name) for own in fields(Architecture)}
+        return {**family, "name": self.name, **self.config, **shared}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Architecture":
