@@ -123,7 +123,7 @@ DEFAULT_CASES = {
     "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
     "cadene": ["se_resnet50", "se_resnext50_32x4d"],
     "smp": ["se_resnet50", "tu-seresnext26t_32x4d"],
-    "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121"],
+    "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2"],
     "pytorchcv": ["seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"],
     "monai": ["SEResNet50", "SEResNeXt50"],
     "mmpretrain": ["se-resnet50"],
@@ -217,6 +217,7 @@ def run_tf(weights, checkpoint, dtype, images):
 def run_flax(weights, checkpoint, dtype, images):
     """`from_file` gives a float32 model; the same weights go into one of float64."""
     import jax
+    from flax import nnx
 
     import se_flax
     from se_flax.weights import empty_model
@@ -229,7 +230,13 @@ def run_flax(weights, checkpoint, dtype, images):
             model.eval()
         else:
             model = se_flax.from_file(weights, dialect=checkpoint.dialect, architecture=checkpoint.architecture)
-        return [np.asarray(model(jax.numpy.asarray(np.moveaxis(image.astype(dtype), 1, -1)))) for image in images]
+
+        def run(model, x):
+            return model(x)
+
+        # Each layer of a DenseNet has shapes of its own; run eagerly, JAX compiles their operations one by one.
+        call = nnx.jit(run) if checkpoint.architecture.family == "se_densenet" else run
+        return [np.asarray(call(model, jax.numpy.asarray(np.moveaxis(image.astype(dtype), 1, -1)))) for image in images]
 
 
 RUNS = {"torch": run_torch, "tf": run_tf, "flax": run_flax}
