@@ -131,13 +131,13 @@ FAULTS = {
         "weights/test_conversion.py::test_a_file_that_reads_back_differently_is_not_kept",
     ),
     "the stride in the first 1x1": Fault(
-        "se_spec/block.py",
+        "se_spec/families/se_resnet/block.py",
         '{"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}',
         '{"conv1": self.stride, "conv2": 1}',
         "spec/test_spec.py::test_multiply_adds_are_the_published_ones",
     ),
     "squeezed channels computed from the width of the stage": Fault(
-        "se_spec/architecture.py",
+        "se_spec/families/se_resnet/architecture.py",
         "squeezed_channels=self._squeezed(out_channels)",
         "squeezed_channels=self._squeezed(width)",
         "spec/test_spec.py::test_parameter_counts_are_the_published_ones[se_resnet50-settings9-28071976]",
@@ -152,8 +152,8 @@ FAULTS |= {
         f"{FLOAT64}[flax-se_resnet18 of PaddleClas]",
     ),
     "no ReLU before the squeeze": Fault(
-        "se_flax/se_resnet.py",
-        "nnx.relu if block.relu_before_se else identity",
+        "se_flax/layers.py",
+        "nnx.relu if applied else identity",
         "identity",
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),
