@@ -186,6 +186,10 @@ class Architecture(ABC):
     def make_graph(self) -> Graph:
         """The operations of the network, newly made."""
 
+    def without_dropout(self) -> Self:
+        """The architecture without what is dropped in training."""
+        return self
+
     def with_folded_norms(self) -> Self:
         """The architecture whose norms are folded into the convolutions before them, as far as there are any."""
         return self.replace(folded=True)

@@ -18,6 +18,9 @@ from se_parity.train.check_training import (
     check_training,
     expected_training,
 )
+from se_spec.families.se_densenet.architecture import SE_PLACES
+
+DENSE = {"block_config": (2, 1), "growth_rate": 8, "num_init_features": 12, "bn_size": 2}
 
 TRAINED = {
     "bottlenecks": ("se_resnet50", {"depths": (1, 2), "widths": (8, 12), "se_bias": True}),
@@ -25,6 +28,11 @@ TRAINED = {
     "a deep stem, groups, averaging shortcuts": (
         "se_resnext26d",
         {"depths": (1, 1), "widths": (8, 16), "groups": 4, "base_width": 16, "squeeze": {"after_relu": True}},
+    ),
+    "dense layers": ("se_densenet121", {**DENSE, "small_inputs": True, "new_first": True}),
+    "dense layers whose features are computed again": (
+        "se_densenet121",
+        {**DENSE, "se_places": SE_PLACES, "se_bias": True, "transition_pool": "ceil", "memory_efficient": True},
     ),
 }
 

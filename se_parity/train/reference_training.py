@@ -82,7 +82,7 @@ def training_batches(case: Case, steps: int, seed: int = 0) -> list[Batch]:
 
 def without_dropout(case: Case) -> Case:
     """Return the case with nothing dropped, since each framework draws its own masks."""
-    return replace(case, architecture=case.architecture.replace(dropout=0.0, drop_path=0.0))
+    return replace(case, architecture=case.architecture.without_dropout())
 
 
 def train_reference(

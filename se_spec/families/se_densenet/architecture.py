@@ -134,6 +134,9 @@ class SEDenseNetArchitecture(Architecture):
             values["se_places"] = tuple(place for place in SE_PLACES if place in places)
         return values
 
+    def without_dropout(self) -> Self:
+        return self.replace(drop_rate=0.0)
+
     def make_graph(self) -> Graph:
         return se_densenet_graph(self)
 

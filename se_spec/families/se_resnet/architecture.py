@@ -142,6 +142,9 @@ class SEResNetArchitecture(Architecture):
     def has_se(self) -> bool:
         return self.se
 
+    def without_dropout(self) -> Self:
+        return self.replace(dropout=0.0, drop_path=0.0)
+
     def with_folded_norms(self) -> Self:
         """As in every Architecture; it then always has biases and no norm, and their settings their defaults."""
         return self.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
