@@ -16,7 +16,11 @@ from se_spec import Convolution, MaxPool, Role, manifest
 from se_weights import WeightMismatch
 
 EXPORTS = {
-    "SELayer", "SEBasicBlock", "SEBottleneck", "SEResNet",
+    "SELayer", "SEBasicBlock", "SEBottleneck",
+    "SEDenseBlock",
+    "SEDenseLayer",
+    "SEDenseNet",
+    "SETransition", "SEResNet",
     "create_model", "list_models", "read_weights", "load_weights", "from_file", "save",
     "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
