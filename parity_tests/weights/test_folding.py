@@ -129,10 +129,15 @@ def test_a_folded_checkpoint_is_read_back_unchanged(tmp_path, suffix, dialect):
     assert weights_sha256(read.weights) == weights_sha256(folded.weights)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_folded_network_is_recognised_from_its_tensors(dialect):
+FAMILIES = {"se_resnet": "se_resnet50", "se_densenet": "se_densenet40_cifar"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "family"), [(dialect, family) for dialect, words in DIALECTS.items() for family in words.tables]
+)
+def test_a_folded_network_is_recognised_from_its_tensors(dialect, family):
     """In our own dialects; the others refuse networks without norms."""
-    known = architecture("se_resnet50").replace(folded=True)
+    known = architecture(FAMILIES[family]).replace(folded=True)
     words = DIALECTS[dialect]
     if words.carries_config:
         reading = recognise("the tensors", words.shapes(known), [words])
