@@ -51,7 +51,7 @@ def test_every_layer_of_a_correct_network_is_within_its_limit(worker, block):
     paths = {layer.path for layer in diagnosis.localisations[0].layers}
     assert {name.rpartition(".")[0] for name in case.weights} <= paths
     assert {block.name for block in case.architecture.blocks()} <= paths
-    assert set(diagnosis.localisations[0].gates) == {block.name for block in case.architecture.blocks()}
+    assert set(diagnosis.localisations[0].gates) == {f"{block.name}.se" for block in case.architecture.blocks()}
 
 
 def test_a_slightly_wrong_value_is_localised_and_given_no_name(worker):
