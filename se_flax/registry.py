@@ -69,7 +69,7 @@ def create_model(
     """
     architecture = se_spec.architecture(name, **config)
     options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs or nnx.Rngs(0)}
-    return new_model(architecture, **architecture.initial(zero_init_residual), **options)
+    return new_model(architecture, **architecture.initial_options(zero_init_residual), **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -165,11 +165,11 @@ class Architecture(ABC):
         """
         return {name: as_tuple(value) for name, (value, _) in config_differences(self, named).items()}
 
-    def initial(self, zero_init_residual: bool) -> dict[str, bool]:
-        """How the models of a family with residual branches start, as arguments of their class.
+    def initial_options(self, zero_init_residual: bool) -> dict[str, bool]:
+        """The arguments of the models' class that say how their weights start.
 
         Args:
-            zero_init_residual: whether these branches start at zero.
+            zero_init_residual: whether the residual branches start at zero.
 
         Raises:
             ArchitectureError: for a network that has none.
@@ -211,7 +211,7 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def depth(self) -> int:
-        """The number of blocks."""
+        """The number of residual blocks or dense layers; each of them has tensors of its own."""
 
     @property
     @abstractmethod

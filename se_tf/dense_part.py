@@ -39,8 +39,9 @@ class DensePart(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        own = config.pop("sizes")
-        return cls([cls._sizes(each) for each in own] if isinstance(own, list) else cls._sizes(own), **config)
+        own = config["sizes"]
+        options = {name: value for name, value in config.items() if name != "sizes"}
+        return cls([cls._sizes(each) for each in own] if isinstance(own, list) else cls._sizes(own), **options)
 
     @classmethod
     def _sizes(cls, config: dict[str, Any]) -> Any:

@@ -54,7 +54,7 @@ def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) 
         se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
     """
     architecture = se_spec.architecture(name, **config)
-    return new_model(architecture, **architecture.initial(zero_init_residual))
+    return new_model(architecture, **architecture.initial_options(zero_init_residual))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -183,7 +183,7 @@ def _operations(graph: Graph) -> dict[str, str]:
             case layers.Dense(role=role):
                 operations[node.path] = DENSE[role]
             case operation if node.path in modules:
-                operations[node.path] = MODULES[type(operation)]
+                operations[node.path] = MODULES.get(type(operation), "module")
             case operation if type(operation) in OPERATIONS:
                 operations[node.path] = OPERATIONS[type(operation)]
     return operations

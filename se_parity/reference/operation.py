@@ -100,7 +100,11 @@ def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
 
     def operation(path: str, output: Array, x: Array) -> Operation:
         computed, before = nodes[path].operation, nodes.get(nodes[path].inputs[0])
-        kind = "sum" if before and isinstance(before.operation, layers.Add) else KINDS[type(computed)]
+        kind = (
+            "sum"
+            if before and isinstance(before.operation, layers.Add)
+            else KINDS.get(type(computed), type(computed).__name__)
+        )
         convolution = computed if isinstance(computed, layers.Convolution) else None
         return Operation(path, kind, x, output, by_path.get(path, {}), convolution, case.architecture.bn_epsilon)
 

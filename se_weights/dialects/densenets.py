@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture
 from se_spec.families.se_densenet.graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_densenet_config
+from se_weights.dialects.dialect import NO_LAYER, Config, Dialect, Layers, NameTable, Place, make_densenet_config
 from se_weights.dialects.torch import batch_counter, densenet_preprocessing, make_place
 
 DENSE_LAYER = "features.denseblock{stage}.denselayer{unit}"
@@ -66,8 +66,7 @@ ZHOUYUANGAN_PLACES = (
 
 def _place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, SEDenseNetArchitecture], Place]:
     """As `make_place`, for a code base that has no name for some SE layers; no file contains such a tensor."""
-    named = dict.fromkeys(Layer, "no such layer") | {**layers}
-    return make_place(named, gate_axes)
+    return make_place({**dict.fromkeys(Layer, NO_LAYER), **layers}, gate_axes)
 
 
 def _zhouyuangan_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:

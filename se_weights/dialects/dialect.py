@@ -27,6 +27,9 @@ from se_weights.preprocessing import Preprocessing
 Layers = Mapping[Layer, str | tuple[str, ...]]
 """The path of each layer in a dialect; one path for each number if they do not follow a pattern."""
 
+NO_LAYER = "no such layer"
+"""The path of a layer for which a code base has no name; a network that has the layer then lists it as missing."""
+
 LeafNames = Mapping[Role, tuple[str, str]]
 """The last part of the name, and the axes, of each role in a dialect."""
 

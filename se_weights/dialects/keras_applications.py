@@ -3,10 +3,8 @@
 Their epsilon is 1.001e-5, and their last layer a softmax: the logits are what the dense layer computes before it.
 """
 
-from functools import cache
-
-from se_spec import Layer, Parameter, SEDenseNetArchitecture, manifest
-from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_densenet_config
+from se_spec import Layer, Parameter, SEDenseNetArchitecture
+from se_weights.dialects.dialect import NO_LAYER, Config, Dialect, Layers, NameTable, Place, make_densenet_config
 from se_weights.dialects.keras import LEAF_NAMES, VARIABLE_INDEX
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
@@ -22,34 +20,41 @@ LAYERS: Layers = {
     Layer.LAST_NORM: "bn",
     Layer.CLASSIFIER: "predictions",
 }
-CLASSES = {"conv": "conv2d", "norm": "batch_normalization", "dense": "dense"}
+CLASSES = {
+    layer: "dense" if layer is Layer.CLASSIFIER else "batch_normalization" if "norm" in layer else "conv2d"
+    for layer in LAYERS
+}
+"""The class of the Keras layer that each of our layers is."""
 
 
 def h5_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
     if parameter.layer not in LAYERS:
-        return Place(("no such layer",), axes)
+        return Place((NO_LAYER,), axes)
     return Place((f"{parameter.path(LAYERS)}/{leaf}",), axes)
 
 
 def place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
-    path = _counted_paths(architecture).get(parameter.module, "no such layer")
+    kind = CLASSES.get(parameter.layer)
+    number = _layers_before(parameter, architecture) if kind != "dense" else 0
+    path = f"{kind}_{number}" if number else kind or NO_LAYER
     return Place((f"layers/{path}/vars/{VARIABLE_INDEX[leaf]}",), axes)
 
 
-@cache
-def _counted_paths(architecture: SEDenseNetArchitecture) -> dict[str, str]:
-    """The class and the counter of the Keras layer that is each of our layers, counted in the order of the layers."""
-    counts: dict[str, int] = {}
-    paths: dict[str, str] = {}
-    for parameter in manifest(architecture):
-        if parameter.module not in paths:
-            kind = "dense" if parameter.layer is Layer.CLASSIFIER else "conv" if "conv" in parameter.module else "norm"
-            number = counts.setdefault(kind, 0)
-            counts[kind] += 1
-            paths[parameter.module] = f"{CLASSES[kind]}_{number}" if number else CLASSES[kind]
-    return paths
+def _layers_before(parameter: Parameter, architecture: SEDenseNetArchitecture) -> int:
+    """The number of convolutions, or of norms, before a layer: one in the stem, two a dense layer, one a transition."""
+    blocks = architecture.block_config
+    match parameter.layer:
+        case Layer.STEM_CONVOLUTION | Layer.STEM_NORM:
+            return 0
+        case Layer.LAST_NORM:
+            return 1 + 2 * sum(blocks) + len(blocks) - 1
+        case Layer.TRANSITION_CONVOLUTION | Layer.TRANSITION_NORM:
+            return 1 + 2 * sum(blocks[: parameter.stage]) + parameter.stage - 1
+        case _:
+            dense_layers = sum(blocks[: parameter.stage - 1]) + parameter.index
+            return 1 + 2 * dense_layers + parameter.stage - 1 + parameter.number - 1
 
 
 def hidden_config(architecture: SEDenseNetArchitecture) -> Config | None:

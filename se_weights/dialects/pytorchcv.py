@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
 from se_weights.dialects.dialect import (
+    NO_LAYER,
     Config,
     Dialect,
     Layers,
@@ -56,8 +57,8 @@ def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
 
 def densenet_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     stem = {} if architecture.max_pool else {Layer.STEM_CONVOLUTION: "features.init_block"}
-    named = dict.fromkeys(Layer, "no such layer") | {**DENSENET_LAYERS, **stem}
-    return make_place(named)(parameter, architecture)
+    layers = {**dict.fromkeys(Layer, NO_LAYER), **DENSENET_LAYERS, **stem}
+    return make_place(layers)(parameter, architecture)
 
 
 def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | None:

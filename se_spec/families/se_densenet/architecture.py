@@ -98,15 +98,15 @@ class SEDenseNetArchitecture(Architecture):
         )
         known = [places for count in range(len(SE_PLACES) + 1) for places in combinations(SE_PLACES, count)]
         expect(self.se_places in known, "se_places", f"some of {', '.join(SE_PLACES)}, in this order", self.se_places)
-        if not all(transition.out_channels for transition in self.transitions()):
+        if not all(channels for channels, _ in self._widths()):
             raise ArchitectureError(f"compression leaves a transition without channels: got {self.compression}")
-        for se in self._se_layers():
-            if not se.squeezed and not self.empty_squeeze:
-                raise ArchitectureError(
-                    f"reduction must be at most the number of channels: got reduction {self.reduction} for "
-                    f"{se.channels} channels, whose gates would all be 0.5; reduction={max(1, se.channels // 4)} would "
-                    f"squeeze them to {se.channels // max(1, se.channels // 4)}"
-                )
+        channels = self._fewest_gated_channels()
+        if channels < self.reduction and not self.empty_squeeze:
+            raise ArchitectureError(
+                f"reduction must be at most the number of channels: got reduction {self.reduction} for {channels} "
+                f"channels, whose gates would all be 0.5; reduction={max(1, channels // 4)} would squeeze them to "
+                f"{channels // max(1, channels // 4)}"
+            )
 
     @classmethod
     def settings(cls) -> list[str]:
@@ -150,7 +150,7 @@ class SEDenseNetArchitecture(Architecture):
 
     @property
     def remark(self) -> str:
-        if all(se.squeezed for se in self._se_layers()):
+        if self._fewest_gated_channels() >= self.reduction:
             return ""
         gates = "do not depend on the image" if self.se_bias else "are 0.5 for every image"
         return f"some of its SE layers have a squeezed width of 0: their gates {gates}"
@@ -196,8 +196,8 @@ class SEDenseNetArchitecture(Architecture):
         Args:
             number: the block, from 1 to 4.
         """
-        layers = self.block(number)
-        return self._se("block", layers[0].in_channels) if layers else None
+        widths = self._widths()
+        return self._se("block", widths[number - 1][0]) if number <= len(widths) else None
 
     def layers(self) -> Iterator[DenseLayer]:
         """The layers of all dense blocks in the order they are applied."""
@@ -283,6 +283,24 @@ class SEDenseNetArchitecture(Architecture):
         if place not in self.se_places:
             return None
         return SqueezeExcitation(channels, channels // self.reduction, self.se_bias)
+
+    def _fewest_gated_channels(self) -> int:
+        """Channels of the narrowest SE layer; the reduction ratio where there is none.
+
+        It is not found among the layers themselves, of which the metadata of a file may claim any number.
+        """
+        widths = self._widths()
+        narrowest = min(inputs for inputs, _ in widths)
+        fewest = {
+            "stem": self.num_init_features,
+            "block": narrowest,
+            "input": narrowest,
+            "layer": self.growth_rate,
+            "concat": narrowest + self.growth_rate,
+            "transition": min((outputs for _, outputs in widths[:-1]), default=self.reduction),
+            "last": self.features,
+        }
+        return min((fewest[place] for place in self.se_places), default=self.reduction)
 
     def _se_layers(self) -> Iterator[SqueezeExcitation]:
         blocks = [self.se_block(number) for number in range(1, len(self.block_config) + 1)]

@@ -132,7 +132,7 @@ class SEResNetArchitecture(Architecture):
                 settings[group] = group_word(group, getattr(named, group), getattr(self, group)) or value
         return settings
 
-    def initial(self, zero_init_residual: bool) -> dict[str, bool]:
+    def initial_options(self, zero_init_residual: bool) -> dict[str, bool]:
         return {"zero_init_residual": zero_init_residual}
 
     def make_graph(self) -> Graph:
