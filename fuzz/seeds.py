@@ -31,6 +31,7 @@ from se_weights.files.safetensors import single_file as safetensors
 from se_weights.files.torch.dcp_safetensors import SHARDING_INFO
 
 SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (4, 8), "num_classes": 3, "reduction": 2}
+SMALL_DENSE: dict[str, Any] = {"block_config": (2, 1), "growth_rate": 4, "num_init_features": 8, "reduction": 2}
 GROUPED = {"groups": 2, "base_width": 32}
 
 ARCHITECTURES = {
@@ -38,6 +39,7 @@ ARCHITECTURES = {
     "bottleneck": se_spec.architecture("se_resnet50", **SMALL),
     "grouped": se_spec.architecture("se_resnext50_32x4d", **SMALL, **GROUPED),
     "deep stem": se_spec.architecture("senet154", **SMALL, groups=2, base_width=32, stem={"width": 6, "inner": (3, 4)}),
+    "dense": se_spec.architecture("se_densenet121", **SMALL_DENSE, se_places=("layer", "transition")),
 }
 
 Arrays = Mapping[str, NDArray]
@@ -331,6 +333,7 @@ SEEDS: dict[str, list[Callable[[], Sample]]] = {
     "safetensors": [
         lambda: written(".safetensors", "basic"),
         lambda: written(".safetensors", "deep stem", "float16"),
+        lambda: written(".safetensors", "dense"),
     ],
     "shards": [indexed],
     "pieces": [pieces],

@@ -321,6 +321,12 @@ REGRESSIONS: dict[str, tuple[Sample, str]] = {
         with_metadata('{"name": "x", "block": "basic", "depths": [1000000000], "widths": [64]}'),
         "metadata.json",
     ),
+    "a dense block of a billion layers": (
+        with_metadata('{"family": "se_densenet", "name": "x", "block_config": [1000000000]}'),
+        "metadata.json",
+    ),
+    "a family that is none": (with_metadata('{"family": "vgg", "name": "x"}'), "metadata.json"),
+    "a family that is a list": (with_metadata('{"family": [[]], "name": "x"}'), "metadata.json"),
     "an architecture of a million stages": (
         with_metadata(json.dumps({"name": "x", "block": "basic", "depths": [1] * 10**6, "widths": [64] * 10**6})),
         "metadata.json",
