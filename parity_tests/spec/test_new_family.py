@@ -100,7 +100,7 @@ def infer(shapes, dialect):
 
 
 first = [probe(Role.CONVOLUTION, LayerPosition(Layer.CONVOLUTION, stage), CANONICAL_LAYERS) for stage in (1, 2)]
-FAMILIES["toy"] = Family("toy", tuple(first), initial, infer, lambda inferred: {}, lambda inferred: inferred, "nothing")
+FAMILIES["toy"] = Family("toy", tuple(first), initial, infer, lambda inferred: {}, lambda inferred: inferred, {}, ())
 TORCH.tables["toy"] = NameTable(canonical_place, no_hidden_config)
 """
 

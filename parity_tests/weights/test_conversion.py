@@ -93,10 +93,10 @@ def test_every_format_stores_its_dialects(tmp_path, suffix, dialect, block):
 @pytest.mark.parametrize("case", [*se_spec.list_architectures(), *INFERABLE])
 def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
     known = architecture(case)
-    words = se_weights.DIALECTS[dialect]
-    reading = recognise("the file", words.shapes(known), se_weights.DIALECTS.values())
+    chosen = se_weights.DIALECTS[dialect]
+    reading = recognise("the file", chosen.shapes(known), se_weights.DIALECTS.values())
     assert reading.architecture == known
-    assert reading.dialect.places(known) == words.places(known)
+    assert reading.dialect.places(known) == chosen.places(known)
 
 
 def test_unnamed_architectures_are_recognised_too(tmp_path):

@@ -44,18 +44,18 @@ NETWORKS = {
 
 def in_dialect(dialect, network):
     """The architecture with the hidden config of the dialect's code base, or None where it has no such network."""
-    name, facts = NETWORKS[network]
+    name, settings = NETWORKS[network]
     sizes = LITTLE if "resnet" in name else LITTLE_DENSE
-    told = se_spec.architecture(name, **{**sizes, **facts, "reduction": 4})
-    words = DIALECTS[dialect]
-    if told.family not in words.tables:
+    plain = se_spec.architecture(name, **{**sizes, **settings, "reduction": 4})
+    chosen = DIALECTS[dialect]
+    if plain.family not in chosen.tables:
         return None
-    shown = {name: told.setting(name) for name in ("se", "se_places", "stem") if name in vars(told)}
-    fixed_config = words.tables[told.family].fixed_config
-    if any(fixed_config.get(name, value) != value for name, value in shown.items()):
+    shown = {field: plain.setting(field) for field in ("se", "se_places", "stem") if field in vars(plain)}
+    fixed_config = chosen.tables[plain.family].fixed_config
+    if any(fixed_config.get(field, value) != value for field, value in shown.items()):
         return None
-    completed = words.completed(told.replace(**{**fixed_config, **shown}))
-    return completed if completed and not words.why_unsupported(completed) else None
+    completed = chosen.completed(plain.replace(**{**fixed_config, **shown}))
+    return completed if completed and not chosen.why_unsupported(completed) else None
 
 
 PAIRS = [pair for pair in product(DIALECTS, NETWORKS) if in_dialect(*pair)]
@@ -135,8 +135,8 @@ def test_a_wrong_tensor_is_the_only_one_listed(tmp_path, dialect, network):
     known = in_dialect(dialect, network)
     if dialect == "pytorchcv-b":
         return
-    words = DIALECTS[dialect]
-    tensors = {name: np.zeros(shape, "f4") for name, shape in words.shapes(known).items()}
+    chosen = DIALECTS[dialect]
+    tensors = {name: np.zeros(shape, "f4") for name, shape in chosen.shapes(known).items()}
     rng = np.random.default_rng(0)
     first, *_, last = tensors
     names = [first, last, *rng.choice(list(tensors), 6, replace=False)]
@@ -186,9 +186,9 @@ def test_a_dialect_has_the_hidden_config_of_its_code_base(case):
 
 
 def test_pytorchcvs_seresnet50_and_50b_are_ambiguous_until_a_dialect_is_chosen(tmp_path):
-    words = DIALECTS["pytorchcv"]
-    known = words.completed(se_spec.architecture("se_resnet50", se_bias=True))
-    tensors = {name: np.zeros(shape, "f4") for name, shape in words.shapes(known).items()}
+    chosen = DIALECTS["pytorchcv"]
+    known = chosen.completed(se_spec.architecture("se_resnet50", se_bias=True))
+    tensors = {name: np.zeros(shape, "f4") for name, shape in chosen.shapes(known).items()}
     path, target = tmp_path / "seresnet50.npz", tmp_path / "a.safetensors"
     np.savez(path, **tensors)
     with pytest.raises(AmbiguousDialect) as caught:
@@ -391,10 +391,10 @@ def small_architecture(**settings):
 
 
 def cadene_tensors(num_classes=5):
-    words = DIALECTS["cadene"]
-    known = words.completed(small_architecture(num_classes=num_classes, se_bias=True))
+    chosen = DIALECTS["cadene"]
+    known = chosen.completed(small_architecture(num_classes=num_classes, se_bias=True))
     rng = np.random.default_rng(0)
-    return {name: rng.normal(size=shape).astype("f4") for name, shape in words.shapes(known).items()}
+    return {name: rng.normal(size=shape).astype("f4") for name, shape in chosen.shapes(known).items()}
 
 
 def test_an_encoder_is_extracted_from_a_unet_and_the_rest_is_reported(tmp_path):
@@ -489,9 +489,9 @@ def test_preprocessing_comes_with_the_dialect_and_is_kept_through_conversions(tm
     se_weights.convert(tmp_path / "a.npz", tmp_path / "b.safetensors")
     se_weights.convert(tmp_path / "b.safetensors", tmp_path / "c.weights.h5")
     assert se_weights.read(tmp_path / "c.weights.h5").preprocessing == IMAGENET
-    words = DIALECTS["vggface2"]
-    known = words.completed(se_spec.architecture("se_resnet50", depths=(1,), widths=(16,), se_bias=True))
-    np.savez(tmp_path / "d.npz", **{name: np.ones(shape, "f4") for name, shape in words.shapes(known).items()})
+    chosen = DIALECTS["vggface2"]
+    known = chosen.completed(se_spec.architecture("se_resnet50", depths=(1,), widths=(16,), se_bias=True))
+    np.savez(tmp_path / "d.npz", **{name: np.ones(shape, "f4") for name, shape in chosen.shapes(known).items()})
     assert se_weights.read(tmp_path / "d.npz").preprocessing == VGGFACE2
 
 

@@ -133,19 +133,19 @@ FAMILIES = {"se_resnet": "se_resnet50", "se_densenet": "se_densenet40_cifar"}
 
 
 @pytest.mark.parametrize(
-    ("dialect", "family"), [(dialect, family) for dialect, words in DIALECTS.items() for family in words.tables]
+    ("dialect", "family"), [(dialect, family) for dialect, chosen in DIALECTS.items() for family in chosen.tables]
 )
 def test_a_folded_network_is_recognised_from_its_tensors(dialect, family):
     """In our own dialects; the others refuse networks without norms."""
     known = architecture(FAMILIES[family]).replace(folded=True)
-    words = DIALECTS[dialect]
-    if words.carries_config:
-        reading = recognise("the tensors", words.shapes(known), [words])
+    chosen = DIALECTS[dialect]
+    if chosen.carries_config:
+        reading = recognise("the tensors", chosen.shapes(known), [chosen])
         assert reading.architecture == known
     else:
-        assert "folded" in (words.why_unsupported(known) or "")
+        assert "folded" in (chosen.why_unsupported(known) or "")
         with pytest.raises(WeightMismatch):
-            recognise("the tensors", words.shapes(known), [words])
+            recognise("the tensors", chosen.shapes(known), [chosen])
 
 
 def test_a_foreign_dialect_refuses_a_folded_network(tmp_path):

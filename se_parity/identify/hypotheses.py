@@ -1,7 +1,7 @@
 """The hypotheses about a file: every config that fits its tensors but that names and shapes cannot distinguish."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from se_spec import Architecture, ArchitectureError, AveragePool, MaxPool
 from se_spec.layers import Operation, Shape
 from se_weights import DIALECTS, Checkpoint, Preprocessing
+from se_weights.families import FAMILIES
 from se_weights.preprocessing import CAFFE_CLASSES, KNOWN
 from se_weights.transforms.reorder import caffe_to_standard
 
@@ -20,21 +21,6 @@ EPSILONS = (1e-5, 1e-3, 1e-4, 2e-5)
 
 INDISTINGUISHABLE = 0.2
 """Epsilons that differ by less than this share, such as 1e-5 and 1.1e-5, give nearly the same outputs."""
-
-HIDDEN_SETTINGS: Mapping[str, Mapping[str, Sequence[object]]] = {
-    "se_resnet": {
-        "stride_in": ("conv2", "conv1"),
-        "stem.pool": ("same", "ceil", "pad1"),
-        "shortcut.averages": (False, True),
-        "squeeze.after_relu": (False, True),
-    },
-    "se_densenet": {
-        "transition_pool": ("ceil", "floor"),
-        "new_first": (False, True),
-        "final_relu": (False, True),
-    },
-}
-"""For each family, the settings that tensors cannot show, with their values; a network with another value keeps it."""
 
 AS_GIVEN = "as given"
 REVERSED = "channels reversed"
@@ -100,7 +86,7 @@ class Hypothesis:
         """The dialect, and the value of each field in which hypotheses may differ."""
         return {
             "dialect": self.dialect or "none",
-            **{name: self.architecture.setting(name) for name in HIDDEN_SETTINGS[self.architecture.family]},
+            **{name: self.architecture.setting(name) for name in FAMILIES[self.architecture.family].hidden_settings},
             "bn_epsilon": self.architecture.bn_epsilon,
             "images": self.input_transform.name,
             "classes": self.class_order,
@@ -178,9 +164,10 @@ def _structures(own: Architecture, size: Sequence[int]) -> Iterator[Architecture
     Of those that compute the same from images of this height and width, the last one is given.
     """
     others = [own]
-    for name, values in HIDDEN_SETTINGS[own.family].items():
-        values = values if own.setting(name) in values else [own.setting(name)]
-        others = [changed for other in others for value in values for changed in _with_setting(other, name, value)]
+    for name, values in FAMILIES[own.family].hidden_settings.items():
+        own_value = own.setting(name)
+        tried = values if own_value in values else (own_value,)
+        others = [changed for other in others for value in tried for changed in _with_setting(other, name, value)]
     yield from {_function_of(other, size): other for other in others}.values()
 
 

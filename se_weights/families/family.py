@@ -29,7 +29,9 @@ class Family:
             compares them with the manifest. All settings that the names may depend on are tried.
         inferred_settings: Returns the settings that tensors show even if the user names the architecture.
         with_published_name: Returns an inferred architecture with the name of the published one, if there is one.
-        hidden_settings: The settings that no tensor shows, for a sentence.
+        hidden_settings: The settings that change the function and no tensor, apart from the epsilon, with their values;
+            a network with another value keeps it.
+        training_settings: The settings that change what is trained, and neither a tensor nor the function.
     """
 
     name: str
@@ -38,7 +40,14 @@ class Family:
     infer: Callable[[Shapes, Dialect], Iterator[Architecture]]
     inferred_settings: Callable[[Any], Mapping[str, object]]
     with_published_name: Callable[[Any], Architecture]
-    hidden_settings: str
+    hidden_settings: Mapping[str, tuple[object, ...]]
+    training_settings: tuple[str, ...]
+
+    @property
+    def hidden_names(self) -> str:
+        """The names of the settings that no tensor shows, for a sentence."""
+        names = [*self.hidden_settings, "bn_epsilon", *self.training_settings]
+        return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def probe(role: Role, position: LayerPosition, layers: LayerPaths) -> Parameter:

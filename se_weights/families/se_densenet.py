@@ -237,5 +237,10 @@ SE_DENSENET = Family(
     infer=infer,
     inferred_settings=inferred_settings,
     with_published_name=with_published_name,
-    hidden_settings="transition_pool, new_first, final_relu, bn_epsilon and drop_rate",
+    hidden_settings={
+        "transition_pool": ("ceil", "floor"),
+        "new_first": (False, True),
+        "final_relu": (False, True),
+    },
+    training_settings=("drop_rate",),
 )

@@ -221,5 +221,11 @@ SE_RESNET = Family(
     infer=infer,
     inferred_settings=inferred_settings,
     with_published_name=with_published_name,
-    hidden_settings="stride_in, stem.pool, squeeze.after_relu, bn_epsilon, dropout and drop_path",
+    hidden_settings={
+        "stride_in": ("conv2", "conv1"),
+        "stem.pool": ("same", "ceil", "pad1"),
+        "shortcut.averages": (False, True),
+        "squeeze.after_relu": (False, True),
+    },
+    training_settings=("dropout", "drop_path"),
 )

@@ -98,7 +98,7 @@ def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
     """What the tensors of a match leave open, and what was assumed."""
     names = ", ".join(sorted({f"{row.source}'s {row.name}" for row in twins}))
     options = match.dialect.options_without_tensors
-    hidden = FAMILIES[match.architecture.family].hidden_settings
+    hidden = FAMILIES[match.architecture.family].hidden_names
     notes = [
         f"the tensors could also be those of {names}" if names else "",
         f"the tensors do not show {match.dialect.name}'s {options}, whose defaults are assumed" if options else "",
