@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -123,6 +124,18 @@ def relu(applied: bool) -> nn.Module:
         applied: whether it has one.
     """
     return nn.ReLU() if applied else identity()
+
+
+def discardable(*norms: nn.Module) -> bool:
+    """Whether what batch norms return is needed only by the code that calls them: by no gradient and by no hook.
+
+    Args:
+        norms: the layers; any other kind may return its input, which is needed elsewhere.
+    """
+    hooked = bool(nn.modules.module._global_forward_hooks)
+    for layer in norms:
+        hooked = hooked or type(layer) is not nn.BatchNorm2d or bool(layer._forward_hooks)
+    return not (hooked or torch.is_grad_enabled())
 
 
 @contextmanager

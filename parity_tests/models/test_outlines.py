@@ -9,10 +9,11 @@ PACKAGES = ("se_torch", "se_tf", "se_flax")
 
 OWN = {
     # A state dict has room for the architecture of its model; symbolic tracing leaves out the checks; layers can be
-    # replaced, also the classifier; its dropout has no masks of a given shape.
+    # replaced, also the classifier; its dropout has no masks of a given shape; only it can compute in place.
     "se_torch": {
         "add_architecture",
         "before",
+        "discardable",
         "DropPath",
         "EmptyLinear",
         "expect_dtype",
@@ -22,6 +23,7 @@ OWN = {
         "kept_statistics",
         "weight_dtype",
         "outputs",
+        "SEDenseLayer.relu",
     },
     # How Keras saves and clones; padding is explicit, and narrow groups are merged for XLA.
     "se_tf": {

@@ -152,6 +152,39 @@ def test_layers_and_stages_can_be_hooked_in_both_directions(block):
     assert {"layer1", "layer1.0", "layer1.0.bn1", "layer1.0.se", "fc"} <= set(gradients)
 
 
+@pytest.mark.parametrize("global_hook", [False, True])
+def test_a_dense_layer_overwrites_nothing_that_a_hook_has_seen(global_hook):
+    import torch
+
+    import se_torch
+
+    network = named_network("se_densenet121 of the tutorial")
+    model = se_torch.SEDenseNet(network.architecture).eval()
+    images = torch.tensor(network.images)
+    expected, kept = model(images), {}
+    layer = model.features.denseblock1.denselayer1
+
+    def keep(module, inputs, output):
+        if module in (layer.norm1, layer.norm2):
+            kept[module] = output
+
+    with torch.inference_mode():
+        assert torch.equal(model(images), expected)
+        if global_hook:
+            hooks = [torch.nn.modules.module.register_module_forward_hook(keep)]
+        else:
+            hooks = [norm.register_forward_hook(keep) for norm in (layer.norm1, layer.norm2)]
+        assert torch.equal(model(images), expected)
+        for hook in hooks:
+            hook.remove()
+        assert all((kept[norm] < 0).any() for norm in (layer.norm1, layer.norm2))
+        layer.norm1 = torch.nn.Identity()
+        features = model.features.stem(images)
+        before = features.clone()
+        layer([features])
+        assert torch.equal(features, before)
+
+
 @pytest.mark.parametrize("pool", ["pad1", "ceil", "same"])
 def test_symbolic_tracing_gives_the_same_logits_and_keeps_the_checks(network, pool):
     import torch
