@@ -3,9 +3,14 @@
 `python -m benchmarks.densenets torch` needs torchvision in the same environment, `python -m benchmarks.densenets tf`
 Keras; both run the two networks in turns, and print the median time of each and the median of their ratios.
 `python -m benchmarks.densenets memory torch` (or `tf`, `flax`) prints by how much the largest resident size of a
-process grows that trains one step, with and without recomputation; each runs in a process of its own.
+process grows that trains one step, with and without recomputation; each runs in a process of its own. XLA merges a
+recomputation with the first computation on CPUs, where `memory flax` shows no difference; `python -m
+benchmarks.densenets residuals` prints the size of what JAX would keep for the backward pass elsewhere.
 """
 
+import contextlib
+import io
+import re
 import resource
 import statistics
 import subprocess
@@ -117,6 +122,30 @@ def train_once(framework: str, memory_efficient: bool) -> None:
     print(f"{framework}, memory_efficient={memory_efficient}: {(after - before) / 1024:,.0f} MiB, {seconds:.1f} s")
 
 
+def residuals(memory_efficient: bool) -> None:
+    """Print the size of what JAX keeps from the forward pass of se_densenet121 for its backward pass."""
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+    from jax.ad_checkpoint import print_saved_residuals
+
+    import se_flax
+
+    model = se_flax.create_model("se_densenet121", memory_efficient=memory_efficient, rngs=nnx.Rngs(0))
+    model.train()
+    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+
+    def loss(parameters: nnx.State, images: jax.Array) -> jax.Array:
+        return jnp.mean(nnx.merge(graph, parameters, rest, copy=True)(images) ** 2)
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        print_saved_residuals(loss, parameters, jnp.zeros((BATCH, SIDE, SIDE, 3)))
+    shapes = re.findall(r"^f32\[([\d,]*)\]", text.getvalue(), re.MULTILINE)
+    size = sum(np.prod([int(side) for side in shape.split(",") if side]) * 4 for shape in shapes)
+    print(f"memory_efficient={memory_efficient}: {size / 2**20:,.0f} MiB in {len(shapes)} arrays")
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["torch"]:
@@ -126,6 +155,9 @@ def main() -> None:
         case ["memory", framework]:
             for memory_efficient in ("", "efficient"):
                 subprocess.run([sys.executable, "-m", __spec__.name, "once", framework, memory_efficient], check=True)
+        case ["residuals"]:
+            for efficient in (False, True):
+                residuals(efficient)
         case ["once", framework, memory_efficient]:
             train_once(framework, bool(memory_efficient))
         case _:
