@@ -10,10 +10,10 @@ from flax import nnx
 from jax import Array
 
 import se_weights
-from se_flax.network import Network
+from se_flax.network import Network, without_values
 from se_flax.se_densenet import SEDenseNet
 from se_flax.se_resnet import SEResNet
-from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights, weight_dtype, without_values
+from se_flax.weights import checkpoint_of, empty_model, load_weights, read_weights, weight_dtype
 from se_spec import Architecture, expect_floating
 
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -108,6 +108,6 @@ def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     folded = fold_batchnorm(model, dtype=dtype)
     network = DEPLOYED[folded.architecture.family]
     param_dtype = weight_dtype(folded)
-    deployed = without_values(lambda: network(folded.architecture, param_dtype=param_dtype, rngs=nnx.Rngs(0)))
+    deployed = without_values(lambda rngs: network(folded.architecture, param_dtype=param_dtype, rngs=rngs))
     load_weights(deployed, read_weights(folded))
     return deployed

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -55,3 +56,24 @@ def outputs(classifier: Callable[[Array], Array]) -> int:
         classifier: the classifier of a network, which a user may have replaced.
     """
     return classifier.out_features if isinstance(classifier, nnx.Linear) else 0
+
+
+def without_values(make: Callable[[nnx.Rngs], Network]) -> Network:
+    """The model that a function makes, without the values of its weights.
+
+    Args:
+        make: the function, which takes the random numbers of the initial weights.
+    """
+
+    def traced() -> Network:
+        rngs = nnx.Rngs(0)
+        # JAX searches all operations so far for the origin of a traced counter, at every use of it.
+        rngs.default.count.set_value(np.zeros((), np.uint32))
+        return make(rngs)
+
+    model = nnx.eval_shape(traced)
+    rngs = nnx.Rngs(0)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.Dropout):  # whose random state is not among the weights
+            module.rngs = rngs["dropout"].fork()
+    return model

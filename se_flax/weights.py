@@ -1,6 +1,6 @@
 """Reading and loading the weights of a Flax NNX model, by canonical names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -11,7 +11,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import se_weights
-from se_flax.network import Network
+from se_flax.network import Network, without_values
 from se_flax.parts import check_parts
 from se_flax.registry import new_model
 from se_spec import Architecture, Parameter, manifest
@@ -146,21 +146,7 @@ def empty_model(architecture: Architecture, **options: Any) -> Network:
         architecture: the configuration of the network.
         **options: `dtype` and `param_dtype`, as the networks take them.
     """
-    return without_values(lambda: new_model(architecture, rngs=nnx.Rngs(0), **options))
-
-
-def without_values(make: Callable[[], Network]) -> Network:
-    """The model that a function makes, without the values of its weights.
-
-    Args:
-        make: the function.
-    """
-    model = nnx.eval_shape(make)
-    rngs = nnx.Rngs(0)
-    for _, module in nnx.iter_modules(model):
-        if isinstance(module, nnx.Dropout):  # whose random state is not among the weights
-            module.rngs = rngs["dropout"].fork()
-    return model
+    return without_values(lambda rngs: new_model(architecture, rngs=rngs, **options))
 
 
 def _variables(model: Network) -> dict[Parameter, nnx.Variable]:

@@ -3,16 +3,14 @@
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
-import keras
-
 from se_spec import DenseLayer, Transition
 from se_spec.architecture import as_tuple
+from se_tf.part import Part
 
 Sizes = DenseLayer | Transition | list[DenseLayer]
-Shape = tuple[int | None, ...]
 
 
-class DensePart(keras.layers.Layer):
+class DensePart(Part):
     """A layer whose configuration is a DenseLayer, several of them, or a Transition.
 
     Args:
@@ -25,14 +23,6 @@ class DensePart(keras.layers.Layer):
     def __init__(self, sizes: Sizes, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.own_config = [asdict(each) for each in sizes] if isinstance(sizes, list) else asdict(sizes)
-
-    def build(self, shape: Shape | list[Shape]) -> None:
-        """Builds the inner layers by calling them on symbolic tensors: weights can then be loaded before any call."""
-        dtype = self.compute_dtype
-        if isinstance(shape, list):
-            self.call([keras.KerasTensor(each, dtype=dtype) for each in shape])
-        else:
-            self.call(keras.KerasTensor(shape, dtype=dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sizes": self.own_config}

@@ -3,12 +3,11 @@
 from dataclasses import asdict
 from typing import Any, Self
 
-import keras
-
 from se_spec import Block
+from se_tf.part import Part
 
 
-class ResidualBlock(keras.layers.Layer):
+class ResidualBlock(Part):
     """A layer whose configuration is its Block.
 
     Args:
@@ -21,10 +20,6 @@ class ResidualBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.block = block
         self.zero_init_residual = zero_init_residual
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        """Builds the inner layers by calling them on a symbolic tensor: weights can then be loaded before any call."""
-        self.call(keras.KerasTensor(shape, dtype=self.compute_dtype))
 
     def get_config(self) -> dict[str, Any]:
         own = {"block": asdict(self.block), "zero_init_residual": self.zero_init_residual}

@@ -6,9 +6,10 @@ import keras
 from keras import KerasTensor, ops
 
 from se_spec import DenseLayer, SEDenseNetArchitecture, Transition
-from se_tf.dense_part import DensePart, Shape
+from se_tf.dense_part import DensePart
 from se_tf.layers import average_pool, batch_norm, convolution, identity, max_pool, norm, relu
 from se_tf.network import Network, classifier
+from se_tf.part import Shape
 from se_tf.se_layer import squeeze_excitation
 
 

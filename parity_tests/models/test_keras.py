@@ -227,6 +227,24 @@ def test_blocks_and_layers_can_be_used_in_another_model(tmp_path):
     assert again.get_layer("block").block == block
 
 
+def test_parts_of_a_densenet_can_be_used_in_another_model(tmp_path):
+    import keras
+
+    import se_tf
+
+    sizes = named_network("se_densenet121 with every SE layer").architecture
+    x, new = keras.Input((None, None, 12)), keras.Input((None, None, 8))
+    block = se_tf.SETransition(sizes.transition(1))(se_tf.SEDenseBlock(sizes.block(1))(x))
+    model = keras.Model([x, new], [block, se_tf.SEDenseLayer(sizes.block(1)[1])([x, new])])
+    model.save(tmp_path / "theirs.keras")
+    again = keras.saving.load_model(tmp_path / "theirs.keras")
+    random = np.random.default_rng(0)
+    features = [random.normal(size=(2, 9, 7, channels)).astype(np.float32) for channels in (12, 8)]
+    for output, expected in zip(again.predict(features, verbose=0), model.predict(features, verbose=0), strict=True):
+        assert np.array_equal(output, expected)
+    assert [output.shape[3] for output in model.outputs] == [sizes.transition(1).conv.out_channels, 8]
+
+
 def test_a_users_channels_first_setting_does_not_change_the_logits(tmp_path):
     script = """
 import numpy as np, keras, se_tf
