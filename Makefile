@@ -16,6 +16,8 @@ ifndef UV_EXTRA_INDEX_URL
 export UV_EXTRA_INDEX_URL := $(call pip_setting,EXTRA_INDEX_URL,extra-index-url)
 endif
 export UV_INDEX_STRATEGY ?= unsafe-best-match
+# Where PYTHONDONTWRITEBYTECODE is set, each process would compile TensorFlow again, which takes 9 s.
+export UV_COMPILE_BYTECODE ?= 1
 
 .PHONY: setup demo test lint faults alone-one peers xla sweep alone every-peer fleet fuzz bench everything clean
 
