@@ -14,8 +14,8 @@ from se_spec.graph import IMAGES
 from se_spec.manifest import canonical_name
 
 RNG = np.random.default_rng(0)
-MAPS = 2, 4, 5, 7
-"""(N, C, H, W) of the feature maps that operations take."""
+MAPS = 2, 6, 5, 7
+"""(N, C, H, W) of the feature maps that operations take; no square of channels, whose shuffle is its own inverse."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class OneOperation:
 
 def graph_of(operation: layers.Operation) -> Graph:
     """The operation in the middle of a network, with a dense layer that gives logits."""
-    nodes = [Node("scaled", layers.Convolution(4, 4, 1), (IMAGES,))]
+    nodes = [Node("scaled", layers.Convolution(6, 6, 1), (IMAGES,))]
     x = "scaled"
     if isinstance(operation, layers.Add | layers.Concat | layers.Scale):
-        nodes.append(Node("other", layers.Convolution(4, 4, 1), (IMAGES,)))
+        nodes.append(Node("other", layers.Convolution(6, 6, 1), (IMAGES,)))
     if isinstance(operation, layers.Dense | layers.ChannelConvolution | layers.Softmax):
         nodes.append(Node("mean", layers.MeanOverSpace(), (x,)))
         x = "mean"
@@ -55,17 +55,17 @@ def _shapes(nodes, inputs):
 
 
 OPERATIONS = [
-    layers.Convolution(4, 6, 3, 2, groups=2, bias=True),
-    layers.Convolution(4, 3, (3, 1), (1, 2), dilation=(2, 1), padding=(1, 2)),
-    layers.BatchNorm(4, 1e-3),
-    layers.BatchNorm(4, 1e-3, gamma=False),
-    layers.Dense(4, 5, True, layers.Role.GATE),
+    layers.Convolution(6, 8, 3, 2, groups=2, bias=True),
+    layers.Convolution(6, 3, (3, 2), (1, 2), dilation=(2, 1), padding=(1, 2)),
+    layers.BatchNorm(6, 1e-3),
+    layers.BatchNorm(6, 1e-3, gamma=False),
+    layers.Dense(6, 5, True, layers.Role.GATE),
     *(layers.MaxPool(alignment) for alignment in ("pad1", "ceil", "same")),
     layers.AveragePool(),
     layers.AveragePool(ceil=False),
     layers.AveragePool(3, 2, 1, ceil=False, count_include_pad=True),
     layers.AveragePool(3, 2, 1, ceil=True, count_include_pad=False),
-    layers.AveragePool(3, 3, 1, ceil=True, count_include_pad=True),
+    layers.AveragePool(4, 2, 1, ceil=True, count_include_pad=True),
     layers.MeanOverSpace(),
     layers.MaxOverSpace(),
     layers.ReLU(),
@@ -180,7 +180,7 @@ def torch_output(operation, inputs, weights):
         case layers.ChannelConvolution():
             y = functional.conv1d(x[:, None], own["weight"], padding=operation.kernel // 2)[:, 0]
         case layers.Split():
-            y = torch.split(x, [1, 2, 1], dim=1)[1]
+            y = torch.split(x, [1, 2, 3], dim=1)[1]
         case layers.ChannelShuffle():
             y = functional.channel_shuffle(x, operation.groups)
         case layers.Scale():
