@@ -68,6 +68,23 @@ class MaxPool(nnx.Module):
         return nnx.max_pool(x, window, strides, padding=[self.spec.padding(side) for side in x.shape[1:3]])
 
 
+class BlurPool(nnx.Module):
+    """The binomial mean of each window of (N, H, W, C), of stride 2, padded by reflection (arXiv 1904.11486).
+
+    Args:
+        spec: weights along an axis, and stride.
+    """
+
+    def __init__(self, spec: se_spec.BlurPool) -> None:
+        self.spec = spec
+
+    def __call__(self, x: Array) -> Array:
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        (first, middle, last), stride = self.spec.weights, self.spec.stride
+        x = first * x[:, :-2:stride] + middle * x[:, 1:-1:stride] + last * x[:, 2::stride]
+        return first * x[:, :, :-2:stride] + middle * x[:, :, 1:-1:stride] + last * x[:, :, 2::stride]
+
+
 def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -156,6 +173,15 @@ def average_pool(spec: se_spec.AveragePool | None) -> Callable[[Array], Array]:
         return identity
     window, strides, padding = (spec.kernel,) * 2, (spec.stride,) * 2, "SAME" if spec.ceil else "VALID"
     return partial(nnx.avg_pool, window_shape=window, strides=strides, padding=padding, count_include_pad=False)
+
+
+def antialias(spec: se_spec.AveragePool | se_spec.BlurPool | None) -> Callable[[Array], Array]:
+    """The pool that strides in the place of a convolution; the identity where there is none.
+
+    Args:
+        spec: a mean or a blur; None for the identity.
+    """
+    return BlurPool(spec) if isinstance(spec, se_spec.BlurPool) else average_pool(spec)
 
 
 def drop_path(rate: float, **options: Any) -> Callable[[Array], Array]:

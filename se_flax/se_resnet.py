@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import average_pool, batch_norm, convolution, drop_path, dropout, max_pool, relu
+from se_flax.layers import antialias, average_pool, batch_norm, convolution, drop_path, dropout, max_pool, relu
 from se_flax.network import Network, classifier, outputs
 from se_flax.se_layer import squeeze_excitation
 from se_spec import Architecture, Block, SEResNetArchitecture
@@ -25,6 +25,7 @@ class SEBasicBlock(nnx.Module):
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
+        self.aa = antialias(block.aa)
         self.conv2 = convolution(conv2, **options)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = relu(block.relu_before_se)
@@ -34,7 +35,7 @@ class SEBasicBlock(nnx.Module):
         self.downsample = shortcut(block, **options)
 
     def __call__(self, x: Array) -> Array:
-        residual = nnx.relu(self.bn1(self.conv1(x)))
+        residual = self.aa(nnx.relu(self.bn1(self.conv1(x))))
         residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
@@ -57,6 +58,7 @@ class SEBottleneck(nnx.Module):
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
         self.bn2 = batch_norm(conv2, block.epsilon, **options)
+        self.aa = antialias(block.aa)
         self.conv3 = convolution(conv3, **options)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, **options)
         self.act = relu(block.relu_before_se)
@@ -67,7 +69,7 @@ class SEBottleneck(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
-        residual = nnx.relu(self.bn2(self.conv2(residual)))
+        residual = self.aa(nnx.relu(self.bn2(self.conv2(residual))))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
@@ -115,6 +117,7 @@ class SEResNet(Network):
             self.conv3 = convolution(conv3, **options)
             self.bn3 = batch_norm(conv3, architecture.bn_epsilon, **options)
         self.maxpool = max_pool(architecture.max_pool)
+        self.aa = antialias(architecture.aa)
         self.layer1 = stage(architecture.stage(1), zero_init_residual, **options)
         self.layer2 = stage(architecture.stage(2), zero_init_residual, **options)
         self.layer3 = stage(architecture.stage(3), zero_init_residual, **options)
@@ -174,7 +177,7 @@ class SEResNet(Network):
         if self.deep_stem:
             x = nnx.relu(self.bn2(self.conv2(x)))
             x = nnx.relu(self.bn3(self.conv3(x)))
-        return self.maxpool(x)
+        return self.aa(self.maxpool(x))
 
     def head(self, x: Array) -> Array:
         """The logits, from the last block's features averaged over space; without classes, those features."""

@@ -10,7 +10,7 @@ from se_spec.families.se_resnet.block import Block
 from se_spec.families.se_resnet.config import Shortcut, Squeeze, Stem
 from se_spec.graph import Graph, Layer, Node
 from se_spec.inputs import expect_features, expect_floating, expect_images
-from se_spec.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, AveragePool, Convolution, MaxPool, Role
+from se_spec.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, AveragePool, BlurPool, Convolution, MaxPool, Role
 from se_spec.manifest import Parameter, manifest
 from se_spec.named import architecture, create_model_call, list_architectures, named_like
 from se_spec.squeeze import SqueezeExcitation, squeezed_channels
@@ -23,6 +23,7 @@ __all__ = [
     "ArchitectureError",
     "AveragePool",
     "Block",
+    "BlurPool",
     "Convolution",
     "DenseLayer",
     "Graph",

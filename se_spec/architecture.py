@@ -139,8 +139,19 @@ class Architecture(ABC):
         Raises:
             ArchitectureError: for an unknown setting or an impossible value.
         """
-        group, _, field = name.partition(".")
-        return self.replace(**{group: {field: value} if field else value})
+        return self.with_settings({name: value})
+
+    def with_settings(self, settings: Mapping[str, object]) -> Self:
+        """This architecture with other values of several settings at once, as `with_setting` takes them.
+
+        Args:
+            settings: the values by dotted name.
+        """
+        config: dict[str, Any] = {}
+        for name, value in settings.items():
+            group, _, field = name.partition(".")
+            config[group] = {**config.get(group, {}), field: value} if field else value
+        return self.replace(**config)
 
     @classmethod
     def settings(cls) -> list[str]:
@@ -221,7 +232,7 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def sizes(self) -> tuple[object, ...]:
-        """Depths and widths, which networks of one name in different code bases share."""
+        """What networks of one name in different code bases share: depths, widths, and what their names tell."""
 
     @property
     @abstractmethod

@@ -266,6 +266,36 @@ class AveragePool(Operation):
 
 
 @dataclass(frozen=True)
+class BlurPool(Operation):
+    """The binomial mean of each 3x3 window, of stride 2, padded by reflection (arXiv 1904.11486).
+
+    The weights of a window are 1 2 1 over 4 along each axis. Both sides of its input are at least 2.
+
+    Attributes:
+        weights: the weights along an axis.
+        stride: stride of both axes.
+    """
+
+    weights: tuple[float, float, float] = (0.25, 0.5, 0.25)
+    stride: int = 2
+
+    def side(self, side: int) -> int:
+        """The output's side, from the input's."""
+        return (side - 1) // self.stride + 1
+
+    def output(self, *inputs: Shape) -> Shape:
+        channels, height, width = inputs[0]
+        return channels, self.side(height), self.side(width)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(self.output(*inputs)) * len(self.weights) ** 2
+
+
+ANTIALIASES: dict[str, AveragePool | BlurPool | None] = {"none": None, "mean": AveragePool(), "blur": BlurPool()}
+"""The pools that stride in the place of a convolution, by name: a 2x2 mean, as in timm's `resnetaa`, or a blur."""
+
+
+@dataclass(frozen=True)
 class MeanOverSpace(Operation):
     """The mean of each channel over height and width: the squeeze of an SE layer, and the pool before a classifier."""
 

@@ -16,10 +16,10 @@ def list_architectures() -> list[str]:
 
 
 def named_like(network: Architecture) -> Architecture | None:
-    """The named architecture with blocks and a stem of the same depths and widths, or None.
+    """The named architecture with the same `sizes`, or None.
 
     Args:
-        network: the architecture to name; its settings that change no depth or width are not compared.
+        network: the architecture to name; its other settings are not compared.
     """
     key = network.family, network.sizes
     return next((known for known in _NAMED.values() if (known.family, known.sizes) == key), None)

@@ -72,10 +72,11 @@ class MaxPool(keras.layers.MaxPooling2D):
 
     Args:
         alignment: where its windows begin, one of se_spec.layers.POOLS. Its padding may depend on the input's size.
+        stride: stride of both axes.
     """
 
-    def __init__(self, alignment: str, **kwargs: Any) -> None:
-        self.spec = se_spec.MaxPool(alignment)
+    def __init__(self, alignment: str, stride: int = 2, **kwargs: Any) -> None:
+        self.spec = se_spec.MaxPool(alignment, stride=stride)
         super().__init__(self.spec.kernel, self.spec.stride, data_format="channels_last", **kwargs)
 
     def call(self, inputs: KerasTensor) -> KerasTensor:
@@ -88,7 +89,34 @@ class MaxPool(keras.layers.MaxPooling2D):
 
     def get_config(self) -> dict[str, Any]:
         config = keras.layers.Layer.get_config(self)
-        return {**config, "alignment": self.spec.alignment}
+        return {**config, "alignment": self.spec.alignment, "stride": self.spec.stride}
+
+
+@keras.saving.register_keras_serializable("se_tf")
+class BlurPool(keras.layers.Layer):
+    """The binomial mean of each window of (N, H, W, C), of stride 2, padded by reflection (arXiv 1904.11486).
+
+    Args:
+        weights: the weights along an axis.
+        stride: stride of both axes.
+    """
+
+    def __init__(self, weights: tuple[float, float, float], stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = se_spec.BlurPool((weights[0], weights[1], weights[2]), stride)
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        (first, middle, last), stride = self.spec.weights, self.spec.stride
+        x = first * x[:, :-2:stride] + middle * x[:, 1:-1:stride] + last * x[:, 2::stride]
+        return first * x[:, :, :-2:stride] + middle * x[:, :, 1:-1:stride] + last * x[:, :, 2::stride]
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        batch, *sides, channels = shape
+        return batch, *(side and self.spec.side(side) for side in sides), channels
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weights": self.spec.weights, "stride": self.spec.stride}
 
 
 @keras.saving.register_keras_serializable("se_tf")
@@ -192,7 +220,7 @@ def max_pool(spec: se_spec.MaxPool | None, **kwargs: Any) -> keras.layers.Layer:
         spec: kernel, stride and alignment; None for the identity.
         **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
     """
-    return MaxPool(spec.alignment, **kwargs) if spec else identity(**kwargs)
+    return MaxPool(spec.alignment, spec.stride, **kwargs) if spec else identity(**kwargs)
 
 
 def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layers.Layer:
@@ -207,6 +235,18 @@ def average_pool(spec: se_spec.AveragePool | None, **kwargs: Any) -> keras.layer
     return keras.layers.AveragePooling2D(
         spec.kernel, spec.stride, "same" if spec.ceil else "valid", data_format="channels_last", **kwargs
     )
+
+
+def antialias(spec: se_spec.AveragePool | se_spec.BlurPool | None, **kwargs: Any) -> keras.layers.Layer:
+    """The pool that strides in the place of a convolution; the identity where there is none.
+
+    Args:
+        spec: a mean or a blur; None for the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+    if isinstance(spec, se_spec.BlurPool):
+        return BlurPool(spec.weights, spec.stride, **kwargs)
+    return average_pool(spec, **kwargs)
 
 
 def drop_path(rate: float, **kwargs: Any) -> keras.layers.Layer:

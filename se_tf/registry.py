@@ -38,6 +38,7 @@ def create_model(name: str, *, zero_init_residual: bool = False, dtype: Any = No
             shortcut: a dictionary of `kernel`, `averages` and `where`.
             groups, base_width, reduce_first: of the 3x3 convolutions of ResNeXt, wide ResNet and SENet-154.
             stride_in: the convolution of a bottleneck that strides, "conv2" or "conv1".
+            antialias: the pool that strides in the place of convolutions, "none", "mean" or "blur".
             conv_bias, bn_epsilon: biases of the convolutions, and epsilon of their norms.
             dropout: the share of the pooled features that is dropped in training.
             drop_path: the probability with which the last block's residual is dropped in training.

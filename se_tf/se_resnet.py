@@ -6,7 +6,7 @@ import keras
 from keras import KerasTensor, ops
 
 from se_spec import Block, SEResNetArchitecture
-from se_tf.layers import average_pool, batch_norm, convolution, drop_path, max_pool, relu
+from se_tf.layers import antialias, average_pool, batch_norm, convolution, drop_path, max_pool, relu
 from se_tf.network import Network, classifier
 from se_tf.residual_block import ResidualBlock
 from se_tf.se_layer import squeeze_excitation
@@ -28,6 +28,7 @@ class SEBasicBlock(ResidualBlock):
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
         self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
+        self.aa = antialias(block.aa, name="aa", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, name="bn2", dtype=dtype)
         self.act = relu(block.relu_before_se, name="act", dtype=dtype)
@@ -37,7 +38,7 @@ class SEBasicBlock(ResidualBlock):
         self.downsample = shortcut(block, dtype=dtype)
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
-        residual = ops.relu(self.bn1(self.conv1(x)))
+        residual = self.aa(ops.relu(self.bn1(self.conv1(x))))
         residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
@@ -63,6 +64,7 @@ class SEBottleneck(ResidualBlock):
         self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
         self.bn2 = batch_norm(conv2, block.epsilon, name="bn2", dtype=dtype)
+        self.aa = antialias(block.aa, name="aa", dtype=dtype)
         self.conv3 = convolution(conv3, name="conv3", dtype=dtype)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, name="bn3", dtype=dtype)
         self.act = relu(block.relu_before_se, name="act", dtype=dtype)
@@ -73,7 +75,7 @@ class SEBottleneck(ResidualBlock):
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
-        residual = ops.relu(self.bn2(self.conv2(residual)))
+        residual = self.aa(ops.relu(self.bn2(self.conv2(residual))))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:
@@ -126,6 +128,7 @@ class SEResNet(Network):
             bn3 = batch_norm(stem[2], epsilon, name="bn3", dtype=dtype)
             x = keras.layers.ReLU(name="relu3", dtype=dtype)(bn3(conv3(x)))
         maxpool = max_pool(architecture.max_pool, name="maxpool", dtype=dtype)
+        aa = antialias(architecture.aa, name="aa", dtype=dtype)
         layer1 = stage(architecture.stage(1), zero_init_residual, dtype=dtype)
         layer2 = stage(architecture.stage(2), zero_init_residual, dtype=dtype)
         layer3 = stage(architecture.stage(3), zero_init_residual, dtype=dtype)
@@ -133,7 +136,7 @@ class SEResNet(Network):
         dropout = keras.layers.Dropout(architecture.dropout, name="dropout", dtype=dtype)
         fc = classifier(architecture, name="fc", dtype=dtype)
 
-        x = maxpool(x)
+        x = aa(maxpool(x))
         for block in (*layer1, *layer2, *layer3, *layer4):
             x = block(x)
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool", dtype=dtype)(x)
@@ -148,6 +151,7 @@ class SEResNet(Network):
             self.conv3 = conv3
             self.bn3 = bn3
         self.maxpool = maxpool
+        self.aa = aa
         self.layer1 = layer1
         self.layer2 = layer2
         self.layer3 = layer3
@@ -157,7 +161,7 @@ class SEResNet(Network):
 
     def stage_features(self, images: KerasTensor) -> dict[str, KerasTensor]:
         """The features (N, H, W, C) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
-        outputs = {"stem": self.maxpool.output}
+        outputs = {"stem": self.aa.output}
         for name, stage in (
             ("layer1", self.layer1),
             ("layer2", self.layer2),

@@ -37,6 +37,33 @@ class MaxPool(nn.Module):
         return self.before_even + (self.before_odd - self.before_even) * (side % 2)
 
 
+class BlurPool(nn.Module):
+    """The binomial mean of each window of (N, C, H, W), of stride 2, padded by reflection (arXiv 1904.11486).
+
+    Args:
+        spec: weights along an axis, and stride.
+    """
+
+    def __init__(self, spec: se_spec.BlurPool) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weights, self.stride = spec.weights, spec.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.pad(x, (1, 1, 1, 1), mode="reflect")
+        first, middle, last = self.weights
+        x = (
+            first * x[:, :, : -2 : self.stride]
+            + middle * x[:, :, 1 : -1 : self.stride]
+            + last * x[:, :, 2 :: self.stride]
+        )
+        return (
+            first * x[:, :, :, : -2 : self.stride]
+            + middle * x[:, :, :, 1 : -1 : self.stride]
+            + last * x[:, :, :, 2 :: self.stride]
+        )
+
+
 class DropPath(nn.Module):
     """Drops the residuals (N, C, H, W) of some images in training, and scales the others up.
 
@@ -175,6 +202,15 @@ def average_pool(spec: se_spec.AveragePool | None) -> nn.Module:
     if not spec:
         return identity()
     return nn.AvgPool2d(spec.kernel, spec.stride, ceil_mode=spec.ceil, count_include_pad=False)
+
+
+def antialias(spec: se_spec.AveragePool | se_spec.BlurPool | None) -> nn.Module:
+    """The pool that strides in the place of a convolution; the identity where there is none.
+
+    Args:
+        spec: a mean or a blur; None for the identity.
+    """
+    return BlurPool(spec) if isinstance(spec, se_spec.BlurPool) else average_pool(spec)
 
 
 def drop_path(rate: float) -> nn.Module:

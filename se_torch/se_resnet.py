@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from se_spec import Architecture, Block, SEResNetArchitecture
-from se_torch.layers import average_pool, batch_norm, convolution, drop_path, max_pool, relu
+from se_torch.layers import antialias, average_pool, batch_norm, convolution, drop_path, max_pool, relu
 from se_torch.network import Network, classifier, outputs
 from se_torch.se_layer import squeeze_excitation
 
@@ -27,6 +27,7 @@ class SEBasicBlock(nn.Module):
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, block.epsilon)
+        self.aa = antialias(block.aa)
         self.conv2 = convolution(conv2)
         self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
         self.act = relu(block.relu_before_se)
@@ -36,7 +37,7 @@ class SEBasicBlock(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = torch.relu(self.bn1(self.conv1(x)))
+        residual = self.aa(torch.relu(self.bn1(self.conv1(x))))
         residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
         return torch.relu(residual + self.downsample(self.pool(x)))
 
@@ -56,6 +57,7 @@ class SEBottleneck(nn.Module):
         self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
         self.bn2 = batch_norm(conv2, block.epsilon)
+        self.aa = antialias(block.aa)
         self.conv3 = convolution(conv3)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual)
         self.act = relu(block.relu_before_se)
@@ -66,7 +68,7 @@ class SEBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
-        residual = torch.relu(self.bn2(self.conv2(residual)))
+        residual = self.aa(torch.relu(self.bn2(self.conv2(residual))))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         return torch.relu(residual + self.downsample(self.pool(x)))
 
@@ -102,6 +104,7 @@ class SEResNet(Network):
             self.conv3 = convolution(conv3)
             self.bn3 = batch_norm(conv3, architecture.bn_epsilon)
         self.maxpool = max_pool(architecture.max_pool)
+        self.aa = antialias(architecture.aa)
         self.layer1 = stage(architecture.stage(1), zero_init_residual)
         self.layer2 = stage(architecture.stage(2), zero_init_residual)
         self.layer3 = stage(architecture.stage(3), zero_init_residual)
@@ -157,7 +160,7 @@ class SEResNet(Network):
         if self.deep_stem:
             x = torch.relu(self.bn2(self.conv2(x)))
             x = torch.relu(self.bn3(self.conv3(x)))
-        return self.maxpool(x)
+        return self.aa(self.maxpool(x))
 
     def head(self, x: Tensor) -> Tensor:
         """The logits, from the last block's features averaged over space; without classes, those features."""

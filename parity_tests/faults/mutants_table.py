@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import se_spec
+from parity_tests.faults.antialias_mutants import ANTIALIAS_MUTANTS
 from parity_tests.faults.densenet_mutants import DENSENET_MUTANTS
 from parity_tests.faults.mutants import MUTANTS
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
@@ -20,7 +21,7 @@ from se_parity.train.explain_training import explain_training
 
 WORKER_PROGRAM = "parity_tests.faults.planted_worker"
 
-ALL_MUTANTS = MUTANTS | DENSENET_MUTANTS
+ALL_MUTANTS = MUTANTS | ANTIALIAS_MUTANTS | DENSENET_MUTANTS
 
 RECIPES = {
     "sgd": Recipe(weight_decay=1e-3),
@@ -66,8 +67,22 @@ def dense_case() -> Case:
 
 
 @cache
-def expected(dense: bool) -> ExpectedLogits:
-    return expected_logits(dense_case() if dense else case(), "float64")
+def blurred_case() -> Case:
+    """Odd sides, at whose ends reflection and zeros differ."""
+    settings = {"depths": (1, 1), "widths": (8, 12), "num_classes": 5, "se": True, "reduction": 4}
+    architecture = se_spec.architecture("resnetblur18", **settings)
+    weights = trained_like_weights(architecture)
+    return Case("blurred mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
+
+
+def case_of(name: str) -> Case:
+    """The network in which a mutant is planted."""
+    return dense_case() if name in DENSENET_MUTANTS else blurred_case() if name in ANTIALIAS_MUTANTS else case()
+
+
+@cache
+def expected(known: Case) -> ExpectedLogits:
+    return expected_logits(known, "float64")
 
 
 @cache
@@ -81,8 +96,8 @@ def training_answer(optimiser: str, dtype: str, offset: float) -> ExpectedTraini
 
 
 def run_mutant(name: str) -> MutantResult:
-    mutant, answer = ALL_MUTANTS[name], expected(name in DENSENET_MUTANTS)
-    known = dense_case() if name in DENSENET_MUTANTS else case()
+    mutant, known = ALL_MUTANTS[name], case_of(name)
+    answer = expected(known)
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         worker.load(known.architecture, mutant.weights(known.weights), "float64")
         localisation = localise_loaded(worker, known, "float64")

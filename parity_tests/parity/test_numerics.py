@@ -156,7 +156,7 @@ def test_round_mantissa_keeps_the_bits_of_the_format():
 def test_every_fault_changes_the_logits_of_some_network():
     """A fault that changes no network could not explain any difference."""
     cases = [small_network(se_bias=True).case, small_network("basic").case, _square(), _with_relu()]
-    cases.append(named_network("se_densenet121 with every SE layer").case)
+    cases += [named_network(case).case for case in ("se_densenet121 with every SE layer", "resnetblur18, small")]
     for fault in FAULTS:
         assert any(
             not np.array_equal(

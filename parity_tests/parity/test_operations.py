@@ -66,6 +66,7 @@ OPERATIONS = [
     layers.AveragePool(3, 2, 1, ceil=False, count_include_pad=True),
     layers.AveragePool(3, 2, 1, ceil=True, count_include_pad=False),
     layers.AveragePool(4, 2, 1, ceil=True, count_include_pad=True),
+    layers.BlurPool(),
     layers.MeanOverSpace(),
     layers.MaxOverSpace(),
     layers.ReLU(),
@@ -174,6 +175,9 @@ def torch_output(operation, inputs, weights):
         case layers.MaxPool():
             (top, bottom), (left, right) = map(operation.padding, x.shape[2:])
             y = functional.max_pool2d(functional.pad(x, (left, right, top, bottom), value=-np.inf), 3, 2)
+        case layers.BlurPool():
+            kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=x.dtype).repeat(MAPS[1], 1, 1, 1) / 16
+            y = functional.conv2d(functional.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=MAPS[1])
         case layers.AveragePool():
             window = operation.kernel, operation.stride, operation.padding
             y = functional.avg_pool2d(x, *window, operation.ceil, operation.count_include_pad)

@@ -1,8 +1,9 @@
 """The float64 reference as it was written from the papers by hand, before it was derived from the graph of a network.
 
 Squeeze-and-Excitation Networks (arXiv 1709.01507), eq. 2-4 and figure 3, over Deep Residual Learning
-(arXiv 1512.03385), with groups (arXiv 1611.05431) and averaging shortcuts (arXiv 1812.01187). It walks the blocks of an
-architecture and never sees the graph; both references share the functions of single operations, which are tested alone.
+(arXiv 1512.03385), with groups (arXiv 1611.05431), averaging shortcuts (arXiv 1812.01187) and anti-aliasing. It walks
+the blocks of an architecture and never sees the graph; both references share the functions of single operations, which
+are tested alone.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,15 @@ from se_parity.reference.backward import (
 )
 from se_parity.reference.convolution import convolution_backward, convolve
 from se_parity.reference.oracle import Array, Observer, Statistics, channels, sigmoid
-from se_parity.reference.pools import average_pool, average_pool_backward, max_pool, max_pool_backward
-from se_spec import Block, Convolution, SEResNetArchitecture
+from se_parity.reference.pools import (
+    average_pool,
+    average_pool_backward,
+    blur_pool,
+    blur_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
+from se_spec import AveragePool, Block, BlurPool, Convolution, SEResNetArchitecture
 
 
 class HandWrittenOracle:
@@ -60,6 +68,7 @@ class HandWrittenOracle:
             x = self.relu(f"relu{number}", x)
         if self.architecture.max_pool:
             x = self.observe("maxpool", max_pool(x, self.architecture.max_pool), x)
+        x = self.antialias("aa", self.architecture.aa, x)
         for block in self.architecture.blocks():
             x = self.block(block, x)
         features = self.observe("pool", x.mean(axis=(2, 3)), x)
@@ -71,6 +80,8 @@ class HandWrittenOracle:
         for number, convolution in enumerate(block.convolutions, start=1):
             if number > 1:
                 residual = self.relu(f"{block.name}.relu{number - 1}", residual)
+            if number == len(block.convolutions):  # the 3x3 that would stride is the one before the last
+                residual = self.antialias(f"{block.name}.aa", block.aa, residual)
             residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
             residual = self.norm(f"{block.name}.bn{number}", residual)
         if block.relu_before_se:
@@ -91,6 +102,12 @@ class HandWrittenOracle:
         excited = self.dense(f"{path}.fc2", hidden)
         gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
         return self.observe(path, x * gate[:, :, None, None], x)
+
+    def antialias(self, path: str, pool: AveragePool | BlurPool | None, x: Array) -> Array:
+        """The mean of timm's `resnetaa`, or a blur (arXiv 1904.11486)."""
+        if not pool:
+            return x
+        return self.observe(path, blur_pool(x, pool) if isinstance(pool, BlurPool) else average_pool(x, pool), x)
 
     def convolution(self, path: str, x: Array, convolution: Convolution) -> Array:
         y = convolve(x, self.weights[f"{path}.weight"], convolution)
@@ -159,6 +176,7 @@ class HandWrittenBackward:
         d = np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:])
         for block in reversed(list(self.architecture.blocks())):
             d = self.block(block, d)
+        d = self.antialias("aa", self.architecture.aa, d)
         if self.architecture.max_pool:
             d = max_pool_backward(self.inputs["maxpool"], d, self.architecture.max_pool)
         for number, convolution in reversed(list(enumerate(self.architecture.stem_convolutions, start=1))):
@@ -173,6 +191,8 @@ class HandWrittenBackward:
         for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
             residual = self.norm(f"{block.name}.bn{number}", residual)
             residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+            if number == len(block.convolutions):
+                residual = self.antialias(f"{block.name}.aa", block.aa, residual)
             if number > 1:
                 residual = self.relu(f"{block.name}.relu{number - 1}", residual)
         if block.projection:
@@ -188,6 +208,12 @@ class HandWrittenBackward:
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc2", excited))
         squeezed = self.dense(f"{path}.fc1", hidden) / np.prod(x.shape[2:])
         return d * gate[:, :, None, None] + squeezed[:, :, None, None]
+
+    def antialias(self, path: str, pool: AveragePool | BlurPool | None, d: Array) -> Array:
+        if not pool:
+            return d
+        x = self.inputs[path]
+        return blur_pool_backward(x, d, pool) if isinstance(pool, BlurPool) else average_pool_backward(x, d, pool)
 
     def dense(self, path: str, d: Array) -> Array:
         x, weight = self.inputs[path], self.weights[f"{path}.weight"]

@@ -24,6 +24,7 @@ OPERATIONS: Mapping[type[layers.Operation], str] = {
     layers.BatchNorm: "batch normalisation",
     layers.MaxPool: "max-pool",
     layers.AveragePool: "average pool",
+    layers.BlurPool: "blur",
 }
 MODULES: Mapping[type[layers.Operation], str] = {
     layers.ReLU: "residual block",

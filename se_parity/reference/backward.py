@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from se_parity.case import Case
 from se_parity.reference.convolution import channel_convolution_backward, convolution_backward
 from se_parity.reference.oracle import Array, Observer, Oracle, channels, shuffled
-from se_parity.reference.pools import average_pool_backward, max_pool_backward
+from se_parity.reference.pools import average_pool_backward, blur_pool_backward, max_pool_backward
 from se_spec import BATCH_NORM_MOMENTUM, Node
 from se_spec.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    BlurPool,
     ChannelConvolution,
     ChannelShuffle,
     Concat,
@@ -173,6 +174,8 @@ class Backward:
                 return (max_pool_backward(self.inputs[path], d, operation),)
             case AveragePool() as operation:
                 return (average_pool_backward(self.inputs[path], d, operation),)
+            case BlurPool() as operation:
+                return (blur_pool_backward(self.inputs[path], d, operation),)
             case MeanOverSpace():
                 x = self.inputs[path]
                 return (np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:]),)

@@ -19,6 +19,7 @@ KINDS: Mapping[type[layers.Operation], str] = {
     layers.ReLU: "relu",
     layers.MaxPool: "max-pool",
     layers.AveragePool: "average-pool",
+    layers.BlurPool: "blur",
     layers.MeanOverSpace: "mean",
     layers.Sigmoid: "gate",
     layers.Scale: "scale",
@@ -33,7 +34,7 @@ class Operation:
 
     Attributes:
         path: its canonical path, such as "layer1.0.conv2".
-        kind: "convolution", "norm", "dense", "relu", "max-pool", "mean", "gate", "scale", "sum" or "average-pool".
+        kind: one of KINDS, or "sum".
         input: (N, C, H, W) or (N, C).
         output: (N, C, H, W) or (N, C).
         weights: its own parameters by leaf name, such as "running_mean".

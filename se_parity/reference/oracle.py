@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.reference.convolution import convolve, convolve_channels
-from se_parity.reference.pools import average_pool, max_pool
+from se_parity.reference.pools import average_pool, blur_pool, max_pool
 from se_spec import Architecture, Graph, Node
 from se_spec.graph import IMAGES
 from se_spec.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    BlurPool,
     ChannelConvolution,
     ChannelShuffle,
     Concat,
@@ -128,6 +129,8 @@ class Oracle:
                 output = max_pool(x, operation)
             case AveragePool() as operation:
                 output = average_pool(x, operation)
+            case BlurPool() as operation:
+                output = blur_pool(x, operation)
             case MeanOverSpace():
                 output = x.mean(axis=(2, 3))
             case MaxOverSpace():

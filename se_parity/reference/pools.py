@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from se_spec.layers import AveragePool, MaxPool
+from se_spec.layers import AveragePool, BlurPool, MaxPool
 
 Array = NDArray[np.float64]
 
@@ -75,6 +75,42 @@ def average_pool_backward(x: Array, d: Array, pool: AveragePool) -> Array:
     for place, window, count in _averaged(x.shape[2:], pool):
         gradient[:, :, *window] += d[:, :, *place][:, :, None, None] / count
     return gradient
+
+
+def blur_pool(x: Array, pool: BlurPool) -> Array:
+    """The binomial mean of each window of (N, C, H, W), padded by reflection.
+
+    Args:
+        x: (N, C, H, W).
+        pool: its weights and stride.
+    """
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    return np.einsum("nchwij,i,j->nchw", windows[:, :, :: pool.stride, :: pool.stride], pool.weights, pool.weights)
+
+
+def blur_pool_backward(x: Array, d: Array, pool: BlurPool) -> Array:
+    """The gradient of a blur's input; that of a reflected value goes to the value that it reflects.
+
+    Args:
+        x: the input (N, C, H, W).
+        d: the gradient of the loss with respect to the output (N, C, H', W').
+        pool: its weights and stride.
+
+    Returns:
+        (N, C, H, W).
+    """
+    down, right = (_blurred(side, pool) for side in x.shape[2:])
+    return down.T @ d @ right
+
+
+def _blurred(side: int, pool: BlurPool) -> Array:
+    """The matrix (side', side) that blurs one axis."""
+    places = np.pad(np.arange(side), 1, mode="reflect")
+    matrix = np.zeros((pool.side(side), side))
+    for row, column in np.ndindex(len(matrix), len(pool.weights)):
+        matrix[row, places[row * pool.stride + column]] += pool.weights[column]
+    return matrix
 
 
 def _averaged(size: tuple[int, ...], pool: AveragePool) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], int]]:

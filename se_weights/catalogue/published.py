@@ -9,12 +9,12 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from se_spec import Architecture, architecture, config_differences, list_architectures, manifest
+from se_spec import Architecture, ArchitectureError, architecture, config_differences, list_architectures, manifest
 from se_weights.dialects import DIALECTS, Dialect, Place
 
 TABLE = Path(__file__).with_name("published.tsv")
@@ -33,7 +33,6 @@ class PublishedFile:
         tag: The name of the weights; empty if none are published.
         dialect: The dialect of the names in the file.
         architecture: The architecture with these tensors.
-        differs: How the network differs from that architecture; empty if it does not.
         hash_algorithm: "sha256", "sha1" or "md5", or empty if no hash is published.
         digits: The first digits of the hash, or all.
     """
@@ -43,7 +42,6 @@ class PublishedFile:
     tag: str
     dialect: str
     architecture: Architecture
-    differs: str
     hash_algorithm: str
     digits: str
 
@@ -59,11 +57,18 @@ class PublishedFile:
     @property
     def function(self) -> object:
         """A key of the function that the network computes, classes and image channels aside."""
-        return self.differs, _function(self.architecture)
+        return _function(self.architecture)
 
     def computes(self, other: Architecture) -> bool:
         """Whether the network computes the same function as an architecture, classes and image channels aside."""
-        return self.function == ("", _function(other))
+        return self.function == _function(other)
+
+    def has(self, settings: Mapping[str, object]) -> bool:
+        """Whether the network has these values of settings, by their dotted names."""
+        try:
+            return self.architecture.with_settings(settings) == self.architecture
+        except ArchitectureError:
+            return False
 
     def is_named_in(self, file_name: str) -> bool:
         """Whether a file name has the digits of this file's hash."""
@@ -125,7 +130,7 @@ def _places(network: Architecture, dialect: Dialect) -> list[Place]:
 
 
 def _parse(row: dict[str, str]) -> PublishedFile:
-    known = {key: row[key] for key in ("source", "name", "tag", "dialect", "differs", "hash_algorithm", "digits")}
+    known = {key: row[key] for key in ("source", "name", "tag", "dialect", "hash_algorithm", "digits")}
     return PublishedFile(**known, architecture=decode(row["architecture"]))
 
 

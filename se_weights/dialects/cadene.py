@@ -39,7 +39,7 @@ FIXED_CONFIG: Config = {"se": True, "squeeze": {"bias": True, "rounding": "floor
 
 def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     """Of these networks, only SE-ResNet-18 and 34 have basic blocks, and only SENet-154 has dropout."""
-    if not architecture.se or not architecture.max_pool:
+    if not architecture.se or not architecture.stem.pools:
         return None
     plain_bottleneck = architecture.block == "bottleneck" and architecture.groups == 1
     return make_hidden_config(

@@ -107,8 +107,8 @@ class Dialect:
         companions: Returns the names of tensors that may be stored next to a parameter and are not weights.
         carries_config: Whether the dialect can hold every architecture, because it is one of our own and the metadata
             of its files contain the architecture.
-        options_without_tensors: Options of the code base's networks that change the function and no tensor, and that
-            are not settings of an architecture; may be empty.
+        options_without_tensors: Options of the code base's networks that change the function and no tensor; may be
+            empty.
     """
 
     name: str
@@ -219,6 +219,7 @@ def make_hidden_config(
     architecture: SEResNetArchitecture,
     *,
     pool: str = "pad1",
+    antialias: str = "none",
     stride_in: str = "conv2",
     averages: bool = False,
     after_relu: bool = False,
@@ -230,6 +231,7 @@ def make_hidden_config(
     Args:
         architecture: Without a max pool it has no `pool`, and only bottlenecks have a choice of `stride_in`.
         pool: The alignment of the max pool in the stem: "pad1" pads by one pixel on each side, "ceil" rounds up.
+        antialias: The pool that strides in the place of a block's 3x3 and of the max pool.
         stride_in: The convolution of a bottleneck that strides: "conv1" or "conv2".
         averages: Whether shortcuts that stride average 2x2 windows before their convolution (ResNet-D).
         after_relu: Whether there is a ReLU between the last norm of a block and the squeeze.
@@ -237,7 +239,8 @@ def make_hidden_config(
         dropout: The dropout rate before the classifier.
     """
     return {
-        "stem": {"pool": pool if architecture.max_pool else "none"},
+        "stem": {"pool": pool if architecture.stem.pools else "none"},
+        "antialias": antialias,
         "shortcut": {"averages": averages},
         "squeeze": {"after_relu": after_relu},
         "stride_in": stride_in if architecture.block == "bottleneck" else "conv2",

@@ -51,7 +51,7 @@ SENET: Layers = {
 
 
 def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
-    changed = SENET if architecture.stem.inner else {} if architecture.max_pool else CIFAR_STEM
+    changed = SENET if architecture.stem.inner else {} if architecture.stem.pools else CIFAR_STEM
     return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
 
 
@@ -70,14 +70,14 @@ def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config]:
     """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
 
     def hidden_config(architecture: SEResNetArchitecture) -> Config:
-        convolution = stride_in if architecture.groups == 1 and architecture.max_pool else "conv2"
+        convolution = stride_in if architecture.groups == 1 and architecture.stem.pools else "conv2"
         return make_hidden_config(architecture, stride_in=convolution, dropout=0.2 if architecture.stem.inner else 0.0)
 
     return hidden_config
 
 
 def _preprocessing(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing:
-    return IMAGENET if architecture.max_pool else CIFAR
+    return IMAGENET if architecture.image_size == 224 else CIFAR
 
 
 def _dialect(name: str, stride_in: str, models: str, **others: NameTable) -> Dialect:

@@ -39,15 +39,15 @@ def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
 
 
 def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
-    """timm has no dropout by default. Its names show whether shortcuts average."""
+    """timm has no dropout by default. Its names show whether shortcuts average; it has all ANTIALIASES."""
     if len(architecture.stem.inner) not in (0, 2):
         return None
-    return make_hidden_config(architecture, averages=architecture.shortcut.averages)
+    return make_hidden_config(architecture, averages=architecture.shortcut.averages, antialias=architecture.antialias)
 
 
 def imagenet(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing | None:
     """For networks with the ImageNet stem; size, crop and interpolation differ between timm's pretrained tags."""
-    return IMAGENET if architecture.max_pool else None
+    return IMAGENET if architecture.image_size == 224 else None
 
 
 SE_RESNET = NameTable(

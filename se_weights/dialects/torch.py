@@ -44,7 +44,7 @@ def canonical_place(parameter: Parameter, architecture: Architecture) -> Place:
 def published_hidden_config(inferred: SEResNetArchitecture) -> Config:
     """For our own files without metadata: the hidden config of the published architecture with these shapes."""
     named = named_like(inferred)
-    if not isinstance(named, SEResNetArchitecture) or not inferred.max_pool:
+    if not isinstance(named, SEResNetArchitecture) or not inferred.stem.pools:
         return {}
     return {
         "stem": {"pool": named.stem.pool},
@@ -65,7 +65,7 @@ def densenet_preprocessing(architecture: SEDenseNetArchitecture) -> Preprocessin
 
 
 def _torchvision_preprocessing(architecture: SEResNetArchitecture) -> Preprocessing | None:
-    return IMAGENET if not architecture.se and architecture.max_pool and architecture.num_classes == 1000 else None
+    return IMAGENET if not architecture.se and architecture.stem.pools and architecture.num_classes == 1000 else None
 
 
 TORCH = Dialect(

@@ -39,7 +39,7 @@ def _vggface2_hidden_config(architecture: SEResNetArchitecture) -> Config | None
 
 
 def _weiaicunzai_hidden_config(architecture: SEResNetArchitecture) -> Config | None:
-    return None if architecture.max_pool else _se_hidden_config(architecture, after_relu=True)
+    return None if architecture.stem.pools else _se_hidden_config(architecture, after_relu=True)
 
 
 def _dialect(

@@ -14,7 +14,7 @@ from se_spec.families.se_resnet.architecture import MOST_STAGES
 from se_spec.families.se_resnet.block import EXPANSION
 from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
 from se_spec.graph import LayerPosition
-from se_spec.layers import NORM_ROLES
+from se_spec.layers import ANTIALIASES, NORM_ROLES
 from se_spec.squeeze import SQUEEZES
 from se_weights.dialects import Dialect
 from se_weights.families.family import UNNAMED, Family, Shape, Shapes, probe, stored_shape
@@ -226,6 +226,7 @@ SE_RESNET = Family(
         "stem.pool": ("same", "ceil", "pad1"),
         "shortcut.averages": (False, True),
         "squeeze.after_relu": (False, True),
+        "antialias": tuple(ANTIALIASES),
     },
     training_settings=("dropout", "drop_path"),
 )

@@ -1,8 +1,9 @@
 """Reads what is known of a network beside its tensors: a `config.json`, or the options that a training script saved.
 
 Networks with other options than their code base's defaults have the same tensors and compute other functions: timm's
-anti-aliased networks (timm 1.0.31, models/resnet.py and models/_hub.py), dilated encoders of segmentation networks, and
-mmpretrain's `style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0, models/backbones/resnet.py).
+anti-aliased networks (timm 1.0.31, models/resnet.py, layers/blur_pool.py and models/_hub.py), dilated encoders of
+segmentation networks, and mmpretrain's `style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0,
+models/backbones/resnet.py).
 """
 
 import re
@@ -20,8 +21,15 @@ CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """Names of weights files to which a `config.json` in the same folder belongs."""
 
-ANTI_ALIASED = re.compile(r"res(net|next)(aa|blur)")
+ANTI_ALIASED = re.compile(r"res(?:net|next)(aa|blur)")
 """How timm names its anti-aliased networks; later releases may have more than the table of published files."""
+
+ANTIALIASES: Mapping[str | None, str] = {
+    **dict.fromkeys((None, ""), "none"),
+    **dict.fromkeys(("aa", "avg", "avgpool"), "mean"),
+    **dict.fromkeys(("blur", "blurpool"), "blur"),
+}
+"""Our word for what timm calls an `aa_layer`, or writes into the names of networks."""
 
 NAME_OPTIONS = ("architecture", "arch", "model_name", "model", "backbone", "backbone_name", "encoder_name", "encoder")
 """Options under which a network is named."""
@@ -29,7 +37,6 @@ NAME_OPTIONS = ("architecture", "arch", "model_name", "model", "backbone", "back
 PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
     "output_stride": (None, 32),
     "encoder_output_stride": (None, 32),
-    "aa_layer": (None, ""),
     "act_layer": (None, "", "relu", "torch.nn.modules.activation.ReLU"),
     "global_pool": (None, "", "avg"),
 }
@@ -68,7 +75,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
         options: The names and values of the options in the file itself.
 
     Raises:
-        UnsupportedFormat: The network is anti-aliased, dilated, or has another activation or global pool.
+        UnsupportedFormat: The network is dilated, or has another activation, global pool or anti-aliasing.
         MalformedFile: The `config.json` is not a JSON object.
     """
     config_path = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
@@ -83,13 +90,23 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
                 raise _unsupported(path, source, f"{option}={value}, a dilated network", "encoder_output_stride")
             if option in NAME_OPTIONS and isinstance(value, str):
                 names.add(value)
-                if ANTI_ALIASED.search(value):
-                    raise _unsupported(path, source, f"{option}={value}, an anti-aliased network", "aa_layer")
+                if pool := ANTI_ALIASED.search(value):
+                    settings["antialias"] = ANTIALIASES[pool[1]]
+            if option == "aa_layer":
+                settings["antialias"] = _antialias(path, source, value)
             if option in PLAIN_OPTIONS and value not in PLAIN_OPTIONS[option]:
                 raise _unsupported(path, source, f"{option}={value!r}", option)
             if option in ("cfg", "config") and isinstance(value, str):
                 settings |= _backbone_settings(path, source, value)
     return ModelConfig(frozenset(names), settings)
+
+
+def _antialias(path: Path, source: str, value: object) -> str:
+    """Our word for timm's `aa_layer`, in which timm ignores case and dashes."""
+    word = value.lower().replace("_", "").replace("-", "") if isinstance(value, str) else value
+    if isinstance(word, str | None) and word in ANTIALIASES:
+        return ANTIALIASES[word]
+    raise _unsupported(path, source, f"aa_layer={value!r}", "aa_layer")
 
 
 def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
@@ -99,7 +116,9 @@ def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
     if strides != STAGES[: len(strides)] or any(dilation != 1 for dilation in dilations):
         raise _unsupported(path, source, f"strides={strides} and dilations={dilations}", "dilations")
     style = _option(backbone, "style")
-    return {"stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2"} if style else {}
+    if not style:
+        return {}
+    return {"stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2", "antialias": "none"}
 
 
 def _backbone_text(text: str) -> str:

@@ -35,11 +35,12 @@ class DialectMatch:
         return self.architecture.function_key(), tuple(self.dialect.places(self.architecture).values())
 
     def with_settings(self, settings: Mapping[str, object]) -> "DialectMatch":
-        """The match with other settings of its architecture, as far as its networks have them."""
+        """The match with other settings of its architecture, by dotted name, if its networks have them."""
         try:
-            return replace(self, architecture=self.architecture.replace(**settings))
+            changed = self.architecture.with_settings(settings)
         except ArchitectureError:
             return self
+        return replace(self, architecture=FAMILIES[changed.family].with_published_name(changed))
 
 
 def find_dialect(name: str) -> Dialect:

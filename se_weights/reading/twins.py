@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from se_spec import Architecture, config_differences
+from se_spec import Architecture, architecture, config_differences, list_architectures
 from se_weights.catalogue import PublishedFile, file_hash, with_tensors_of
 from se_weights.dialects import Dialect
-from se_weights.errors import AmbiguousArchitecture, UnsupportedFormat, WeightMismatch
+from se_weights.errors import AmbiguousArchitecture, WeightMismatch
 from se_weights.families import FAMILIES, UNNAMED
 from se_weights.reading.architecture_text import INFERRED, format_architecture
 from se_weights.reading.model_config import ModelConfig
@@ -53,26 +53,20 @@ def decide(
     Raises:
         AmbiguousDialect: Several dialects match, and nothing tells which one it is.
         AmbiguousArchitecture: Several published networks have these tensors, and nothing tells which one it is.
-        UnsupportedFormat: The file is a published network that is not supported.
     """
-    if config.settings:
-        known = [match.with_settings(config.settings) for match in matches]
-        return Decision(only_match(str(path), list({match.result_key: match for match in known}.values())))
+    known = [match.with_settings(config.settings) for match in matches]
+    matches = list({match.result_key: match for match in known}.values())
     rows = [
         row
         for match in matches
         for row in with_tensors_of(match.architecture, match.dialect)
-        if match.dialect.carries_config or dialect in (None, row.dialect)
+        if (match.dialect.carries_config or dialect in (None, row.dialect)) and row.has(config.settings)
     ]
     twins = [row for row in rows if not all(row.computes(match.architecture) for match in matches)]
     named = [row for row in rows if config.names & {row.name, _full_name(row)}]
     if twins:
         for row in _of_one_function(named) or _of_one_function(_with_hash(path, rows, sha256)):
-            if row.differs:
-                raise _unsupported(path, f"is {row.source}'s {_full_name(row)}", row)
-            for match in matches:
-                if row.computes(match.architecture):
-                    return Decision(match, f"{row.source} {_full_name(row)}")
+            return Decision(_match_of(row, matches), f"{row.source} {_full_name(row)}")
     match = only_match(str(path), matches)
     if published := [row for row in twins if row.tag]:
         raise _question(path, match, [row for row in rows if row.tag], published)
@@ -129,26 +123,30 @@ def _full_name(row: PublishedFile) -> str:
     return f"{row.name}.{row.tag}" if row.tag else row.name
 
 
-def _unsupported(path: Path, what: str, row: PublishedFile) -> UnsupportedFormat:
-    return UnsupportedFormat(
-        f"{path} {what}: {row.differs}, which is not supported. Its tensors are also those of a plain network, which "
-        f"computes another function; --architecture {INFERRED} (architecture={INFERRED!r}) reads it as that"
-    )
+def _match_of(row: PublishedFile, matches: Sequence[DialectMatch]) -> DialectMatch:
+    """The match that computes the function of a row, or one with its settings."""
+    likely = next((match for match in matches if match.dialect.name == row.dialect), matches[0])
+    changed = likely.with_settings(row.config_differences(likely.architecture))
+    return next((match for match in matches if row.computes(match.architecture)), changed)
 
 
 def _question(
     path: Path, match: DialectMatch, rows: Sequence[PublishedFile], twins: Sequence[PublishedFile]
-) -> AmbiguousArchitecture | UnsupportedFormat:
-    """The question which of several networks a file contains; a refusal if the only published one is not supported."""
+) -> AmbiguousArchitecture:
+    """The question which of several networks a file contains, with an answer for each."""
     same = sorted({f"{row.source}'s {row.name}" for row in rows if row.computes(match.architecture)})
-    if not same and all(row.differs for row in twins):
-        return _unsupported(path, f"matches only {twins[0].source}'s {twins[0].name}", twins[0])
     likely = INFERRED if match.architecture.name == UNNAMED else match.architecture.name
     candidates = {likely: ", ".join(same) or "our own network of this name"}
     for row in twins:
-        description = f"{row.source}'s {row.name}"
-        if row.differs:
-            candidates.setdefault(row.name, f"{description}: {row.differs}, not supported")
-        else:
-            candidates.setdefault(format_architecture(likely, row.config_differences(match.architecture)), description)
+        candidates.setdefault(_answer(row, likely, match), f"{row.source}'s {row.name}")
     return AmbiguousArchitecture(str(path), likely, candidates)
+
+
+def _answer(row: PublishedFile, likely: str, match: DialectMatch) -> str:
+    """The architecture to name for a row: its own name, if it has one, and the settings that this does not imply."""
+    settings = row.config_differences(match.architecture)
+    if row.architecture.name not in list_architectures():
+        return format_architecture(likely, settings)
+    named = architecture(row.architecture.name)
+    others = {setting: value for setting, value in settings.items() if named.setting(setting) != value}
+    return format_architecture(row.architecture.name, others)

@@ -15,7 +15,8 @@ from numpy.typing import DTypeLike
 
 from se_parity.reference.operation import Operation
 from se_parity.reference.oracle import Array
-from se_spec.layers import pair
+from se_parity.reference.pools import blur_pool
+from se_spec.layers import BlurPool, pair
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,15 @@ def max_of_windows(operation: Operation) -> Array | None:
     return windows.max(axis=(3, 5))
 
 
+def blur_padded_with_zeros(operation: Operation) -> Array:
+    padded = np.pad(operation.input, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    return blur_pool(padded, BlurPool())[:, :, 1 : operation.output.shape[2] + 1, 1 : operation.output.shape[3] + 1]
+
+
+def every_second_value(operation: Operation) -> Array:
+    return operation.input[:, :, ::2, ::2]
+
+
 def skip_operation(operation: Operation) -> Array:
     return operation.input
 
@@ -251,6 +261,8 @@ FAULTS = (
     Fault("no ReLU in the stem", ("relu",), skip_operation, r"relu\d|features\.relu0"),
     Fault("no ReLU in the transitions", ("relu",), skip_operation, r".*transition\d\.relu"),
     Fault("the largest value for the mean of a pool", ("average-pool",), max_of_windows),
+    Fault("a blur padded with zeros", ("blur",), blur_padded_with_zeros),
+    Fault("every second value for a blur", ("blur",), every_second_value),
     Fault("no ReLU after the sum", ("sum",), skip_operation),
     Fault("a ReLU before the squeeze", NORM, lambda operation: np.maximum(operation.output, 0.0)),
     Fault("no gate", ("scale",), skip_operation),

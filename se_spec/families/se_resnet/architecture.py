@@ -23,7 +23,7 @@ from se_spec.families.se_resnet.config import (
 )
 from se_spec.families.se_resnet.graph import se_resnet_graph
 from se_spec.graph import Graph
-from se_spec.layers import BATCH_NORM_EPSILON, Convolution, MaxPool
+from se_spec.layers import ANTIALIASES, BATCH_NORM_EPSILON, AveragePool, BlurPool, Convolution, MaxPool
 from se_spec.squeeze import squeezed_channels
 
 MOST_STAGES = 4
@@ -45,6 +45,8 @@ class SEResNetArchitecture(Architecture):
         groups: groups of a bottleneck's 3x3 convolution (ResNeXt's cardinality).
         base_width: channels of each group at stage width 64; the 3x3 has width * base_width / 64 * groups channels.
         reduce_first: 1, or 2 to halve the channels of a bottleneck's first 1x1 (SENet-154).
+        antialias: the pool that strides in the place of a block's 3x3 and of the stem's max-pool: "none", "mean" (of
+            2x2; the stem has no max-pool then) or "blur" (arXiv 1904.11486; after the stem's max-pool).
         stride_in: the convolution of a bottleneck that strides: "conv1" (its first 1x1) or "conv2" (its 3x3).
         conv_bias: whether the convolutions have biases beside their norms.
         dropout: fraction of the pooled features that is dropped before the classifier in training.
@@ -67,6 +69,7 @@ class SEResNetArchitecture(Architecture):
     groups: int = 1
     base_width: int = 64
     reduce_first: int = 1
+    antialias: str = "none"
     stride_in: str = "conv2"
     conv_bias: bool = False
     dropout: float = 0.0
@@ -83,6 +86,7 @@ class SEResNetArchitecture(Architecture):
         expect_count(groups=self.groups, base_width=self.base_width)
         expect_one_of((1, 2), reduce_first=self.reduce_first)
         expect_one_of(("conv1", "conv2"), stride_in=self.stride_in)
+        expect_one_of(ANTIALIASES, antialias=self.antialias)
         expect_counts(depths=self.depths, widths=self.widths)
         for group, kind in GROUPS.items():
             expect(isinstance(getattr(self, group), kind), group, f"a {kind.__name__}", getattr(self, group))
@@ -95,6 +99,11 @@ class SEResNetArchitecture(Architecture):
             raise ArchitectureError("groups, base_width and reduce_first are for bottlenecks, not for basic blocks")
         if self.block == "basic" and self.stride_in != "conv2":
             raise ArchitectureError("stride_in is for bottlenecks; a basic block strides in its first 3x3")
+        if self.antialias != "none" and (self.stride_in, self.stem.pool) not in (("conv2", "pad1"), ("conv2", "none")):
+            raise ArchitectureError(
+                'antialias needs stride_in="conv2" and a stem with the pool "pad1" or "none": got '
+                f"stride_in={self.stride_in!r} and the pool {self.stem.pool!r}"
+            )
         for width in self.widths:
             self._squeezed(width * EXPANSION[self.block])
             mid = self._mid_channels(width)
@@ -157,7 +166,7 @@ class SEResNetArchitecture(Architecture):
     def sizes(self) -> tuple[object, ...]:
         stem = self.stem.inner, self.stem.width or self.widths[0]
         groups = self.groups, self.base_width, self.reduce_first
-        return self.block, self.depths, self.widths, self.se, stem, groups, self.shortcut.kernel
+        return self.block, self.depths, self.widths, self.se, stem, groups, self.shortcut.kernel, self.antialias
 
     @property
     def stem_convolutions(self) -> tuple[Convolution, ...]:
@@ -171,18 +180,29 @@ class SEResNetArchitecture(Architecture):
 
     @property
     def max_pool(self) -> MaxPool | None:
-        """The max-pool of the stem, or None where it has none."""
-        return None if self.stem.pool == "none" else MaxPool(self.stem.pool)
+        """The max-pool of the stem, or None where it has none; it does not stride where a blur does."""
+        if not self.stem.pools or self.antialias == "mean":
+            return None
+        return MaxPool(self.stem.pool, stride=1 if self.antialias == "blur" else 2)
+
+    @property
+    def aa(self) -> AveragePool | BlurPool | None:
+        """The pool of the stem in the place of its max-pool or after it, or None; a last odd row is left out."""
+        pool = ANTIALIASES[self.antialias] if self.stem.pools else None
+        return replace(pool, ceil=False) if isinstance(pool, AveragePool) else pool
 
     @property
     def smallest_side(self) -> int:
-        """As in every Architecture: an unpadded pool needs one complete window."""
-        return 3 if self.stem.pool == "ceil" else 1
+        """As in every Architecture: an unpadded pool needs one complete window, and reflection two values a side."""
+        if self.antialias == "blur":
+            return [*self.stage_outputs.values()][-1].stride // 2 + 1
+        unpadded = self.stem.pool == "ceil" or (self.stem.pools and self.antialias == "mean")
+        return 3 if unpadded else 1
 
     @property
     def image_size(self) -> int:
         """Height and width in pixels of the images that the papers use with this stem; any size can be run."""
-        return 224 if self.max_pool else 32
+        return 224 if self.stem.pools else 32
 
     @property
     def features(self) -> int:
@@ -192,7 +212,7 @@ class SEResNetArchitecture(Architecture):
     @property
     def stage_outputs(self) -> dict[str, StageOutput]:
         """The channels and the stride of the features that the stem and each stage give, by the models' attributes."""
-        stride = self.stem.stride * (self.max_pool.stride if self.max_pool else 1)
+        stride = self.stem.stride * (2 if self.stem.pools else 1)
         outputs = {"stem": StageOutput(self.stem_convolutions[-1].out_channels, stride)}
         for block in self.blocks():
             stride *= block.stride
@@ -216,6 +236,7 @@ class SEResNetArchitecture(Architecture):
                     stride=stride,
                     first_channels=mid_channels // self.reduce_first,
                     groups=self.groups,
+                    antialias=self.antialias if stride != 1 else "none",
                     stride_in=self.stride_in,
                     conv_bias=self._conv_bias,
                     folded=self.folded,
@@ -244,7 +265,7 @@ class SEResNetArchitecture(Architecture):
     def function_key(self) -> tuple[object, ...]:
         """A key of the function that is computed, without the name and what is dropped in training."""
         blocks = replace(self, drop_path=0.0).blocks()
-        return self.stem_convolutions, self.max_pool, tuple(blocks), self.num_classes
+        return self.stem_convolutions, self.max_pool, self.aa, tuple(blocks), self.num_classes
 
     @property
     def _conv_bias(self) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from se_spec.layers import BATCH_NORM_EPSILON, AveragePool, Convolution
+from se_spec.layers import ANTIALIASES, BATCH_NORM_EPSILON, AveragePool, BlurPool, Convolution
 from se_spec.squeeze import SqueezeExcitation
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
@@ -26,6 +26,7 @@ class Block:
         folded: whether the norms are folded into the convolutions.
         always_projects: whether the shortcut is a convolution even where the identity would fit.
         shortcut_kernel: height and width of the shortcut's convolution.
+        antialias: the pool that strides in the place of the block's 3x3, one of ANTIALIASES.
         averages: whether a 2x2 mean before the shortcut's convolution strides in its place.
         squeezed_channels: width of the SE bottleneck; 0 for a block without SE.
         se_bias: whether the SE layer's fully connected layers have biases.
@@ -48,6 +49,7 @@ class Block:
     folded: bool = False
     always_projects: bool = False
     shortcut_kernel: int = 1
+    antialias: str = "none"
     averages: bool = False
     squeezed_channels: int = 0
     se_bias: bool = False
@@ -78,16 +80,27 @@ class Block:
         return self.always_projects or self.stride != 1 or self.in_channels != self.out_channels
 
     @property
+    def aa(self) -> AveragePool | BlurPool | None:
+        """The pool that strides after the ReLU of the first 3x3, or None where no pool does."""
+        return ANTIALIASES[self.antialias] if self.stride != 1 else None
+
+    @property
+    def before_aa(self) -> int:
+        """The number of the convolution before that pool: the first 3x3."""
+        return 1 if self.kind == "basic" else 2
+
+    @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
         options = {"bias": self.conv_bias, "folded": self.folded}
+        stride = 1 if self.aa else self.stride
         if self.kind == "basic":
             return (
-                Convolution(self.in_channels, self.mid_channels, 3, self.stride, **options),
+                Convolution(self.in_channels, self.mid_channels, 3, stride, **options),
                 Convolution(self.mid_channels, self.out_channels, 3, **options),
             )
         first_channels = self.first_channels or self.mid_channels
-        strides = {"conv1": 1, "conv2": 1} | {self.stride_in: self.stride}
+        strides = {"conv1": 1, "conv2": 1} | {self.stride_in: stride}
         return (
             Convolution(self.in_channels, first_channels, 1, strides["conv1"], **options),
             Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **options),

@@ -44,6 +44,11 @@ class Stem:
         expect(len(self.inner) in (0, 2), "stem_inner", "empty, or two widths (a deep stem)", self.inner)
         expect_count_or_zero(stem_width=self.width)
 
+    @property
+    def pools(self) -> bool:
+        """Whether a pool halves height and width after the convolutions (ImageNet)."""
+        return self.pool != "none"
+
 
 @dataclass(frozen=True)
 class Shortcut:

@@ -38,6 +38,8 @@ def se_resnet_graph(architecture: "SEResNetArchitecture") -> Graph:
         x = builder.add(f"relu{number}", ReLU(), x)
     if architecture.max_pool:
         x = builder.add("maxpool", architecture.max_pool, x)
+    if architecture.aa:
+        x = builder.add("aa", architecture.aa, x)
     for block in architecture.blocks():
         x = _block(builder, block, x)
     x = builder.add("pool", MeanOverSpace(), x)
@@ -56,6 +58,8 @@ def _block(builder: GraphBuilder, block: Block, x: str) -> str:
     for number, convolution in enumerate(block.convolutions, start=1):
         if number > 1:
             residual = builder.add(f"{block.name}.relu{number - 1}", ReLU(), residual)
+        if block.aa and number - 1 == block.before_aa:
+            residual = builder.add(f"{block.name}.aa", block.aa, residual)
         position = LayerPosition(Layer.CONVOLUTION, *place, number), LayerPosition(Layer.NORM, *place, number)
         residual = normalised(builder, *position, convolution, block.epsilon, residual)
     if block.relu_before_se:

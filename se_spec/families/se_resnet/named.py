@@ -1,5 +1,6 @@
 """The named SE-ResNets."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from se_spec.families.se_resnet.architecture import SEResNetArchitecture
@@ -17,6 +18,10 @@ _GROUPED = ("26_32x4d", "50_32x4d", "101_32x4d", "101_32x8d", "101_64x4d")  # gr
 _DEEP = {  # widths before the stem's last: Bag of Tricks, section 4.2, and timm's tiered stem
     "d": Stem(kernel=3, inner=(32, 32)),
     "t": Stem(kernel=3, inner=(24, 32)),
+}
+_ANTIALIASED = {  # timm 1.0.31, models/resnet.py: the letters of the pool, and the networks that have it
+    "mean": ("aa", ("34d", "50", "50d", "101d")),
+    "blur": ("blur", ("18", "50", "50d", "101d")),
 }
 _CIFAR = {  # Deep Residual Learning, section 4.2: 6n + 2 layers (9n + 2 with bottlenecks), n blocks a stage
     "20": ("basic", 3),
@@ -56,6 +61,14 @@ def _averaging(letter: str) -> dict[str, Any]:
     return {"stem": _DEEP[letter], "shortcut": Shortcut(averages=True)}
 
 
+def _antialiased(pool: str) -> Iterator[SEResNetArchitecture]:
+    letters, versions = _ANTIALIASED[pool]
+    for version in versions:
+        averaging = _averaging("d") if version.endswith("d") else {}
+        name = f"resnet{letters}{version}"
+        yield _resnet(version.removesuffix("d"), False, name=name, antialias=pool, **averaging)
+
+
 def _cifar(version: str, block: str, depth: int) -> SEResNetArchitecture:
     depths, widths = (depth,) * 3, (16, 32, 64)
     name = f"se_resnet{version}_cifar"
@@ -78,5 +91,17 @@ def se_resnets() -> list[SEResNetArchitecture]:
         ),
         *(_resnext("26_32x4d", True, name=f"se_resnext26{letter}", **_averaging(letter)) for letter in _DEEP),
         _resnext("101_32x8d", True, name="se_resnext101d_32x8d", **_averaging("d")),
+        *(network for pool in _ANTIALIASED for network in _antialiased(pool)),
+        _resnet("50", True, name="se_resnetaa50d", antialias="mean", **_averaging("d")),
+        _resnext("101_32x8d", True, name="se_resnextaa101d_32x8d", antialias="mean", **_averaging("d")),
+        _resnext(
+            "101_32x8d",
+            True,
+            name="se_resnextaa201d_32x8d",
+            depths=(3, 24, 36, 4),
+            antialias="mean",
+            stem=Stem(kernel=3, inner=(64, 64), width=128),
+            shortcut=Shortcut(averages=True),
+        ),
         *(_cifar(version, *block) for version, block in _CIFAR.items()),
     ]
