@@ -7,6 +7,7 @@ import pytest
 
 import se_spec
 import se_weights
+from parity_tests.support.cases import network as network_of
 from parity_tests.support.cases import small_network
 from parity_tests.support.tolerances import FLOAT32_STATISTICS, INITIAL_DEVIATION
 from se_parity import compare
@@ -141,6 +142,26 @@ def test_evaluation_does_not_change_the_statistics(framework):
     assert compare(network.reference, logits).share <= network.limit
     read = framework.package.read_weights(model)
     assert se_weights.weights_sha256(read) == se_weights.weights_sha256(network.weights)
+
+
+SMALLEST_SIDES = [
+    ({}, 1),
+    ({"stem": {"pool": "ceil"}}, 3),
+    ({"antialias": "mean"}, 3),
+    ({"antialias": "blur"}, 5),
+    ({"antialias": "blur", "stem": "3x3"}, 2),
+]
+
+
+@pytest.mark.parametrize(("settings", "side"), SMALLEST_SIDES, ids=str)
+def test_the_smallest_images_are_taken_and_smaller_ones_refused(framework, settings, side):
+    two_stages = {"depths": (1, 1), "widths": (8, 12), "num_classes": 5, "reduction": 4}
+    network = network_of(se_spec.architecture("se_resnet18", **two_stages, **settings), 2, side, side)
+    model = model_with(framework, network)
+    assert compare(network.reference, framework.run(model, network.images)).share <= network.limit
+    if side > 1:
+        with pytest.raises(ValueError, match=f"{side} pixels a side or more"):
+            framework.run(model, network.images[:, :, 1:])
 
 
 @pytest.mark.parametrize("alignment", ["pad1", "ceil", "same"])
