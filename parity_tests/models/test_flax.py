@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from parity_tests.support.cases import skip_without, small_network
+from parity_tests.support.frameworks import flax_rngs
 from parity_tests.support.tolerances import FLOAT32_STEP
 from se_parity import compare
 from se_weights import WeightMismatch
@@ -25,11 +26,10 @@ def network():
 
 @pytest.fixture
 def model(network):
-    from flax import nnx
 
     import se_flax
 
-    model = se_flax.SEResNet(network.architecture, rngs=nnx.Rngs(0))
+    model = se_flax.SEResNet(network.architecture, rngs=flax_rngs())
     se_flax.load_weights(model, network.weights)
     model.eval()
     return model
@@ -64,7 +64,7 @@ def test_a_state_with_the_random_numbers_of_dropout_is_read(network, tmp_path):
     import se_weights
 
     architecture = network.architecture.replace(dropout=0.1, drop_path=0.2)
-    model = se_flax.SEResNet(architecture, rngs=nnx.Rngs(0))
+    model = se_flax.SEResNet(architecture, rngs=flax_rngs())
     state = nnx.to_pure_dict(nnx.state(model))
     random = jax.tree.map(lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key), state)
     state = jax.tree.map(lambda leaf, is_key: jax.random.key_data(leaf) if is_key else leaf, state, random)
@@ -203,7 +203,7 @@ def test_a_classifier_put_in_by_hand_is_read_folded_and_saved(model, network, tm
 
     import se_flax
 
-    model.fc = nnx.Linear(model.fc.in_features, 10, rngs=nnx.Rngs(0))
+    model.fc = nnx.Linear(model.fc.in_features, 10, rngs=flax_rngs())
     assert model.architecture.num_classes == 10
     se_flax.save(model, tmp_path / "head.msgpack")
     x = images(network)
@@ -217,9 +217,9 @@ REPLACED = {
     "conv1": lambda nnx, model: setattr(model.conv1, "strides", 1),
     "layer1.0.bn2": lambda nnx, model: setattr(model.layer1[0].bn2, "epsilon", 1e-2),
     "dropout": lambda nnx, model: setattr(model, "dropout", nnx.relu),
-    "fc": lambda nnx, model: setattr(model, "fc", nnx.Linear(64, 5, use_bias=False, rngs=nnx.Rngs(0))),
+    "fc": lambda nnx, model: setattr(model, "fc", nnx.Linear(64, 5, use_bias=False, rngs=flax_rngs())),
     "layer3.0": lambda nnx, model: setattr(model, "layer3", nnx.List([])),
-    "fc.layers.0": lambda nnx, model: setattr(model, "fc", nnx.Sequential(nnx.Linear(64, 2, rngs=nnx.Rngs(0)))),
+    "fc.layers.0": lambda nnx, model: setattr(model, "fc", nnx.Sequential(nnx.Linear(64, 2, rngs=flax_rngs()))),
 }
 
 
@@ -241,7 +241,9 @@ def test_create_model_takes_the_dtypes_and_tabulate_lists_the_layers():
 
     import se_flax
 
-    model = se_flax.create_model("se_resnet18", num_classes=3, dtype=jnp.bfloat16, param_dtype=jnp.float16)
+    model = se_flax.create_model(
+        "se_resnet18", num_classes=3, dtype=jnp.bfloat16, param_dtype=jnp.float16, rngs=flax_rngs()
+    )
     assert model.conv1.kernel[...].dtype == model.bn1.mean[...].dtype == jnp.float16
     model.eval()
     x = jnp.ones((1, 33, 33, 3))
@@ -297,7 +299,7 @@ def test_networks_are_stacked_by_vmap():
     def ensemble(rngs):
         return se_flax.create_model("se_resnet18", **settings, rngs=rngs)
 
-    networks = ensemble(nnx.Rngs(0))
+    networks = ensemble(flax_rngs())
     assert networks.conv1.kernel.shape == (3, 7, 7, 3, 8)
     logits = nnx.vmap(lambda network, x: network(x), in_axes=(0, None))(networks, jax.numpy.ones((2, 33, 26, 3)))
     assert logits.shape == (3, 2, 3)
@@ -321,7 +323,7 @@ def test_weights_of_16_bits_are_trained_without_a_warning(network, param_dtype):
 
     import se_flax
 
-    model = se_flax.create_model("se_resnet18", depths=(1,), widths=(16,), param_dtype=param_dtype)
+    model = se_flax.create_model("se_resnet18", depths=(1,), widths=(16,), param_dtype=param_dtype, rngs=flax_rngs())
     before = model.bn1.var[...]
     model(jax.numpy.asarray(images(network), param_dtype))
     assert model.bn1.var[...].dtype == before.dtype == param_dtype

@@ -8,6 +8,7 @@ import pytest
 
 import se_spec
 from parity_tests.support.cases import each_framework, named_network, skip_without, small_network
+from parity_tests.support.frameworks import flax_rngs
 from se_parity import Oracle, compare
 from se_parity.diagnose.explain import fault_observer
 from se_parity.diagnose.faults.operation_faults import FAULTS, round_mantissa
@@ -98,7 +99,7 @@ def test_jax_lowered_for_cuda_requests_full_float32_for_every_product():
     import se_flax
     from se_parity.run.numerics import flax as numerics
 
-    model = se_flax.SEResNet(small_network(se_bias=True).architecture, rngs=nnx.Rngs(0))
+    model = se_flax.SEResNet(small_network(se_bias=True).architecture, rngs=flax_rngs())
     model.eval()
     graph, state = nnx.split(model)
     images = jax.numpy.ones((1, 33, 20, 3))

@@ -17,6 +17,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
+from parity_tests.support.frameworks import flax_rngs
 from se_parity import compare
 from se_weights import (
     AmbiguousDialect,
@@ -157,7 +158,7 @@ def test_flax_loads_what_we_write_and_we_load_what_it_saves(tmp_path, network):
 
     path = tmp_path / "ours.msgpack"
     se_weights.write(network.checkpoint, path)
-    model = se_flax.SEResNet(network.architecture, rngs=nnx.Rngs(0))
+    model = se_flax.SEResNet(network.architecture, rngs=flax_rngs())
     tree = nnx.to_pure_dict(nnx.state(model))
     restored = serialization.from_bytes(tree, path.read_bytes())
     state = nnx.state(model)

@@ -7,6 +7,7 @@ import pytest
 
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
+from parity_tests.support.frameworks import flax_rngs
 from parity_tests.support.isolated_process import se_resnet
 from parity_tests.support.tolerances import FLOAT32_LOGITS
 from se_parity import Oracle, compare
@@ -66,7 +67,7 @@ def trained_in_flax(folder: Path) -> tuple[Path, np.ndarray]:
 
     import se_flax
 
-    model = se_flax.SEResNet(NETWORK, rngs=nnx.Rngs(0))
+    model = se_flax.SEResNet(NETWORK, rngs=flax_rngs())
     model.train()
     optimizer = nnx.Optimizer(model, optax.sgd(0.01, momentum=0.9), wrt=nnx.Param)
     images = np.moveaxis(IMAGES, 1, -1)
