@@ -1,7 +1,5 @@
 """The base of the layers in Keras that consist of others: blocks, dense layers and transitions."""
 
-from typing import Any
-
 import keras
 from keras import KerasTensor
 
@@ -23,7 +21,7 @@ class Part(keras.layers.Layer):
         else:
             self.call(KerasTensor(shape, dtype=dtype))
 
-    def compute_output_spec(self, inputs: KerasTensor | list[KerasTensor], training: bool | None = None) -> Any:
+    def compute_output_spec(self, inputs: KerasTensor | list[KerasTensor], training: bool | None = None) -> KerasTensor:
         """The symbolic output. Keras would trace the framework's operations, twice the time for a new network."""
         output = self.call(inputs)
         return KerasTensor(output.shape, dtype=output.dtype)  # a new one: a block of no layers returns its input

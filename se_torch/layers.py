@@ -153,8 +153,8 @@ def relu(applied: bool) -> nn.Module:
     return nn.ReLU() if applied else identity()
 
 
-def discardable(*norms: nn.Module) -> bool:
-    """Whether what batch norms return is needed only by the code that calls them: by no gradient and by no hook.
+def can_overwrite(*norms: nn.Module) -> bool:
+    """Whether the outputs of batch norms can be overwritten: no gradient needs them, and no hook has seen them.
 
     Args:
         norms: the layers; any other kind may return its input, which is needed elsewhere.

@@ -15,8 +15,8 @@ from se_spec import Architecture, DenseLayer, SEDenseNetArchitecture, Transition
 from se_torch.layers import (
     average_pool,
     batch_norm,
+    can_overwrite,
     convolution,
-    discardable,
     identity,
     kept_statistics,
     max_pool,
@@ -61,10 +61,10 @@ class SEDenseLayer(nn.Module):
         return self.conv1(self.relu(self.norm1(x)))
 
     def relu(self, x: Tensor) -> Tensor:
-        """ReLU of what a norm returned, in its memory if nothing else needs that, which saves 8% of a forward pass."""
+        """ReLU of what a norm returned, in place where nothing else needs that, which saves 8% of a forward pass."""
         if torch.jit.is_scripting():
             return torch.relu(x)
-        return functional.relu(x, inplace=discardable(self.norm1, self.norm2))
+        return functional.relu(x, inplace=type(x) is Tensor and can_overwrite(self.norm1, self.norm2))
 
     @torch.jit.unused
     def recomputed_bottleneck(self, features: list[Tensor]) -> Tensor:

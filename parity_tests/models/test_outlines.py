@@ -13,7 +13,7 @@ OWN = {
     "se_torch": {
         "add_architecture",
         "before",
-        "discardable",
+        "can_overwrite",
         "DropPath",
         "EmptyLinear",
         "expect_dtype",

@@ -185,6 +185,19 @@ def test_a_dense_layer_overwrites_nothing_that_a_hook_has_seen(global_hook):
         assert torch.equal(features, before)
 
 
+def test_a_traced_densenet_overwrites_nothing_since_its_nodes_can_be_returned():
+    import torch
+
+    import se_torch
+
+    model = se_torch.SEDenseNet(named_network("se_densenet121 of the tutorial").architecture).eval()
+    with torch.no_grad():
+        traced = torch.fx.symbolic_trace(model)
+    rectified = [node for node in traced.graph.nodes if node.target is torch.nn.functional.relu]
+    assert rectified
+    assert not any(node.kwargs.get("inplace") for node in rectified)
+
+
 @pytest.mark.parametrize("pool", ["pad1", "ceil", "same"])
 def test_symbolic_tracing_gives_the_same_logits_and_keeps_the_checks(network, pool):
     import torch

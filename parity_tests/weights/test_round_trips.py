@@ -250,8 +250,7 @@ def published(folder: Path, case: str) -> Path:
 
 
 OTHER_FUNCTIONS = {  # what timm saves of networks that have the tensors of plain ones
-    "an anti-aliased SE-ResNeXt": {"architecture": "seresnextaa101d_32x8d"},
-    "a blurred ResNet": {"architecture": "resnetblur50"},
+    "a blur padded with zeros": {"architecture": "seresnet50", "model_args": {"aa_layer": "blurpc"}},
     "an output stride of 16": {"architecture": "seresnet50", "model_args": {"output_stride": 16}},
     "another activation": {"architecture": "seresnet50", "model_args": {"act_layer": "silu"}},
     "another pool": {"architecture": "seresnet50", "global_pool": "max"},
@@ -268,6 +267,22 @@ def test_a_folder_of_a_network_that_computes_otherwise_is_refused(tmp_path, case
         se_weights.read(path)
     known = checkpoint(case).architecture
     assert se_weights.read(path, architecture=known).architecture == known
+
+
+ANTI_ALIASED = {
+    "a name of a published network": ({"architecture": "seresnextaa101d_32x8d"}, "mean"),
+    "a name of a later release": ({"architecture": "seresnetblur50t"}, "blur"),
+    "an option": ({"architecture": "seresnet50", "model_args": {"aa_layer": "avg"}}, "mean"),
+    "no pool": ({"architecture": "seresnet50", "model_args": {"aa_layer": None}}, "none"),
+}
+
+
+@pytest.mark.parametrize("known", ANTI_ALIASED)
+def test_a_config_tells_which_pool_strides(tmp_path, case, known):
+    config, pool = ANTI_ALIASED[known]
+    folder = published(tmp_path / "folder", case)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert se_weights.read(folder).architecture.antialias == pool
 
 
 def test_a_config_that_is_no_json_is_refused(tmp_path, case):

@@ -24,7 +24,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 ANTI_ALIASED = re.compile(r"res(?:net|next)(aa|blur)")
 """How timm names its anti-aliased networks; later releases may have more than the table of published files."""
 
-ANTIALIASES: Mapping[str | None, str] = {
+TIMM_ANTIALIASES: Mapping[str | None, str] = {
     **dict.fromkeys((None, ""), "none"),
     **dict.fromkeys(("aa", "avg", "avgpool"), "mean"),
     **dict.fromkeys(("blur", "blurpool"), "blur"),
@@ -91,7 +91,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
             if option in NAME_OPTIONS and isinstance(value, str):
                 names.add(value)
                 if pool := ANTI_ALIASED.search(value):
-                    settings["antialias"] = ANTIALIASES[pool[1]]
+                    settings["antialias"] = TIMM_ANTIALIASES[pool[1]]
             if option == "aa_layer":
                 settings["antialias"] = _antialias(path, source, value)
             if option in PLAIN_OPTIONS and value not in PLAIN_OPTIONS[option]:
@@ -104,8 +104,8 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
 def _antialias(path: Path, source: str, value: object) -> str:
     """Our word for timm's `aa_layer`, in which timm ignores case and dashes."""
     word = value.lower().replace("_", "").replace("-", "") if isinstance(value, str) else value
-    if isinstance(word, str | None) and word in ANTIALIASES:
-        return ANTIALIASES[word]
+    if isinstance(word, str | None) and word in TIMM_ANTIALIASES:
+        return TIMM_ANTIALIASES[word]
     raise _unsupported(path, source, f"aa_layer={value!r}", "aa_layer")
 
 

@@ -85,11 +85,6 @@ class Block:
         return ANTIALIASES[self.antialias] if self.stride != 1 else None
 
     @property
-    def before_aa(self) -> int:
-        """The number of the convolution before that pool: the first 3x3."""
-        return 1 if self.kind == "basic" else 2
-
-    @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
         options = {"bias": self.conv_bias, "folded": self.folded}

@@ -58,7 +58,7 @@ def _block(builder: GraphBuilder, block: Block, x: str) -> str:
     for number, convolution in enumerate(block.convolutions, start=1):
         if number > 1:
             residual = builder.add(f"{block.name}.relu{number - 1}", ReLU(), residual)
-        if block.aa and number - 1 == block.before_aa:
+        if block.aa and number == len(block.convolutions):  # the 3x3 that would stride is the one before the last
             residual = builder.add(f"{block.name}.aa", block.aa, residual)
         position = LayerPosition(Layer.CONVOLUTION, *place, number), LayerPosition(Layer.NORM, *place, number)
         residual = normalised(builder, *position, convolution, block.epsilon, residual)
