@@ -179,6 +179,26 @@ def test_the_style_in_a_config_of_openmmlab_is_honoured(tmp_path, style):
     assert se_weights.read(tmp_path / "a.pth").architecture.stride_in == {"caffe": "conv1", "pytorch": "conv2"}[style]
 
 
+def test_the_style_of_a_basic_network_changes_nothing(tmp_path):
+    torch = pytest.importorskip("torch")
+    network = small_network("basic")
+    state_dict = {name: torch.from_numpy(array) for name, array in network.weights.items()}
+    text = "model = dict(backbone=dict(type='ResNet', depth=18, style='caffe'))"
+    torch.save({"state_dict": state_dict, "meta": {"cfg": text}}, tmp_path / "a.pth")
+    assert se_weights.read(tmp_path / "a.pth").architecture.block == "basic"
+
+
+def test_what_no_network_with_these_tensors_has_refuses_the_file():
+    """No network of basic blocks strides in a 1x1, and no DenseNet is anti-aliased."""
+    row = published("resnet34", source="torchvision")
+    with pytest.raises(UnsupportedFormat, match="says stride_in=conv1, which no network"):
+        decision(row, settings={"stride_in": "conv1"})
+    densenet = architecture("densenet121", num_classes=3)
+    matches = recognise_all("file", DIALECTS["torch"].shapes(densenet), [DIALECTS["torch"]])
+    with pytest.raises(UnsupportedFormat, match="says antialias=mean"):
+        decide(Path("a.pth"), matches, ModelConfig(frozenset(), {"antialias": "mean"}), lambda: UNKNOWN)
+
+
 @pytest.mark.parametrize(
     "text", ["se_resnet50", "resnet50:stride_in=conv1", "senet154:stem.pool=ceil,squeeze.bias=true"]
 )

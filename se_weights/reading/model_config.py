@@ -24,8 +24,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 ANTI_ALIASED = re.compile(r"res(?:net|next)(aa|blur)")
 """How timm names its anti-aliased networks; later releases may have more than the table of published files."""
 
-TIMM_ANTIALIASES: Mapping[str | None, str] = {
-    **dict.fromkeys((None, ""), "none"),
+TIMM_ANTIALIASES: Mapping[str, str] = {
     **dict.fromkeys(("aa", "avg", "avgpool"), "mean"),
     **dict.fromkeys(("blur", "blurpool"), "blur"),
 }
@@ -49,6 +48,9 @@ DILATED_BY_DEFAULT = ("DeepLabV3", "DeepLabV3Plus", "PAN")
 
 BACKBONE = re.compile(r"\bbackbone['\"]?\s*[=:]\s*(?:dict\(|\{)")
 """Where the options of the backbone begin in a config of OpenMMLab, a text of Python."""
+
+BASIC_DEPTHS = ("18", "34")
+"""Depths of networks of basic blocks, for which OpenMMLab ignores the style."""
 
 STAGES = (1, 2, 2, 2)
 """Strides of the stages of a network that is not dilated."""
@@ -92,7 +94,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
                 names.add(value)
                 if pool := ANTI_ALIASED.search(value):
                     settings["antialias"] = TIMM_ANTIALIASES[pool[1]]
-            if option == "aa_layer":
+            if option == "aa_layer" and value:
                 settings["antialias"] = _antialias(path, source, value)
             if option in PLAIN_OPTIONS and value not in PLAIN_OPTIONS[option]:
                 raise _unsupported(path, source, f"{option}={value!r}", option)
@@ -103,10 +105,10 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
 
 def _antialias(path: Path, source: str, value: object) -> str:
     """Our word for timm's `aa_layer`, in which timm ignores case and dashes."""
-    word = value.lower().replace("_", "").replace("-", "") if isinstance(value, str) else value
-    if isinstance(word, str | None) and word in TIMM_ANTIALIASES:
-        return TIMM_ANTIALIASES[word]
-    raise _unsupported(path, source, f"aa_layer={value!r}", "aa_layer")
+    word = str(value).lower().replace("_", "").replace("-", "")
+    if word not in TIMM_ANTIALIASES:
+        raise _unsupported(path, source, f"aa_layer={value!r}", "aa_layer")
+    return TIMM_ANTIALIASES[word]
 
 
 def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
@@ -116,7 +118,7 @@ def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
     if strides != STAGES[: len(strides)] or any(dilation != 1 for dilation in dilations):
         raise _unsupported(path, source, f"strides={strides} and dilations={dilations}", "dilations")
     style = _option(backbone, "style")
-    if not style:
+    if not style or _option(backbone, "depth") in BASIC_DEPTHS:
         return {}
     return {"stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2", "antialias": "none"}
 

@@ -8,7 +8,7 @@ must choose.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from se_spec import Architecture, ArchitectureError, architecture, config_differences
+from se_spec import Architecture, architecture, config_differences
 from se_weights.dialects import DIALECTS, Dialect
 from se_weights.errors import AmbiguousDialect, UnsupportedFormat, WeightMismatch
 from se_weights.families import FAMILIES, Shapes, infer_architectures
@@ -35,11 +35,8 @@ class DialectMatch:
         return self.architecture.function_key(), tuple(self.dialect.places(self.architecture).values())
 
     def with_settings(self, settings: Mapping[str, object]) -> "DialectMatch":
-        """The match with other settings of its architecture, by dotted name, if its networks have them."""
-        try:
-            changed = self.architecture.with_settings(settings)
-        except ArchitectureError:
-            return self
+        """The match with other settings of its architecture, by dotted name, or ArchitectureError."""
+        changed = self.architecture.with_settings(settings)
         return replace(self, architecture=FAMILIES[changed.family].with_published_name(changed))
 
 

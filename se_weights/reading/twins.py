@@ -5,14 +5,15 @@ several published networks fit is not read until the user names one; a network t
 mentioned in a note.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from se_spec import Architecture, architecture, config_differences, list_architectures
+from se_spec import Architecture, ArchitectureError, architecture, config_differences, list_architectures
 from se_weights.catalogue import PublishedFile, file_hash, with_tensors_of
 from se_weights.dialects import Dialect
-from se_weights.errors import AmbiguousArchitecture, WeightMismatch
+from se_weights.errors import AmbiguousArchitecture, UnsupportedFormat, WeightMismatch
 from se_weights.families import FAMILIES, UNNAMED
 from se_weights.reading.architecture_text import INFERRED, format_architecture
 from se_weights.reading.model_config import ModelConfig
@@ -53,9 +54,9 @@ def decide(
     Raises:
         AmbiguousDialect: Several dialects match, and nothing tells which one it is.
         AmbiguousArchitecture: Several published networks have these tensors, and nothing tells which one it is.
+        UnsupportedFormat: No network with these tensors has the settings that are known of it.
     """
-    known = [match.with_settings(config.settings) for match in matches]
-    matches = list({match.result_key: match for match in known}.values())
+    matches = _with_settings(path, matches, config.settings) if config.settings else matches
     rows = [
         row
         for match in matches
@@ -86,6 +87,23 @@ def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
         return False
     twins = (row for row in with_tensors_of(network, dialect) if row.tag and not row.computes(network))
     return not any(config_differences(match.architecture, network) for match in matches) and not any(twins)
+
+
+def _with_settings(path: Path, matches: Sequence[DialectMatch], settings: Mapping[str, object]) -> list[DialectMatch]:
+    """The matches whose networks can have these settings, with them."""
+    known: dict[tuple[object, ...], DialectMatch] = {}
+    for match in matches:
+        with suppress(ArchitectureError):
+            changed = match.with_settings(settings)
+            known.setdefault(changed.result_key, changed)
+    if not known:
+        said = ", ".join(f"{name}={value}" for name, value in settings.items())
+        dialects = ", ".join(match.dialect.name for match in matches)
+        raise UnsupportedFormat(
+            f"{path}: its config.json or training script says {said}, which no network with its tensors has in the "
+            f"dialect {dialects}; --architecture {INFERRED} (architecture={INFERRED!r}) reads it without that"
+        )
+    return list(known.values())
 
 
 def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
