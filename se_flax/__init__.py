@@ -1,6 +1,7 @@
-"""SELayer, SE-ResNet and SE-DenseNet in Flax NNX."""
+"""SELayer, ECALayer, SE-ResNet and SE-DenseNet in Flax NNX."""
 
 from se_flax import optimizers as optimizers
+from se_flax.eca_layer import ECALayer
 from se_flax.inference import fold_batchnorm, optimize_for_inference
 from se_flax.registry import create_model, list_models
 from se_flax.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
@@ -9,6 +10,7 @@ from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_flax.weights import from_file, load_weights, read_weights, save
 
 __all__ = [
+    "ECALayer",
     "SEBasicBlock",
     "SEBottleneck",
     "SEDenseBlock",

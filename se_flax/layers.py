@@ -85,6 +85,24 @@ class BlurPool(nnx.Module):
         return first * x[:, :, :-2:stride] + middle * x[:, :, 1:-1:stride] + last * x[:, :, 2::stride]
 
 
+class ChannelConvolution(nnx.Conv):
+    """A convolution over the channels of vectors (N, C), padded with zeros (ECA-Net, arXiv 1910.03151, eq. 9).
+
+    Weights start uniform within 1 / sqrt(kernel), as in torch.
+
+    Args:
+        kernel: number of neighbouring channels that a value is computed from, an odd number.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
+    """
+
+    def __init__(self, kernel: int, **options: Any) -> None:
+        initial = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        super().__init__(1, 1, (kernel,), padding=kernel // 2, use_bias=False, kernel_init=initial, **options)
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x[..., None])[..., 0]
+
+
 def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -143,6 +161,16 @@ def norm(channels: int, epsilon: float, *, zero_init: bool = False, **options: A
         use_fast_variance=False,
         **options,
     )
+
+
+def optional_norm(spec: se_spec.BatchNorm | None, **options: Any) -> Callable[[Array], Array]:
+    """A batch norm, or the identity where there is none.
+
+    Args:
+        spec: channels, epsilon and whether it has a gain; None for the identity.
+        **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
+    """
+    return norm(spec.channels, spec.epsilon, use_scale=spec.gamma, **options) if spec else identity
 
 
 def relu(applied: bool) -> Callable[[Array], Array]:

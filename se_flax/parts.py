@@ -25,7 +25,23 @@ DROPOUTS = ("dropout", "drop_path")
 """The attributes of our modules that do nothing in evaluation mode."""
 
 FUNCTIONS = (
-    *(*DROPOUTS, "aa", "act", "se", "pool", "maxpool", "fc", "bn1", "bn2", "bn3"),
+    *(
+        *DROPOUTS,
+        "aa",
+        "act",
+        "se",
+        "pool",
+        "maxpool",
+        "fc",
+        "bn0",
+        "bn1",
+        "bn2",
+        "bn3",
+        "bn4",
+        "relu1",
+        "norm",
+        "relu",
+    ),
     *("norm0", "relu0", "pool0", "se0", "se_input", "norm2", "se_concat", "se5", "relu5", "classifier"),
     *(f"{name}{number}" for name in ("se_block", "transition") for number in (1, 2, 3, 4)),
 )

@@ -7,8 +7,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from se_flax.eca_layer import ECALayer
 from se_flax.layers import dense, identity
-from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
+from se_spec import (
+    EfficientChannelAttention,
+    SqueezeExcitation,
+    expect_features,
+    expect_floating,
+    squeezed_channels,
+)
 
 
 class SELayer(nnx.Module):
@@ -60,11 +67,15 @@ class SELayer(nnx.Module):
         return nnx.sigmoid(self.fc2(nnx.relu(self.fc1(squeezed))))
 
 
-def squeeze_excitation(se: SqueezeExcitation | None, **options: Any) -> Callable[[Array], Array]:
-    """The SE layer of these sizes; the identity where there is none.
+def squeeze_excitation(
+    se: SqueezeExcitation | EfficientChannelAttention | None, **options: Any
+) -> Callable[[Array], Array]:
+    """The SE or ECA layer of these sizes; the identity where there is none.
 
     Args:
         se: the sizes; None for the identity.
         **options: `dtype`, `param_dtype` and `rngs`, as the networks take them.
     """
+    if isinstance(se, EfficientChannelAttention):
+        return ECALayer(se.channels, se.kernel, **options)
     return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed, **options) if se else identity

@@ -6,9 +6,22 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from se_flax.layers import antialias, average_pool, batch_norm, convolution, drop_path, dropout, max_pool, relu
+from se_flax.layers import (
+    antialias,
+    average_pool,
+    batch_norm,
+    convolution,
+    drop_path,
+    dropout,
+    identity,
+    max_pool,
+    optional_norm,
+    relu,
+)
 from se_flax.network import Network, classifier, outputs
+from se_flax.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_flax.se_layer import squeeze_excitation
+from se_flax.shortcut import shortcut
 from se_spec import Architecture, Block, SEResNetArchitecture
 
 
@@ -77,7 +90,13 @@ class SEBottleneck(nnx.Module):
         return nnx.relu(residual + x)
 
 
-BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
+BLOCKS = {
+    ("post", "basic"): SEBasicBlock,
+    ("post", "bottleneck"): SEBottleneck,
+    ("pre", "basic"): SEPreActBasicBlock,
+    ("pre", "bottleneck"): SEPreActBottleneck,
+}
+"""The class of a block by its order and its kind."""
 
 
 class SEResNet(Network):
@@ -107,21 +126,30 @@ class SEResNet(Network):
         options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         super().__init__(architecture)
         conv1, *deep_stem = architecture.stem_convolutions
-        self.deep_stem = bool(deep_stem)
+        self.deep_stem = len(deep_stem) >= 2
+        self.strided_stem = len(deep_stem) == 3
+        self.bn0 = optional_norm(architecture.bn0, **options)
         self.conv1 = convolution(conv1, **options)
-        self.bn1 = batch_norm(conv1, architecture.bn_epsilon, **options)
-        if deep_stem:
-            conv2, conv3 = deep_stem
+        self.bn1 = batch_norm(conv1, architecture.bn_epsilon, **options) if architecture.stem.norm else identity
+        self.relu1 = relu(architecture.stem.norm)
+        if self.deep_stem:
+            conv2, conv3 = deep_stem[:2]
             self.conv2 = convolution(conv2, **options)
             self.bn2 = batch_norm(conv2, architecture.bn_epsilon, **options)
             self.conv3 = convolution(conv3, **options)
             self.bn3 = batch_norm(conv3, architecture.bn_epsilon, **options)
+        if self.strided_stem:
+            conv4 = deep_stem[2]
+            self.conv4 = convolution(conv4, **options)
+            self.bn4 = batch_norm(conv4, architecture.bn_epsilon, **options)
         self.maxpool = max_pool(architecture.max_pool)
         self.aa = antialias(architecture.aa)
         self.layer1 = stage(architecture.stage(1), zero_init_residual, **options)
         self.layer2 = stage(architecture.stage(2), zero_init_residual, **options)
         self.layer3 = stage(architecture.stage(3), zero_init_residual, **options)
         self.layer4 = stage(architecture.stage(4), zero_init_residual, **options)
+        self.norm = optional_norm(architecture.norm, **options)
+        self.relu = relu(architecture.norm is not None)
         self.dropout = dropout(architecture.dropout, **options)
         self.fc = classifier(architecture, **options)
 
@@ -149,12 +177,12 @@ class SEResNet(Network):
         return self
 
     def forward_features(self, images: Array) -> Array:
-        """The features (N, H, W, C) of the last stage, which the head averages over space."""
+        """The features (N, H, W, C) after the last stage, which the head averages over space."""
         self.expect(images)
         x = self.stem(images)
         for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
             x = block(x)
-        return x
+        return self.relu(self.norm(x))
 
     def stage_features(self, images: Array) -> dict[str, Array]:
         """The features (N, H, W, C) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
@@ -173,10 +201,12 @@ class SEResNet(Network):
 
     def stem(self, images: Array) -> Array:
         """The features (N, H, W, C) that the first block takes."""
-        x = nnx.relu(self.bn1(self.conv1(images)))
+        x = self.relu1(self.bn1(self.conv1(self.bn0(images))))
         if self.deep_stem:
             x = nnx.relu(self.bn2(self.conv2(x)))
             x = nnx.relu(self.bn3(self.conv3(x)))
+        if self.strided_stem:
+            x = nnx.relu(self.bn4(self.conv4(x)))
         return self.aa(self.maxpool(x))
 
     def head(self, x: Array) -> Array:
@@ -192,16 +222,6 @@ def stage(blocks: list[Block], zero_init_residual: bool, **options: Any) -> nnx.
         zero_init_residual: start the gain of each block's last norm at zero.
         **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
     """
-    return nnx.List([BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks])
-
-
-def shortcut(block: Block, **options: Any) -> nnx.List:
-    """The layers of the shortcut: a projection and its norm, or none.
-
-    Args:
-        block: sizes and settings of the block.
-        **options: `dtype`, `param_dtype` and `rngs`, as SEResNet takes them.
-    """
-    if not block.projection:
-        return nnx.List([])
-    return nnx.List([convolution(block.projection, **options), batch_norm(block.projection, block.epsilon, **options)])
+    return nnx.List(
+        [BLOCKS[block.order, block.kind](block, zero_init_residual=zero_init_residual, **options) for block in blocks]
+    )

@@ -10,10 +10,19 @@ from se_spec.families.se_resnet.block import Block
 from se_spec.families.se_resnet.config import Shortcut, Squeeze, Stem
 from se_spec.graph import Graph, Layer, Node
 from se_spec.inputs import expect_features, expect_floating, expect_images
-from se_spec.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, AveragePool, BlurPool, Convolution, MaxPool, Role
+from se_spec.layers import (
+    BATCH_NORM_EPSILON,
+    BATCH_NORM_MOMENTUM,
+    AveragePool,
+    BatchNorm,
+    BlurPool,
+    Convolution,
+    MaxPool,
+    Role,
+)
 from se_spec.manifest import Parameter, manifest
 from se_spec.named import architecture, create_model_call, list_architectures, named_like
-from se_spec.squeeze import SqueezeExcitation, squeezed_channels
+from se_spec.squeeze import EfficientChannelAttention, SqueezeExcitation, eca_kernel, squeezed_channels
 from se_spec.version import __version__
 
 __all__ = [
@@ -22,10 +31,12 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "AveragePool",
+    "BatchNorm",
     "Block",
     "BlurPool",
     "Convolution",
     "DenseLayer",
+    "EfficientChannelAttention",
     "Graph",
     "Layer",
     "MaxPool",
@@ -44,6 +55,7 @@ __all__ = [
     "architecture",
     "config_differences",
     "create_model_call",
+    "eca_kernel",
     "expect_features",
     "expect_floating",
     "expect_images",

@@ -16,10 +16,12 @@ class Layer(StrEnum):
     """The kinds of layers with parameters. A dialect has one path for each kind."""
 
     STEM_CONVOLUTION = "stem convolution"
+    INPUT_NORM = "norm of the images"
     STEM_NORM = "stem norm"
     CONVOLUTION = "convolution"
     NORM = "norm"
     GATE = "gate"
+    CHANNEL_GATE = "gate over channels"
     STEM_GATE = "gate after the stem"
     BLOCK_GATE = "gate before a block"
     INPUT_GATE = "gate of a layer's input"
@@ -33,6 +35,9 @@ class Layer(StrEnum):
     LAST_NORM = "last norm"
     CLASSIFIER = "classifier"
 
+
+NO_LAYER = "no such layer"
+"""The path of a layer for which a name table has none; a file of a network with the layer then lacks it."""
 
 LayerPaths = Mapping[Layer, str | tuple[str, ...]]
 """A pattern for the path of each kind of layer, or one pattern for each number; `{stage}`, `{index}` and `{number}` are
@@ -60,10 +65,11 @@ class LayerPosition:
         """The path of the layer in a name table.
 
         Args:
-            layers: the patterns of the paths.
+            layers: the patterns of the paths; without one for this kind of layer, the path is NO_LAYER.
         """
-        pattern = layers[self.layer]
-        pattern = pattern if isinstance(pattern, str) else pattern[self.number - 1]
+        pattern = layers.get(self.layer, NO_LAYER)
+        if not isinstance(pattern, str):
+            pattern = pattern[self.number - 1] if self.number <= len(pattern) else NO_LAYER
         return pattern.format(
             stage=self.stage,
             before=self.stage - 1,

@@ -18,12 +18,12 @@ BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
 """Weight of the new batch in the running statistics (torch's convention; Keras and Flax write 1 minus it)."""
 
-POOLS = ("pad1", "ceil", "same", "none")
+ALIGNMENTS = ("pad1", "ceil", "same")
 """How the windows of the stem's 3x3 max-pool are aligned, which changes every feature and no name or shape:
 
 `pad1`: padded by one on every side, first window at -1 (torchvision, timm). `ceil`: no padding before, and after only
 what the last window needs, first window at 0 (Caffe, Cadene). `same`: as TensorFlow pads, like `ceil` on even sides and
-like `pad1` on odd ones. `none`: no pool (CIFAR).
+like `pad1` on odd ones.
 """
 
 
@@ -207,7 +207,7 @@ class MaxPool(Operation):
     """A 3x3 max-pool of stride 2, padded with minus infinity.
 
     Attributes:
-        alignment: where its windows begin, one of POOLS.
+        alignment: where its windows begin, one of ALIGNMENTS.
         kernel: height and width of a window.
         stride: stride of both axes.
     """

@@ -1,6 +1,7 @@
-"""The sizes of an SE layer (arXiv 1709.01507, section 3.2)."""
+"""The sizes of an SE layer (arXiv 1709.01507, section 3.2) and of an ECA layer (arXiv 1910.03151)."""
 
 from dataclasses import dataclass
+from math import log2
 
 from se_spec.errors import ArchitectureError
 
@@ -11,6 +12,11 @@ SQUEEZES = {
 }
 """How the squeezed width follows from the channels: the paper's C / r; timm's C / r rounded to a multiple of 8; or
 `reduction` itself in every stage, as in NVIDIA's and the first senet.pytorch."""
+
+
+GATES = ("fc", "eca")
+"""How the gates follow from the squeezed channels: by the two fully connected layers of an SE layer, or by the one
+convolution over neighbouring channels of an ECA layer."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,31 @@ class SqueezeExcitation:
     channels: int
     squeezed: int
     bias: bool
+
+
+@dataclass(frozen=True)
+class EfficientChannelAttention:
+    """The sizes of one ECA layer.
+
+    Attributes:
+        channels: channels of its input and of its output.
+        kernel: number of neighbouring channels that a gate is computed from, an odd number.
+    """
+
+    channels: int
+    kernel: int
+
+
+def eca_kernel(channels: int) -> int:
+    """Number of neighbouring channels that a gate of an ECA layer is computed from (arXiv 1910.03151, eq. 12).
+
+    Args:
+        channels: channels C of the layer's input.
+
+    Returns:
+        (log2(C) + 1) / 2, rounded down and then up to an odd number, and at least 3.
+    """
+    return max(3, int(abs(log2(channels) + 1) / 2) | 1)
 
 
 def squeezed_channels(channels: int, reduction: int, rounding: str = "floor") -> int:

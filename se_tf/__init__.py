@@ -1,6 +1,7 @@
-"""SELayer, SE-ResNet and SE-DenseNet in Keras 3."""
+"""SELayer, ECALayer, SE-ResNet and SE-DenseNet in Keras 3."""
 
 from se_tf import optimizers as optimizers
+from se_tf.eca_layer import ECALayer
 from se_tf.inference import fold_batchnorm, optimize_for_inference
 from se_tf.registry import create_model, list_models
 from se_tf.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
@@ -9,6 +10,7 @@ from se_tf.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_tf.weights import from_file, load_weights, read_weights, save
 
 __all__ = [
+    "ECALayer",
     "SEBasicBlock",
     "SEBottleneck",
     "SEDenseBlock",

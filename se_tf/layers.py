@@ -71,7 +71,7 @@ class MaxPool(keras.layers.MaxPooling2D):
     """A max-pool of (N, H, W, C) with the alignment of its specification, padded with minus infinity.
 
     Args:
-        alignment: where its windows begin, one of se_spec.layers.POOLS. Its padding may depend on the input's size.
+        alignment: where its windows begin, one of se_spec.layers.ALIGNMENTS. Its padding may depend on the image size.
         stride: stride of both axes.
     """
 
@@ -146,6 +146,33 @@ class EmptyDense(keras.layers.Layer):
         return {**super().get_config(), **self.own_config}
 
 
+@keras.saving.register_keras_serializable("se_tf")
+class ChannelConvolution(keras.layers.Layer):
+    """A convolution over the channels of vectors (N, C), padded with zeros (ECA-Net, arXiv 1910.03151, eq. 9).
+
+    Weights start uniform within 1 / sqrt(kernel), as in torch.
+
+    Args:
+        kernel: number of neighbouring channels that a value is computed from, an odd number.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+
+    def __init__(self, kernel: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel_size = kernel
+
+    def build(self, shape: Shape) -> None:
+        initial = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+        self.kernel = self.add_weight((self.kernel_size, 1, 1), initializer=initial, name="kernel")
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        x = ops.expand_dims(x, -1)
+        return ops.squeeze(ops.conv(x, self.kernel, padding="same", data_format="channels_last"), -1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kernel": self.kernel_size}
+
+
 def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -201,6 +228,18 @@ def norm(channels: int, epsilon: float, *, zero_init: bool = False, **kwargs: An
         gamma_initializer="zeros" if zero_init else "ones",
         **kwargs,
     )
+
+
+def optional_norm(spec: se_spec.BatchNorm | None, **kwargs: Any) -> keras.layers.Layer:
+    """A batch norm, or the identity where there is none.
+
+    Args:
+        spec: channels, epsilon and whether it has a gain; None for the identity.
+        **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
+    """
+    if not spec:
+        return identity(**kwargs)
+    return norm(spec.channels, spec.epsilon, scale=spec.gamma, **kwargs)
 
 
 def relu(applied: bool, **kwargs: Any) -> keras.layers.Layer:

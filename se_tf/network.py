@@ -62,7 +62,7 @@ class Network(keras.Model):
         return super().__call__(images, *args, **kwargs)
 
     def forward_features(self, images: KerasTensor) -> KerasTensor:
-        """The features (N, H, W, C) of the last stage, which the head averages over space."""
+        """The features (N, H, W, C) after the last stage, which the head averages over space."""
         return keras.Model(self.inputs[0], self.get_layer("pool").input)(images)
 
     def expect(self, images: KerasTensor) -> None:

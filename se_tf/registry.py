@@ -33,12 +33,14 @@ def create_model(name: str, *, zero_init_residual: bool = False, dtype: Any = No
             num_classes, in_channels: of the logits and of the images; without classes (0), pooled features.
             depths, widths: blocks and width of each stage, one to four of them; block: "basic" or "bottleneck".
             se: whether the blocks have SE layers; reduction, se_bias: the ratio r and the biases of these layers.
-            squeeze: "floor" (C / r), "round8" or "constant"; or a dictionary, also with `after_relu`.
-            stem: "7x7", "3x3" or a dictionary of `kernel`, `inner`, `width`, `stride` and `pool`.
-            shortcut: a dictionary of `kernel`, `averages` and `where`.
+            squeeze: "floor" (C / r), "round8" or "constant", or "eca"; or a dictionary, also with `after_relu`.
+            stem: "7x7", "3x3" or a dictionary of `kernel`, `inner`, `width`, `stride`, `pool` and `norm`.
+            shortcut: a dictionary of `kernel`, `averages`, `where` and `norm`.
             groups, base_width, reduce_first: of the 3x3 convolutions of ResNeXt, wide ResNet and SENet-154.
             stride_in: the convolution of a bottleneck that strides, "conv2" or "conv1".
             antialias: the pool that strides in the place of convolutions, "none", "mean" or "blur".
+            order: whether norm and ReLU come after each convolution of a block, "post", or before it, "pre".
+            final_norm, input_norm: a norm after the last block, and one before the stem.
             conv_bias, bn_epsilon: biases of the convolutions, and epsilon of their norms.
             dropout: the share of the pooled features that is dropped in training.
             drop_path: the probability with which the last block's residual is dropped in training.

@@ -5,7 +5,14 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
+from se_spec import (
+    EfficientChannelAttention,
+    SqueezeExcitation,
+    expect_features,
+    expect_floating,
+    squeezed_channels,
+)
+from se_tf.eca_layer import ECALayer
 from se_tf.layers import dense, identity
 
 
@@ -61,11 +68,13 @@ class SELayer(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def squeeze_excitation(se: SqueezeExcitation | None, **kwargs: Any) -> keras.layers.Layer:
-    """The SE layer of these sizes; the identity where there is none.
+def squeeze_excitation(se: SqueezeExcitation | EfficientChannelAttention | None, **kwargs: Any) -> keras.layers.Layer:
+    """The SE or ECA layer of these sizes; the identity where there is none.
 
     Args:
         se: the sizes; None for the identity.
         **kwargs: `name`, `dtype` and the other arguments of keras.layers.Layer.
     """
+    if isinstance(se, EfficientChannelAttention):
+        return ECALayer(se.channels, se.kernel, **kwargs)
     return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed, **kwargs) if se else identity(**kwargs)

@@ -6,10 +6,22 @@ import keras
 from keras import KerasTensor, ops
 
 from se_spec import Block, SEResNetArchitecture
-from se_tf.layers import antialias, average_pool, batch_norm, convolution, drop_path, max_pool, relu
+from se_tf.layers import (
+    antialias,
+    average_pool,
+    batch_norm,
+    convolution,
+    drop_path,
+    identity,
+    max_pool,
+    optional_norm,
+    relu,
+)
 from se_tf.network import Network, classifier
+from se_tf.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_tf.residual_block import ResidualBlock
 from se_tf.se_layer import squeeze_excitation
+from se_tf.shortcut import shortcut
 
 
 @keras.saving.register_keras_serializable("se_tf")
@@ -83,7 +95,13 @@ class SEBottleneck(ResidualBlock):
         return ops.relu(residual + x)
 
 
-BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
+BLOCKS = {
+    ("post", "basic"): SEBasicBlock,
+    ("post", "bottleneck"): SEBottleneck,
+    ("pre", "basic"): SEPreActBasicBlock,
+    ("pre", "bottleneck"): SEPreActBottleneck,
+}
+"""The class of a block by its order and its kind."""
 
 
 @keras.saving.register_keras_serializable("se_tf")
@@ -115,47 +133,69 @@ class SEResNet(Network):
         dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         epsilon = architecture.bn_epsilon
         stem = architecture.stem_convolutions
+        deep_stem = len(stem) >= 3
+        strided_stem = len(stem) == 4
         images = keras.Input((None, None, architecture.in_channels), dtype=dtype.variable_dtype, name="images")
 
+        bn0 = optional_norm(architecture.bn0, name="bn0", dtype=dtype)
         conv1 = convolution(stem[0], name="conv1", dtype=dtype)
-        bn1 = batch_norm(stem[0], epsilon, name="bn1", dtype=dtype)
-        x = keras.layers.ReLU(name="relu1", dtype=dtype)(bn1(conv1(images)))
-        if architecture.stem.inner:
+        bn1 = (
+            batch_norm(stem[0], epsilon, name="bn1", dtype=dtype)
+            if architecture.stem.norm
+            else identity(name="bn1", dtype=dtype)
+        )
+        relu1 = relu(architecture.stem.norm, name="relu1", dtype=dtype)
+        x = relu1(bn1(conv1(bn0(images))))
+        if deep_stem:
             conv2 = convolution(stem[1], name="conv2", dtype=dtype)
             bn2 = batch_norm(stem[1], epsilon, name="bn2", dtype=dtype)
             x = keras.layers.ReLU(name="relu2", dtype=dtype)(bn2(conv2(x)))
             conv3 = convolution(stem[2], name="conv3", dtype=dtype)
             bn3 = batch_norm(stem[2], epsilon, name="bn3", dtype=dtype)
             x = keras.layers.ReLU(name="relu3", dtype=dtype)(bn3(conv3(x)))
+        if strided_stem:
+            conv4 = convolution(stem[3], name="conv4", dtype=dtype)
+            bn4 = batch_norm(stem[3], epsilon, name="bn4", dtype=dtype)
+            x = keras.layers.ReLU(name="relu4", dtype=dtype)(bn4(conv4(x)))
         maxpool = max_pool(architecture.max_pool, name="maxpool", dtype=dtype)
         aa = antialias(architecture.aa, name="aa", dtype=dtype)
         layer1 = stage(architecture.stage(1), zero_init_residual, dtype=dtype)
         layer2 = stage(architecture.stage(2), zero_init_residual, dtype=dtype)
         layer3 = stage(architecture.stage(3), zero_init_residual, dtype=dtype)
         layer4 = stage(architecture.stage(4), zero_init_residual, dtype=dtype)
+        norm = optional_norm(architecture.norm, name="norm", dtype=dtype)
+        last_relu = relu(architecture.norm is not None, name="relu", dtype=dtype)
         dropout = keras.layers.Dropout(architecture.dropout, name="dropout", dtype=dtype)
         fc = classifier(architecture, name="fc", dtype=dtype)
 
         x = aa(maxpool(x))
         for block in (*layer1, *layer2, *layer3, *layer4):
             x = block(x)
+        x = last_relu(norm(x))
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool", dtype=dtype)(x)
         super().__init__(architecture, images, fc(dropout(x)), dtype=dtype, name=name)
 
         self.zero_init_residual = zero_init_residual
+        self.bn0 = bn0
         self.conv1 = conv1
         self.bn1 = bn1
-        if architecture.stem.inner:
+        self.relu1 = relu1
+        if deep_stem:
             self.conv2 = conv2
             self.bn2 = bn2
             self.conv3 = conv3
             self.bn3 = bn3
+        if strided_stem:
+            self.conv4 = conv4
+            self.bn4 = bn4
         self.maxpool = maxpool
         self.aa = aa
         self.layer1 = layer1
         self.layer2 = layer2
         self.layer3 = layer3
         self.layer4 = layer4
+        self.norm = norm
+        self.relu = last_relu
         self.dropout = dropout
         self.fc = fc
 
@@ -185,21 +225,8 @@ def stage(blocks: list[Block], zero_init_residual: bool, **kwargs: Any) -> list[
         **kwargs: `dtype` and the other arguments of keras.layers.Layer.
     """
     return [
-        BLOCKS[block.kind](block, zero_init_residual=zero_init_residual, name=block.name.replace(".", "_"), **kwargs)
+        BLOCKS[block.order, block.kind](
+            block, zero_init_residual=zero_init_residual, name=block.name.replace(".", "_"), **kwargs
+        )
         for block in blocks
-    ]
-
-
-def shortcut(block: Block, **kwargs: Any) -> list[keras.layers.Layer]:
-    """The layers of the shortcut: a projection and its norm, or none.
-
-    Args:
-        block: sizes and settings of the block.
-        **kwargs: `dtype` and the other arguments of keras.layers.Layer.
-    """
-    if not block.projection:
-        return []
-    return [
-        convolution(block.projection, name="downsample_0", **kwargs),
-        batch_norm(block.projection, block.epsilon, name="downsample_1", **kwargs),
     ]

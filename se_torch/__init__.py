@@ -1,5 +1,6 @@
-"""SELayer, SE-ResNet and SE-DenseNet in PyTorch."""
+"""SELayer, ECALayer, SE-ResNet and SE-DenseNet in PyTorch."""
 
+from se_torch.eca_layer import ECALayer
 from se_torch.inference import fold_batchnorm, optimize_for_inference
 from se_torch.registry import create_model, list_models
 from se_torch.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
@@ -8,6 +9,7 @@ from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_torch.weights import from_file, load_weights, read_weights, save
 
 __all__ = [
+    "ECALayer",
     "SEBasicBlock",
     "SEBottleneck",
     "SEDenseBlock",

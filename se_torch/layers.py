@@ -93,6 +93,22 @@ class EmptyLinear(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+class ChannelConvolution(nn.Conv1d):
+    """A convolution over the channels of vectors (N, C), padded with zeros (ECA-Net, arXiv 1910.03151, eq. 9).
+
+    Weights start uniform within 1 / sqrt(kernel), as in torch.
+
+    Args:
+        kernel: number of neighbouring channels that a value is computed from, an odd number.
+    """
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze(1)).squeeze(1)
+
+
 def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
     """A convolution with symmetric padding, He-normal by fan-out (arXiv 1502.01852); biases start at zero.
 
@@ -131,7 +147,7 @@ def batch_norm(spec: se_spec.Convolution, epsilon: float, *, zero_init: bool = F
     return norm(spec.out_channels, epsilon, zero_init=zero_init)
 
 
-def norm(channels: int, epsilon: float, *, zero_init: bool = False) -> nn.Module:
+def norm(channels: int, epsilon: float, *, zero_init: bool = False) -> nn.BatchNorm2d:
     """A batch norm; `zero_init` starts its gain at zero.
 
     Args:
@@ -141,6 +157,20 @@ def norm(channels: int, epsilon: float, *, zero_init: bool = False) -> nn.Module
     """
     layer = nn.BatchNorm2d(channels, eps=epsilon, momentum=se_spec.BATCH_NORM_MOMENTUM)
     nn.init.constant_(layer.weight, 0.0 if zero_init else 1.0)
+    return layer
+
+
+def optional_norm(spec: se_spec.BatchNorm | None) -> nn.Module:
+    """A batch norm, or the identity where there is none.
+
+    Args:
+        spec: channels, epsilon and whether it has a gain; None for the identity.
+    """
+    if not spec:
+        return identity()
+    layer = norm(spec.channels, spec.epsilon)
+    if not spec.gamma:
+        layer.register_parameter("weight", None)
     return layer
 
 

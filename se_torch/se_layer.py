@@ -4,7 +4,14 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from se_spec import SqueezeExcitation, expect_features, expect_floating, squeezed_channels
+from se_spec import (
+    EfficientChannelAttention,
+    SqueezeExcitation,
+    expect_features,
+    expect_floating,
+    squeezed_channels,
+)
+from se_torch.eca_layer import ECALayer
 from se_torch.layers import dense, identity
 
 torch.fx.wrap("expect_features")
@@ -47,10 +54,12 @@ class SELayer(nn.Module):
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))
 
 
-def squeeze_excitation(se: SqueezeExcitation | None) -> nn.Module:
-    """The SE layer of these sizes; the identity where there is none.
+def squeeze_excitation(se: SqueezeExcitation | EfficientChannelAttention | None) -> nn.Module:
+    """The SE or ECA layer of these sizes; the identity where there is none.
 
     Args:
         se: the sizes; None for the identity.
     """
+    if isinstance(se, EfficientChannelAttention):
+        return ECALayer(se.channels, se.kernel)
     return SELayer(se.channels, bias=se.bias, squeezed=se.squeezed) if se else identity()

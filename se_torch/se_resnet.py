@@ -9,9 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from se_spec import Architecture, Block, SEResNetArchitecture
-from se_torch.layers import antialias, average_pool, batch_norm, convolution, drop_path, max_pool, relu
+from se_torch.layers import (
+    antialias,
+    average_pool,
+    batch_norm,
+    convolution,
+    drop_path,
+    identity,
+    max_pool,
+    optional_norm,
+    relu,
+)
 from se_torch.network import Network, classifier, outputs
+from se_torch.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_torch.se_layer import squeeze_excitation
+from se_torch.shortcut import shortcut
 
 
 class SEBasicBlock(nn.Module):
@@ -73,7 +85,13 @@ class SEBottleneck(nn.Module):
         return torch.relu(residual + self.downsample(self.pool(x)))
 
 
-BLOCKS = {"basic": SEBasicBlock, "bottleneck": SEBottleneck}
+BLOCKS = {
+    ("post", "basic"): SEBasicBlock,
+    ("post", "bottleneck"): SEBottleneck,
+    ("pre", "basic"): SEPreActBasicBlock,
+    ("pre", "bottleneck"): SEPreActBottleneck,
+}
+"""The class of a block by its order and its kind."""
 
 
 class SEResNet(Network):
@@ -89,26 +107,35 @@ class SEResNet(Network):
     """
 
     # TorchScript leaves out branches that a constant decides.
-    __constants__ = ("deep_stem",)
+    __constants__ = ("deep_stem", "strided_stem")
 
     def __init__(self, architecture: SEResNetArchitecture, *, zero_init_residual: bool = False) -> None:
         super().__init__(architecture)
         conv1, *deep_stem = architecture.stem_convolutions
-        self.deep_stem = bool(deep_stem)
+        self.deep_stem = len(deep_stem) >= 2
+        self.strided_stem = len(deep_stem) == 3
+        self.bn0 = optional_norm(architecture.bn0)
         self.conv1 = convolution(conv1)
-        self.bn1 = batch_norm(conv1, architecture.bn_epsilon)
-        if deep_stem:
-            conv2, conv3 = deep_stem
+        self.bn1 = batch_norm(conv1, architecture.bn_epsilon) if architecture.stem.norm else identity()
+        self.relu1 = relu(architecture.stem.norm)
+        if self.deep_stem:
+            conv2, conv3 = deep_stem[:2]
             self.conv2 = convolution(conv2)
             self.bn2 = batch_norm(conv2, architecture.bn_epsilon)
             self.conv3 = convolution(conv3)
             self.bn3 = batch_norm(conv3, architecture.bn_epsilon)
+        if self.strided_stem:
+            conv4 = deep_stem[2]
+            self.conv4 = convolution(conv4)
+            self.bn4 = batch_norm(conv4, architecture.bn_epsilon)
         self.maxpool = max_pool(architecture.max_pool)
         self.aa = antialias(architecture.aa)
         self.layer1 = stage(architecture.stage(1), zero_init_residual)
         self.layer2 = stage(architecture.stage(2), zero_init_residual)
         self.layer3 = stage(architecture.stage(3), zero_init_residual)
         self.layer4 = stage(architecture.stage(4), zero_init_residual)
+        self.norm = optional_norm(architecture.norm)
+        self.relu = relu(architecture.norm is not None)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = classifier(architecture)
 
@@ -130,14 +157,15 @@ class SEResNet(Network):
         return self
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The features (N, C, H, W) of the last stage, which the head averages over space."""
+        """The features (N, C, H, W) after the last stage, which the head averages over space."""
         if not torch.jit.is_scripting():
             self.expect(images)
         x = self.stem(images)
         x = self.layer1(x)
         x = self.layer2(x)
         x = self.layer3(x)
-        return self.layer4(x)
+        x = self.layer4(x)
+        return self.relu(self.norm(x))
 
     def stage_features(self, images: Tensor) -> dict[str, Tensor]:
         """The features (N, C, H, W) of the stem and of each stage; their sizes are `architecture.stage_outputs`."""
@@ -156,10 +184,12 @@ class SEResNet(Network):
 
     def stem(self, images: Tensor) -> Tensor:
         """The features (N, C, H, W) that the first block takes."""
-        x = torch.relu(self.bn1(self.conv1(images)))
+        x = self.relu1(self.bn1(self.conv1(self.bn0(images))))
         if self.deep_stem:
             x = torch.relu(self.bn2(self.conv2(x)))
             x = torch.relu(self.bn3(self.conv3(x)))
+        if self.strided_stem:
+            x = torch.relu(self.bn4(self.conv4(x)))
         return self.aa(self.maxpool(x))
 
     def head(self, x: Tensor) -> Tensor:
@@ -174,15 +204,6 @@ def stage(blocks: list[Block], zero_init_residual: bool) -> nn.Sequential:
         blocks: sizes and settings of each block, in the order they are applied.
         zero_init_residual: start the gain of each block's last norm at zero.
     """
-    return nn.Sequential(*(BLOCKS[block.kind](block, zero_init_residual=zero_init_residual) for block in blocks))
-
-
-def shortcut(block: Block) -> nn.Sequential:
-    """The layers of the shortcut: a projection and its norm, or none.
-
-    Args:
-        block: sizes and settings of the block.
-    """
-    if not block.projection:
-        return nn.Sequential()
-    return nn.Sequential(convolution(block.projection), batch_norm(block.projection, block.epsilon))
+    return nn.Sequential(
+        *(BLOCKS[block.order, block.kind](block, zero_init_residual=zero_init_residual) for block in blocks)
+    )

@@ -78,6 +78,9 @@ MMPRETRAIN = Preprocessing(
     "RGB", 255.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 224, "bilinear", 0.875, STANDARD_CLASSES
 )
 
+RAW = Preprocessing("RGB", 255.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 224, "bilinear", 0.875, STANDARD_CLASSES)
+"""That of networks with a norm of the images, such as qubvel's SE-ResNet-18."""
+
 VGGFACE2 = Preprocessing(
     "BGR", 255.0, (91.4953, 103.8827, 131.0912), (1.0, 1.0, 1.0), 224, "bilinear", 0.875, "VGGFace2 identities"
 )

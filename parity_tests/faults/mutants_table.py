@@ -9,7 +9,9 @@ import numpy as np
 import se_spec
 from parity_tests.faults.antialias_mutants import ANTIALIAS_MUTANTS
 from parity_tests.faults.densenet_mutants import DENSENET_MUTANTS
+from parity_tests.faults.gate_mutants import GATE_MUTANTS
 from parity_tests.faults.mutants import MUTANTS
+from parity_tests.faults.preactivation_mutants import PREACTIVATION_MUTANTS
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
 from se_parity import Case, Worker, compare, sample_images, trained_like_weights
 from se_parity.diagnose.explain import explain
@@ -21,7 +23,7 @@ from se_parity.train.explain_training import explain_training
 
 WORKER_PROGRAM = "parity_tests.faults.planted_worker"
 
-ALL_MUTANTS = MUTANTS | ANTIALIAS_MUTANTS | DENSENET_MUTANTS
+ALL_MUTANTS = MUTANTS | ANTIALIAS_MUTANTS | GATE_MUTANTS | PREACTIVATION_MUTANTS | DENSENET_MUTANTS
 
 RECIPES = {
     "sgd": Recipe(weight_decay=1e-3),
@@ -75,9 +77,36 @@ def blurred_case() -> Case:
     return Case("blurred mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
 
 
+@cache
+def eca_case() -> Case:
+    """As many channels as a kernel of three and one of five have."""
+    settings = {"depths": (1, 1), "widths": (8, 200), "num_classes": 5, "squeeze": "eca"}
+    architecture = se_spec.architecture("se_resnet18", **settings)
+    weights = trained_like_weights(architecture)
+    return Case("ECA mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
+
+
+@cache
+def preactivated_case() -> Case:
+    """A convolution in the first shortcut, none in the second, and a norm on the images."""
+    settings = {"depths": (2, 1), "widths": (8, 12), "num_classes": 5, "reduction": 4, "se_bias": True}
+    where = {"shortcut": {"where": "stages"}, "input_norm": True}
+    architecture = se_spec.architecture("se_preresnet18", **settings, **where)
+    weights = trained_like_weights(architecture)
+    return Case("preactivated mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
+
+
+CASES = (
+    (DENSENET_MUTANTS, dense_case),
+    (ANTIALIAS_MUTANTS, blurred_case),
+    (GATE_MUTANTS, eca_case),
+    (PREACTIVATION_MUTANTS, preactivated_case),
+)
+
+
 def case_of(name: str) -> Case:
     """The network in which a mutant is planted."""
-    return dense_case() if name in DENSENET_MUTANTS else blurred_case() if name in ANTIALIAS_MUTANTS else case()
+    return next((make for mutants, make in CASES if name in mutants), case)()
 
 
 @cache

@@ -214,7 +214,7 @@ def test_initial_weights_have_the_same_distribution_in_every_framework(framework
         match parameter.role:
             case Role.CONVOLUTION:  # He-normal by fan-out: sqrt(2 / (outputs x kernel area))
                 expected, normal = np.sqrt(2 / (shape[0] * shape[2] * shape[3])), True
-            case Role.GATE | Role.CLASSIFIER:  # uniform within 1 / sqrt(inputs)
+            case Role.GATE | Role.CHANNEL_CONVOLUTION | Role.CLASSIFIER:  # uniform within 1 / sqrt(inputs)
                 expected, normal = 1 / np.sqrt(3 * shape[1]), False
                 assert np.abs(array).max() <= 1 / np.sqrt(shape[1])
             case Role.GAMMA | Role.VARIANCE:

@@ -53,8 +53,8 @@ FUNCTIONAL = {"stem", "head", "architecture", "reset_classifier", "forward_featu
 new classifier makes a new model."""
 
 OWN_ATTRIBUTES = {
-    *("bias", "block", "dtype_policy", "zero_init_residual", "deep_stem", "names", "out_channels"),
-    *("momentum", "num_batches_tracked", "updates_statistics"),
+    *("bias", "block", "dtype_policy", "zero_init_residual", "deep_stem", "strided_stem", "names", "out_channels"),
+    *("momentum", "num_batches_tracked", "updates_statistics", "kernel_size"),
 }
 """Attributes that only Keras needs, for its configuration, or only PyTorch, for TorchScript; a ModuleDict has names;
 each framework has its own way not to update running statistics twice."""
@@ -98,9 +98,12 @@ def attributes(method: ast.FunctionDef) -> list[str]:
     "file",
     [
         "se_layer.py",
+        "eca_layer.py",
         "layers.py",
         "network.py",
         "se_resnet.py",
+        "preactivation.py",
+        "shortcut.py",
         "se_densenet.py",
         "registry.py",
         "weights.py",
@@ -111,7 +114,7 @@ def test_the_three_model_files_have_the_same_outline(file):
     torch, keras, flax = (outline(package, file) for package in PACKAGES)
     assert torch == keras
     assert torch == flax
-    assert len(torch) >= 2
+    assert torch
 
 
 def test_the_three_packages_export_the_same_names():

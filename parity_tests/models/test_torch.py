@@ -15,7 +15,7 @@ from parity_tests.support.cases import named_network, skip_without, small_networ
 from parity_tests.support.cases import network as make_network
 from parity_tests.support.tolerances import BFLOAT16_LOGITS, FLOAT32_STEP
 from se_parity import compare
-from se_spec.layers import POOLS
+from se_spec.layers import ALIGNMENTS
 from se_weights import WeightMismatch, weights_sha256
 
 pytestmark = skip_without("torch")
@@ -45,7 +45,7 @@ def share(network, logits) -> float:
     return compare(network.reference, logits.detach().float().numpy()).share
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [*ALIGNMENTS, "none"])
 def test_export_gives_the_same_logits_at_another_batch_and_size(pool):
     import torch
 
@@ -319,7 +319,7 @@ def test_the_error_for_a_foreign_state_dict_names_from_file(model):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        *(("se_resnet50", {"stem": {"pool": pool}}) for pool in POOLS),
+        *(("se_resnet50", {"stem": {"pool": pool}}) for pool in (*ALIGNMENTS, "none")),
         ("senet154", {"groups": 4, "base_width": 32}),
         ("se_resnext26t", {"groups": 2}),
     ],

@@ -42,7 +42,7 @@ def test_every_output_and_its_shape_are_those_of_the_reference_written_by_hand(c
     graph = network.architecture.graph
     shapes = graph.shapes(network.images.shape[1:])
     assert {path: shapes[path] for path in expected} == {path: array.shape[1:] for path, array in expected.items()}
-    # A sum is observed with the ReLU after it, and nothing is dropped.
+    # A sum is observed with the ReLU after it, where it has one, and nothing is dropped.
     assert all(isinstance(node.operation, Add | Dropout) for node in graph.nodes if node.path not in expected)
 
 

@@ -29,6 +29,17 @@ TRAINED = {
         "se_resnext26d",
         {"depths": (1, 1), "widths": (8, 16), "groups": 4, "base_width": 16, "squeeze": {"after_relu": True}},
     ),
+    "norms before convolutions, ECA layers, a convolution for the pool": (
+        "se_preresnet18",
+        {
+            "depths": (2, 1),
+            "widths": (8, 12),
+            "input_norm": True,
+            "reduction": 16,
+            "squeeze": "eca",
+            "stem": {"kernel": 3, "inner": (4, 6), "pool": "convolution"},
+        },
+    ),
     "dense layers": ("se_densenet121", {**DENSE, "small_inputs": True, "new_first": True}),
     "dense layers whose features are computed again": (
         "se_densenet121",

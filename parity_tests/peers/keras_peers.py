@@ -44,9 +44,10 @@ def make_trained_like(model, images):
             drawn = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), kernel.shape)
             layer.set_weights([drawn, *(rng.normal(0, 0.2, one.shape) for one in bias)])
     for layer in norms:
-        channels = layer.gamma.shape
+        channels = layer.beta.shape
         low, high = (0.1, 0.4) if is_last(layer) else (0.5, 1.5)
-        layer.set_weights([rng.uniform(low, high, channels), rng.normal(0, 0.2, channels), *layer.get_weights()[2:]])
+        gain = [rng.uniform(low, high, channels)] if layer.scale else []
+        layer.set_weights([*gain, rng.normal(0, 0.2, channels), *layer.get_weights()[-2:]])
     measure(model, norms, images, rng)
 
 
@@ -65,9 +66,9 @@ def measure(model, norms, images, rng):
     model(images, training=True)
     for layer in norms:
         layer.momentum = momentum
-        gamma, beta, mean, variance = layer.get_weights()
+        *learned, mean, variance = layer.get_weights()
         mean = mean + 0.05 * np.sqrt(variance) * rng.normal(size=mean.shape)
-        layer.set_weights([gamma, beta, mean, variance * 2 ** rng.uniform(-1, 1, variance.shape)])
+        layer.set_weights([*learned, mean, variance * 2 ** rng.uniform(-1, 1, variance.shape)])
 
 
 def answer(request):

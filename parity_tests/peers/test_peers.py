@@ -49,6 +49,12 @@ TORCH_CASES = {
     "timm resnetaa50": ("torch", "resnetaa50"),
     "timm resnetblur18": ("torch", "resnetblur18"),
     "timm resnetblur50d": ("timm", "resnetblur50d"),
+    "timm resnetrs50": ("timm", "se_resnetrs50"),
+    "timm resnetrs101": ("timm", "se_resnetrs101"),
+    "timm ecaresnet50t": ("timm", "ecaresnet50t"),
+    "timm ecaresnet101d": ("timm", "ecaresnet101d"),
+    "timm ecaresnetlight": ("timm", "ecaresnetlight"),
+    "timm ecaresnext26t_32x4d": ("timm", "ecaresnext26t_32x4d"),
     "timm legacy_seresnet18": ("cadene", "se_resnet18"),
     "timm legacy_seresnet34": ("cadene", "se_resnet34"),
     "timm legacy_seresnet50": ("cadene", "se_resnet50"),
@@ -91,6 +97,15 @@ TORCH_CASES = {
     "pytorchcv seresnext101_32x4d": ("pytorchcv", "se_resnext101_32x4d"),
     "pytorchcv senet16": ("pytorchcv", "unnamed"),
     "pytorchcv senet154": ("pytorchcv", "senet154"),
+    "pytorchcv sepreresnet18": ("pytorchcv", "se_preresnet18"),
+    "pytorchcv sepreresnet16": ("pytorchcv", "unnamed"),
+    "pytorchcv sepreresnetbc26b": ("pytorchcv-b", "unnamed"),
+    "pytorchcv sepreresnet50": ("pytorchcv", "se_preresnet50"),
+    "pytorchcv sepreresnet50b": ("pytorchcv-b", "se_preresnet50"),
+    "pytorchcv sepreresnet20_cifar10": ("pytorchcv", "se_preresnet20_cifar"),
+    "pytorchcv sepreresnet164bn_cifar10": ("pytorchcv", "se_preresnet164bn_cifar"),
+    "pytorchcv preresnet18": ("pytorchcv", "preresnet18"),
+    "pytorchcv preresnet20_cifar10": ("pytorchcv", "unnamed"),
     "pytorchcv seresnet20_cifar10": ("pytorchcv", "se_resnet20_cifar"),
     "pytorchcv seresnet56_cifar10": ("pytorchcv", "se_resnet56_cifar"),
     "pytorchcv seresnet110_cifar10": ("pytorchcv", "se_resnet110_cifar"),
@@ -112,6 +127,10 @@ TORCH_CASES = {
 """Code base and name of each model, and the dialect and the architecture that our reader must find."""
 
 KERAS_CASES = {
+    "qubvel seresnet18": ("qubvel", "se_preresnet18"),
+    "qubvel seresnet34": ("qubvel", "se_preresnet34"),
+    "qubvel resnet18": ("qubvel", "preresnet18"),
+    "qubvel resnet50": ("qubvel", "preresnet50"),
     "qubvel seresnet50": ("qubvel", "se_resnet50"),
     "qubvel seresnet101": ("qubvel", "se_resnet101"),
     "qubvel seresnet152": ("qubvel", "se_resnet152"),
@@ -128,16 +147,19 @@ KERAS_CASES = {
 DEFAULT_CASES = {
     "timm": [
         *("seresnet18", "seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d", "resnet50d"),
-        *("resnetaa34d", "resnetblur18"),
+        *("resnetaa34d", "resnetblur18", "resnetrs50", "ecaresnext26t_32x4d"),
     ],
     "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
     "cadene": ["se_resnet50", "se_resnext50_32x4d"],
     "smp": ["se_resnet50", "tu-seresnext26t_32x4d"],
     "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2"],
-    "pytorchcv": ["seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"],
+    "pytorchcv": [
+        *("seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"),
+        *("sepreresnet18", "sepreresnetbc26b", "sepreresnet20_cifar10"),
+    ],
     "monai": ["SEResNet50", "SEResNeXt50"],
     "mmpretrain": ["se-resnet50"],
-    "qubvel": ["seresnet50", "seresnext50"],
+    "qubvel": ["seresnet18", "seresnet50", "seresnext50"],
     "tfimm": ["seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d"],
 }
 """Cases of every CI run: each setting of a code base in a shallow network. senet16 has the settings of SENet-154."""
@@ -258,7 +280,7 @@ LAYERS = {
     *("AdaptiveAvgPool2d", "AvgPool2d", "BasicBlock", "BatchNorm2d", "Bottleneck", "Conv2d", "Flatten", "Identity"),
     *("Linear", "MaxPool2d", "ReLU", "ResNet", "SEBottleneck", "SEBlock", "SEModule", "SENet", "SEResNetBlock"),
     *("SEResNetBottleneck", "SEResNeXtBottleneck", "SelectAdaptivePool2d", "Sequential", "Sigmoid", "BlurPool2d"),
-    *("FastAdaptiveAvgPool", "Dropout"),
+    *("FastAdaptiveAvgPool", "Dropout", "EcaModule", "Conv1d"),
 }
 """The classes of layers in timm's networks whose function is known here."""
 

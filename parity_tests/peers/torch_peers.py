@@ -30,7 +30,8 @@ def timm_registry(path, every):
             model = timm.create_model(name)
             shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
             if "layer1.0.conv1.weight" in shapes:
-                pool = type(model.layer2[0].aa).__name__ if hasattr(model.layer2[0], "aa") else "Identity"
+                striding = next(iter(getattr(model, "layer2", [])), None)
+                pool = type(getattr(striding, "aa", nn.Identity())).__name__
                 antialias = {"Identity": "none", "AvgPool2d": "mean", "BlurPool2d": "blur"}[pool]
                 layers = sorted({type(layer).__name__ for layer in model.modules()})
                 networks[name] = {"shapes": shapes, "antialias": antialias, "layers": layers}

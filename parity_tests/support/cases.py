@@ -17,7 +17,8 @@ from se_spec import Architecture
 from se_spec.families.se_densenet.architecture import SE_PLACES
 from se_weights import Checkpoint
 
-TWO_STAGES = {"depths": (2, 1), "widths": (8, 16), "num_classes": 5, "reduction": 4}
+SMALL = {"depths": (2, 1), "num_classes": 5}
+TWO_STAGES = {**SMALL, "widths": (8, 16), "reduction": 4}
 """Sizes small enough to test a setting in every run of the suite."""
 
 THREE_BLOCKS = {
@@ -51,6 +52,30 @@ ARCHITECTURES = {
     "se_resnext26t, small": {**TWO_STAGES, "groups": 4, "base_width": 16},
     "senet154, small": {**TWO_STAGES, "groups": 4, "base_width": 32, "stem": {"width": 24, "inner": (8, 12)}},
     "se_resnetaa50d, small": {**TWO_STAGES, "stem": {"width": 24, "inner": (8, 12)}, "se_bias": True},
+    "se_resnetrs50, small": {**TWO_STAGES, "stem": {"width": 24, "inner": (8, 12)}},
+    "se_resnetrs50 folded": {**TWO_STAGES, "stem": {"width": 24, "inner": (8, 12)}, "folded": True},
+    "ecaresnet50d, small": {**SMALL, "widths": (16, 32), "stem": {"width": 24, "inner": (8, 12)}},
+    "se_resnet18 with ECA layers": {**SMALL, "widths": (12, 200), "squeeze": {"gate": "eca", "after_relu": True}},
+    "se_preresnet18, small": {**TWO_STAGES, "se_bias": True},
+    "se_preresnet50, small": {**TWO_STAGES, "stride_in": "conv1", "conv_bias": True},
+    "se_preresnet18 of kuangliu": {**TWO_STAGES, "stem": "3x3", "final_norm": False},
+    "se_preresnet18 of qubvel": {**TWO_STAGES, "input_norm": True, "shortcut": {"where": "stages"}, "bn_epsilon": 2e-5},
+    "preresnet18 without a norm in the stem": {
+        **SMALL,
+        "widths": (8, 16),
+        "stem": {"kernel": 3, "stride": 1, "pool": "none", "norm": False},
+    },
+    "se_preresnet50 with norms in the shortcuts": {**TWO_STAGES, "shortcut": {"norm": True, "averages": True}},
+    "se_preresnet50 folded": {**TWO_STAGES, "folded": True, "input_norm": True, "conv_bias": True},
+    "se_resnet18 without norms in the shortcuts": {**TWO_STAGES, "shortcut": {"norm": False}, "conv_bias": True},
+    "se_resnet18 folded, without norms in the shortcuts": {
+        **TWO_STAGES,
+        "shortcut": {"norm": False},
+        "conv_bias": True,
+        "folded": True,
+        "input_norm": True,
+        "bn_epsilon": 1e-3,
+    },
     "resnetblur18, small": {**TWO_STAGES, "se": True, "depths": (1, 2)},
     "resnetblur50d folded": {**TWO_STAGES, "stem": {"width": 24, "inner": (8, 12)}, "folded": True},
     "se_resnet18 folded": {**TWO_STAGES, "folded": True, "conv_bias": True, "bn_epsilon": 1e-3},
@@ -66,17 +91,29 @@ ARCHITECTURES = {
 }
 """Every named architecture, and others that change each setting from its default."""
 
+RARE_CASES = {
+    "se_resnetrs50 folded",
+    "ecaresnet50d, small",
+    "se_preresnet18, small",
+    "se_preresnet18 of kuangliu",
+    "se_preresnet50 with norms in the shortcuts",
+    "se_resnet18 without norms in the shortcuts",
+    "se_resnet18 folded, without norms in the shortcuts",
+}
+"""Cases whose settings others of the suite have too."""
+
 DEFAULT_CASES = {
     "se_resnet18",
     "se_resnet50",
     "resnet18",
     "se_resnet20_cifar",
     "se_densenet40_cifar",
-    *(name for name in ARCHITECTURES if " " in name and "tutorials" not in name),
+    *(name for name in ARCHITECTURES if " " in name and "tutorials" not in name and name not in RARE_CASES),
 }
 """Cases in every run of the suite."""
 
 SWEEP_CASES = {
+    *RARE_CASES,
     "se_resnet152",
     "se_resnext50_32x4d",
     "senet154",

@@ -7,6 +7,7 @@ are tested alone.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from se_parity.reference.pools import (
     max_pool,
     max_pool_backward,
 )
-from se_spec import AveragePool, Block, BlurPool, Convolution, SEResNetArchitecture
+from se_spec import AveragePool, Block, BlurPool, Convolution, EfficientChannelAttention, SEResNetArchitecture
 
 
 class HandWrittenOracle:
@@ -63,14 +64,19 @@ class HandWrittenOracle:
             Logits (N, num_classes), or the pooled features (N, features) where num_classes is 0.
         """
         x = np.asarray(images, np.float64)
+        if self.architecture.input_norm:
+            x = self.norm("bn0", x)
         for number, convolution in enumerate(self.architecture.stem_convolutions, start=1):
-            x = self.norm(f"bn{number}", self.convolution(f"conv{number}", x, convolution))
-            x = self.relu(f"relu{number}", x)
+            x = self.convolution(f"conv{number}", x, convolution)
+            if self.architecture.stem.norm:
+                x = self.relu(f"relu{number}", self.folded_norm(f"bn{number}", x, convolution))
         if self.architecture.max_pool:
             x = self.observe("maxpool", max_pool(x, self.architecture.max_pool), x)
         x = self.antialias("aa", self.architecture.aa, x)
         for block in self.architecture.blocks():
-            x = self.block(block, x)
+            x = self.block(block, x) if block.order == "post" else self.preactivated_block(block, x)
+        if self.architecture.final_norm:
+            x = self.relu("relu", self.norm("norm", x))
         features = self.observe("pool", x.mean(axis=(2, 3)), x)
         return self.dense("fc", features) if self.architecture.num_classes else features
 
@@ -83,23 +89,52 @@ class HandWrittenOracle:
             if number == len(block.convolutions):  # the 3x3 that would stride is the one before the last
                 residual = self.antialias(f"{block.name}.aa", block.aa, residual)
             residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
-            residual = self.norm(f"{block.name}.bn{number}", residual)
+            residual = self.folded_norm(f"{block.name}.bn{number}", residual, convolution)
         if block.relu_before_se:
             residual = self.relu(f"{block.name}.act", residual)
-        if block.has_se:
-            residual = self.squeeze_excitation(f"{block.name}.se", residual)
+        return self.relu(block.name, self.gated(block, residual) + self.shortcut(block, x))
+
+    def preactivated_block(self, block: Block, x: Array) -> Array:
+        """Norm, ReLU, convolution, and so on; a projection takes the first ReLU's output (arXiv 1603.05027, eq. 3)."""
+        first, *others = block.convolutions
+        activated = self.relu(f"{block.name}.relu1", self.norm(f"{block.name}.bn1", x))
+        residual = self.convolution(f"{block.name}.conv1", activated, first)
+        for number, (before, convolution) in enumerate(pairwise([first, *others]), start=2):
+            residual = self.folded_norm(f"{block.name}.bn{number}", residual, before)
+            residual = self.relu(f"{block.name}.relu{number}", residual)
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+        residual = self.gated(block, residual)
+        shortcut = self.shortcut(block, activated) if block.projection else x
+        return self.observe(block.name, residual + shortcut, residual)
+
+    def gated(self, block: Block, residual: Array) -> Array:
+        if isinstance(block.se, EfficientChannelAttention):
+            return self.channel_attention(f"{block.name}.se", residual)
+        return self.squeeze_excitation(f"{block.name}.se", residual) if block.se else residual
+
+    def shortcut(self, block: Block, x: Array) -> Array:
         if block.pool:
             x = self.observe(f"{block.name}.pool", average_pool(x, block.pool), x)
         if block.projection:
             x = self.convolution(f"{block.name}.downsample.0", x, block.projection)
-            x = self.norm(f"{block.name}.downsample.1", x)
-        return self.relu(block.name, residual + x)
+            if block.shortcut_norm:
+                x = self.folded_norm(f"{block.name}.downsample.1", x, block.projection)
+        return x
 
     def squeeze_excitation(self, path: str, x: Array) -> Array:
         """x scaled by sigmoid(W2 relu(W1 z)), where z is the spatial mean of x (arXiv 1709.01507, eq. 2-4)."""
         squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc1", squeezed))
         excited = self.dense(f"{path}.fc2", hidden)
+        gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
+        return self.observe(path, x * gate[:, :, None, None], x)
+
+    def channel_attention(self, path: str, x: Array) -> Array:
+        """x scaled by the sigmoid of a convolution of its means over the channels (arXiv 1910.03151, eq. 9)."""
+        squeezed = self.observe(f"{path}.squeeze", x.mean(axis=(2, 3)), x)
+        kernel = self.weights[f"{path}.conv.weight"][0, 0]
+        neighbours = shifted_channels(squeezed, len(kernel))
+        excited = self.observe(f"{path}.conv", sum(w * z for w, z in zip(kernel, neighbours, strict=True)), squeezed)
         gate = self.observe(f"{path}.gate", sigmoid(excited), excited)
         return self.observe(path, x * gate[:, :, None, None], x)
 
@@ -117,11 +152,13 @@ class HandWrittenOracle:
         product = x @ self.weights[f"{path}.weight"].T
         return self.observe(path, product + self.weights.get(f"{path}.bias", 0.0), x)
 
+    def folded_norm(self, path: str, x: Array, convolution: Convolution) -> Array:
+        """The norm after a convolution, if it is not folded into it."""
+        return x if convolution.folded else self.norm(path, x)
+
     def norm(self, path: str, x: Array) -> Array:
-        if self.architecture.folded:
-            return x
         mean, variance = (self.statistics or self.running_statistics)(path, x)
-        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + self.architecture.bn_epsilon)
+        gain = self.weights.get(f"{path}.weight", 1.0) / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - channels(mean)
         return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
 
@@ -130,6 +167,12 @@ class HandWrittenOracle:
 
     def relu(self, path: str, x: Array) -> Array:
         return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)), x)
+
+
+def shifted_channels(x: Array, count: int) -> list[Array]:
+    """Vectors (N, C) whose channel c is that of x at c - count // 2 and so on, and zero where x has no such channel."""
+    padded = np.pad(x, ((0, 0), (count // 2, count // 2)))
+    return [padded[:, first : first + x.shape[1]] for first in range(count)]
 
 
 class HandWrittenBackward:
@@ -174,33 +217,56 @@ class HandWrittenBackward:
         x = self.inputs["pool"]
         d = self.dense("fc", d)
         d = np.broadcast_to(d[:, :, None, None], x.shape) / np.prod(x.shape[2:])
+        if self.architecture.final_norm:
+            d = self.norm("norm", self.relu("relu", d))
         for block in reversed(list(self.architecture.blocks())):
-            d = self.block(block, d)
+            d = self.block(block, d) if block.order == "post" else self.preactivated_block(block, d)
         d = self.antialias("aa", self.architecture.aa, d)
         if self.architecture.max_pool:
             d = max_pool_backward(self.inputs["maxpool"], d, self.architecture.max_pool)
         for number, convolution in reversed(list(enumerate(self.architecture.stem_convolutions, start=1))):
-            d = self.norm(f"bn{number}", self.relu(f"relu{number}", d))
+            if self.architecture.stem.norm:
+                d = self.folded_norm(f"bn{number}", self.relu(f"relu{number}", d), convolution)
             d = self.convolution(f"conv{number}", d, convolution)
+        if self.architecture.input_norm:
+            self.norm("bn0", d)
 
     def block(self, block: Block, d: Array) -> Array:
         d = self.relu(block.name, d)
-        residual = self.squeeze_excitation(f"{block.name}.se", d) if block.has_se else d
+        residual = self.gated(block, d)
         if block.relu_before_se:
             residual = self.relu(f"{block.name}.act", residual)
         for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
-            residual = self.norm(f"{block.name}.bn{number}", residual)
+            residual = self.folded_norm(f"{block.name}.bn{number}", residual, convolution)
             residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
             if number == len(block.convolutions):
                 residual = self.antialias(f"{block.name}.aa", block.aa, residual)
             if number > 1:
                 residual = self.relu(f"{block.name}.relu{number - 1}", residual)
+        return residual + self.shortcut(block, d)
+
+    def preactivated_block(self, block: Block, d: Array) -> Array:
+        residual = self.gated(block, d)
+        for number, convolution in reversed(list(enumerate(block.convolutions, start=1))):
+            residual = self.convolution(f"{block.name}.conv{number}", residual, convolution)
+            if number > 1:
+                residual = self.relu(f"{block.name}.relu{number}", residual)
+                residual = self.folded_norm(f"{block.name}.bn{number}", residual, block.convolutions[number - 2])
         if block.projection:
-            d = self.norm(f"{block.name}.downsample.1", d)
+            residual, d = residual + self.shortcut(block, d), np.zeros(1)
+        return d + self.norm(f"{block.name}.bn1", self.relu(f"{block.name}.relu1", residual))
+
+    def gated(self, block: Block, d: Array) -> Array:
+        if isinstance(block.se, EfficientChannelAttention):
+            return self.channel_attention(f"{block.name}.se", d)
+        return self.squeeze_excitation(f"{block.name}.se", d) if block.se else d
+
+    def shortcut(self, block: Block, d: Array) -> Array:
+        if block.projection:
+            if block.shortcut_norm:
+                d = self.folded_norm(f"{block.name}.downsample.1", d, block.projection)
             d = self.convolution(f"{block.name}.downsample.0", d, block.projection)
-        if block.pool:
-            d = average_pool_backward(self.inputs[f"{block.name}.pool"], d, block.pool)
-        return residual + d
+        return average_pool_backward(self.inputs[f"{block.name}.pool"], d, block.pool) if block.pool else d
 
     def squeeze_excitation(self, path: str, d: Array) -> Array:
         x, gate = self.inputs[path], self.outputs[f"{path}.gate"]
@@ -208,6 +274,16 @@ class HandWrittenBackward:
         hidden = self.relu(f"{path}.relu", self.dense(f"{path}.fc2", excited))
         squeezed = self.dense(f"{path}.fc1", hidden) / np.prod(x.shape[2:])
         return d * gate[:, :, None, None] + squeezed[:, :, None, None]
+
+    def channel_attention(self, path: str, d: Array) -> Array:
+        x, gate, squeezed = self.inputs[path], self.outputs[f"{path}.gate"], self.inputs[f"{path}.conv"]
+        excited = (d * x).sum(axis=(2, 3)) * gate * (1 - gate)
+        kernel = self.weights[f"{path}.conv.weight"][0, 0]
+        neighbours = shifted_channels(squeezed, len(kernel))
+        self.gradients[f"{path}.conv.weight"] = np.array([[[(excited * each).sum() for each in neighbours]]])
+        reached = shifted_channels(excited, len(kernel))
+        d_squeezed = sum(w * z for w, z in zip(kernel[::-1], reached, strict=True)) / np.prod(x.shape[2:])
+        return d * gate[:, :, None, None] + d_squeezed[:, :, None, None]
 
     def antialias(self, path: str, pool: AveragePool | BlurPool | None, d: Array) -> Array:
         if not pool:
@@ -225,17 +301,19 @@ class HandWrittenBackward:
     def relu(self, path: str, d: Array) -> Array:
         return d * (self.outputs[path] > 0)
 
+    def folded_norm(self, path: str, d: Array, convolution: Convolution) -> Array:
+        return d if convolution.folded else self.norm(path, d)
+
     def norm(self, path: str, d: Array) -> Array:
-        if self.architecture.folded:
-            return d
         x, axes = self.inputs[path], (0, 2, 3)
         mean, variance = batch_statistics(path, x)
         deviation = np.sqrt(variance + self.architecture.bn_epsilon)
         normal = (x - channels(mean)) / channels(deviation)
-        self.gradients[f"{path}.weight"] = (d * normal).sum(axis=axes)
+        if f"{path}.weight" in self.weights:
+            self.gradients[f"{path}.weight"] = (d * normal).sum(axis=axes)
         self.gradients[f"{path}.bias"] = d.sum(axis=axes)
         centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
-        return centred * channels(self.weights[f"{path}.weight"] / deviation)
+        return centred * channels(self.weights.get(f"{path}.weight", 1.0) / deviation)
 
     def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]

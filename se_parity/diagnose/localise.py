@@ -25,9 +25,11 @@ OPERATIONS: Mapping[type[layers.Operation], str] = {
     layers.MaxPool: "max-pool",
     layers.AveragePool: "average pool",
     layers.BlurPool: "blur",
+    layers.ChannelConvolution: "convolution over the channels of the gate",
 }
 MODULES: Mapping[type[layers.Operation], str] = {
     layers.ReLU: "residual block",
+    layers.Add: "residual block",
     layers.Concat: "dense block",
     layers.AveragePool: "transition",
 }

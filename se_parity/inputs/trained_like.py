@@ -103,7 +103,7 @@ def _draw(parameter: Parameter, last_norm: bool, rng: np.random.Generator) -> Ar
             return rng.normal(0, np.sqrt(2 / fan_in), shape)
         case Role.GAMMA:
             return rng.uniform(0.1, 0.4, shape) if last_norm else rng.uniform(0.5, 1.5, shape)
-        case Role.GATE | Role.CLASSIFIER:
+        case Role.GATE | Role.CHANNEL_CONVOLUTION | Role.CLASSIFIER:
             return rng.normal(0, 2 / np.sqrt(fan_in), shape)
         case Role.VARIANCE:
             return np.ones(shape)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.judge.difference import logit_range
-from se_parity.reference.oracle import Array, Oracle
+from se_parity.reference.convolution import convolve_channels
+from se_parity.reference.oracle import Array, Oracle, channels
 from se_spec import Architecture
 from se_spec.layers import ChannelShuffle, Concat, Identity, Split
 
@@ -83,22 +84,25 @@ class SimulatedRounding:
 
     def _sum_size(self, path: str, output: Array, x: Array) -> Array:
         """sqrt(n / 2) times the size of the sum that an operation computes; a mean counts as a sum."""
+        if f"{path}.running_mean" in self.weights:
+            return self._norm_size(path, x)
         kernel = self.weights.get(f"{path}.weight")
-        if kernel is not None and kernel.ndim > 1:
+        if kernel is not None and kernel.ndim == 3:  # over channels
+            return np.sqrt(kernel.size / 2 * convolve_channels(x**2, np.asarray(kernel, np.float64) ** 2))
+        if kernel is not None:
             sizes = _product_sizes(x, kernel)
             return sizes.reshape(*sizes.shape, *[1] * (output.ndim - 2))
-        if kernel is not None:
-            return self._norm_size(path, x)
         if x.ndim == 4 and output.ndim == 2:
             return np.sqrt(np.prod(x.shape[2:]) / 2) * np.abs(x).mean(axis=(2, 3))
         return np.abs(output)
 
     def _norm_size(self, path: str, x: Array) -> Array:
         """(x - mean) * gain + bias, which some compilers compute as x * gain + (bias - mean * gain)."""
-        gain, bias, mean, variance = (
+        bias, mean, variance = (
             np.asarray(self.weights[f"{path}.{leaf}"], np.float64)[:, None, None]
-            for leaf in ("weight", "bias", "running_mean", "running_var")
+            for leaf in ("bias", "running_mean", "running_var")
         )
+        gain = channels(np.asarray(self.weights.get(f"{path}.weight", np.ones(len(mean))), np.float64))
         gain = np.abs(gain) / np.sqrt(variance + self.epsilon)
         stored = self.roundoff.stored / self.roundoff.summed  # each term is rounded to the stored dtype
         return stored * (np.abs(x) * gain + np.abs(mean) * gain + np.abs(bias))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from se_parity.case import Case
-from se_parity.reference.convolution import Margins, convolve
+from se_parity.reference.convolution import Margins, convolve, convolve_channels
 from se_parity.reference.oracle import Array, channels
 from se_spec import Convolution, layers
 
@@ -16,6 +16,7 @@ KINDS: Mapping[type[layers.Operation], str] = {
     layers.Convolution: "convolution",
     layers.BatchNorm: "norm",
     layers.Dense: "dense",
+    layers.ChannelConvolution: "channel-convolution",
     layers.ReLU: "relu",
     layers.MaxPool: "max-pool",
     layers.AveragePool: "average-pool",
@@ -74,6 +75,8 @@ class Operation:
             return other.convolve(self.input, weights["weight"])
         if self.kind == "norm":
             return other.normalise(self.epsilon, weights["running_mean"], weights["running_var"])
+        if self.kind == "channel-convolution":
+            return convolve_channels(self.input, weights["weight"])
         return self.input @ weights["weight"].T + weights.get("bias", 0.0)
 
     def normalise(self, epsilon: float, mean: Array, variance: Array) -> Array:
@@ -87,7 +90,7 @@ class Operation:
         Returns:
             (N, C, H, W).
         """
-        gain = self.weights["weight"] / np.sqrt(np.abs(variance) + epsilon)
+        gain = self.weights.get("weight", 1.0) / np.sqrt(np.abs(variance) + epsilon)
         return (self.input - channels(mean)) * channels(gain) + channels(self.weights["bias"])
 
 
@@ -103,7 +106,7 @@ def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
         computed, before = nodes[path].operation, nodes.get(nodes[path].inputs[0])
         kind = (
             "sum"
-            if before and isinstance(before.operation, layers.Add)
+            if isinstance(computed, layers.ReLU) and before and isinstance(before.operation, layers.Add)
             else KINDS.get(type(computed), type(computed).__name__)
         )
         convolution = computed if isinstance(computed, layers.Convolution) else None

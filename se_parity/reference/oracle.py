@@ -73,6 +73,8 @@ class Oracle:
         self.weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
         self.observe = observe
         self.statistics = statistics
+        rectified = {node.inputs[0] for node in self.graph.nodes if isinstance(node.operation, ReLU)}
+        self.sums = {node.path for node in self.graph.nodes if isinstance(node.operation, Add)} & rectified
 
     def logits(self, images: NDArray) -> Array:
         """Run the network in evaluation mode.
@@ -109,8 +111,10 @@ class Oracle:
 
     def _output(self, node: Node, x: Array, *others: Array) -> Array:
         match node.operation:
-            case Add():
+            case Add() if node.path in self.sums:  # observed with its ReLU
                 return x + others[0]
+            case Add():
+                output = x + others[0]
             case Dropout():
                 return x
             case Convolution() as operation:

@@ -25,6 +25,7 @@ from se_weights.dialects.torchvision_like import (
     VGGFACE2_PORT,
     WEIAICUNZAI,
 )
+from se_weights.dialects.tutorials import CIFAR_TUTORIAL, MIRACLEWKF, TORCH_BACKBONES
 
 DIALECTS = {
     dialect.name: dialect
@@ -47,6 +48,9 @@ DIALECTS = {
         KUANGLIU,
         ZHOUYUANGAN,
         CLASSYVISION,
+        CIFAR_TUTORIAL,
+        MIRACLEWKF,
+        TORCH_BACKBONES,
         KERAS,
         KERAS_H5,
         KERAS_APPLICATIONS,

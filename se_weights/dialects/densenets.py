@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture
 from se_spec.families.se_densenet.graph import CANONICAL_LAYERS
-from se_weights.dialects.dialect import NO_LAYER, Config, Dialect, Layers, NameTable, Place, make_densenet_config
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_densenet_config
 from se_weights.dialects.torch import batch_counter, densenet_preprocessing, make_place
+from se_weights.dialects.tutorials import KUANGLIU_RESNET
 
 DENSE_LAYER = "features.denseblock{stage}.denselayer{unit}"
 DOTTED: Layers = {
@@ -64,14 +65,9 @@ ZHOUYUANGAN_PLACES = (
 """Of `se_densenet_w_block`, `se_densenet_full`, `se_densenet_full_in_loop` and `se_densenet`."""
 
 
-def _place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, SEDenseNetArchitecture], Place]:
-    """As `make_place`, for a code base that has no name for some SE layers; no file contains such a tensor."""
-    return make_place({**dict.fromkeys(Layer, NO_LAYER), **layers}, gate_axes)
-
-
 def _zhouyuangan_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     full = {} if "block" in architecture.se_places else IN_TRANSITIONS
-    return _place({**ZHOUYUANGAN_LAYERS, **full})(parameter, architecture)
+    return make_place({**ZHOUYUANGAN_LAYERS, **full})(parameter, architecture)
 
 
 def _hidden_config(
@@ -86,33 +82,36 @@ def _hidden_config(
     return hidden_config
 
 
-def _dialect(name: str, summary: str, table: NameTable) -> Dialect:
-    return Dialect(name, summary, "torch", {"se_densenet": table}, batch_counter)
+def _dialect(name: str, summary: str, table: NameTable, **others: NameTable) -> Dialect:
+    return Dialect(name, summary, "torch", {"se_densenet": table, **others}, batch_counter)
 
 
 TORCHVISION_2017 = _dialect(
     "torchvision-2017",
     "torchvision's DenseNet files of 2017: norm.1 and conv.1 in each layer",
-    NameTable(_place(DOTTED), _hidden_config([()], ["7x7"]), {"se_places": ()}, densenet_preprocessing),
+    NameTable(make_place(DOTTED), _hidden_config([()], ["7x7"]), {"se_places": ()}, densenet_preprocessing),
 )
 GPLEISS = _dialect(
     "gpleiss",
     "gpleiss's efficient_densenet_pytorch: torchvision's names, norm_final",
-    NameTable(_place(GPLEISS_LAYERS), _hidden_config([()], ["7x7", "3x3"]), {"se_places": ()}),
+    NameTable(make_place(GPLEISS_LAYERS), _hidden_config([()], ["7x7", "3x3"]), {"se_places": ()}),
 )
 DENSENET_TUTORIAL = _dialect(
     "densenet-tutorial",
     "a tutorial's SE-DenseNet after gpleiss: features.0, se1.fc.0, norm_final",
     NameTable(
-        _place(TUTORIAL_LAYERS),
+        make_place(TUTORIAL_LAYERS),
         _hidden_config([("layer",)], ["7x7", "3x3"]),
         {"se_places": ("layer",), "se_bias": False},
     ),
 )
 KUANGLIU = _dialect(
     "kuangliu",
-    "kuangliu's pytorch-cifar, DenseNet: dense1.0.bn1; new features first",
-    NameTable(_place(KUANGLIU_LAYERS), _hidden_config([()], ["3x3"], new_first=True), {"se_places": (), "stem": "3x3"}),
+    "kuangliu's pytorch-cifar: DenseNet, with new features first; ResNet, PreActResNet and SENet18 with shortcut.0",
+    NameTable(
+        make_place(KUANGLIU_LAYERS), _hidden_config([()], ["3x3"], new_first=True), {"se_places": (), "stem": "3x3"}
+    ),
+    se_resnet=KUANGLIU_RESNET,
 )
 ZHOUYUANGAN = _dialect(
     "zhouyuangan",
@@ -123,7 +122,7 @@ CLASSYVISION = _dialect(
     "classyvision",
     "ClassyVision's DenseNet: features.block_0.block0-0.norm-1",
     NameTable(
-        _place(CLASSYVISION_LAYERS, "OI11"),
+        make_place(CLASSYVISION_LAYERS, "OI11"),
         _hidden_config([(), ("layer",)], ["7x7", "3x3_norm"]),
         {"se_bias": True},
     ),

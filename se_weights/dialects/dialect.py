@@ -4,7 +4,7 @@ A dialect generates names from our parameters and never parses names. Missing an
 differences.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,9 +26,6 @@ from se_weights.preprocessing import Preprocessing
 
 Layers = Mapping[Layer, str | tuple[str, ...]]
 """The path of each layer in a dialect; one path for each number if they do not follow a pattern."""
-
-NO_LAYER = "no such layer"
-"""The path of a layer for which a code base has no name; a network that has the layer then lists it as missing."""
 
 LeafNames = Mapping[Role, tuple[str, str]]
 """The last part of the name, and the axes, of each role in a dialect."""
@@ -83,16 +80,21 @@ class NameTable:
         place: Returns the names and axes of a parameter of an architecture.
         hidden_config: Returns the settings that tensor names and shapes cannot show, as the code base has them for an
             architecture, or None if it has no such network.
-        fixed_config: Settings that shapes show and that are the same in every network of the code base.
+        fixed_config: Settings that shapes show and that are the same in every network of the code base, or a function
+            that returns those of the networks that are like an architecture.
         preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
         model_name: Returns the name of an architecture in the code base.
     """
 
     place: Callable[[Parameter, Any], Place]
     hidden_config: Callable[[Any], Config | None]
-    fixed_config: Config = field(default_factory=dict)
+    fixed_config: Config | Callable[[Any], Config] = field(default_factory=dict)
     preprocessing: Callable[[Any], Preprocessing | None] = lambda architecture: None
     model_name: Callable[[Any], str] = lambda architecture: architecture.name
+
+    def fixed_config_of(self, architecture: Architecture) -> Config:
+        """The settings that shapes show and that networks like an architecture never have otherwise."""
+        return self.fixed_config(architecture) if callable(self.fixed_config) else self.fixed_config
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Dialect:
         completed = self.completed(architecture)
         if not completed:
             return f"{self.name} has no such network"
-        supported = completed.replace(**self.tables[architecture.family].fixed_config)
+        supported = completed.replace(**self.tables[architecture.family].fixed_config_of(architecture))
         if supported.function_key() == architecture.function_key():
             return None
         return "; ".join(
@@ -218,6 +220,7 @@ def _stored_shapes(places: Mapping[Parameter, Place]) -> dict[str, tuple[int, ..
 def make_hidden_config(
     architecture: SEResNetArchitecture,
     *,
+    variants: Iterable[str] = (),
     pool: str = "pad1",
     antialias: str = "none",
     stride_in: str = "conv2",
@@ -225,11 +228,12 @@ def make_hidden_config(
     after_relu: bool = False,
     epsilon: float = 1e-5,
     dropout: float = 0.0,
-) -> Config:
+) -> Config | None:
     """The settings that tensor names and shapes of an SE-ResNet cannot show, where the architecture has them.
 
     Args:
         architecture: Without a max pool it has no `pool`, and only bottlenecks have a choice of `stride_in`.
+        variants: The `variants` of networks that the code base has.
         pool: The alignment of the max pool in the stem: "pad1" pads by one pixel on each side, "ceil" rounds up.
         antialias: The pool that strides in the place of a block's 3x3 and of the max pool.
         stride_in: The convolution of a bottleneck that strides: "conv1" or "conv2".
@@ -237,9 +241,14 @@ def make_hidden_config(
         after_relu: Whether there is a ReLU between the last norm of a block and the squeeze.
         epsilon: The epsilon of the batch norms.
         dropout: The dropout rate before the classifier.
+
+    Returns:
+        The settings, or None for a variant that the code base does not have.
     """
+    if architecture.variants - set(variants):
+        return None
     return {
-        "stem": {"pool": pool if architecture.stem.pools else "none"},
+        "stem": {"pool": pool if architecture.stem.has_max_pool else architecture.stem.pool},
         "antialias": antialias,
         "shortcut": {"averages": averages},
         "squeeze": {"after_relu": after_relu},

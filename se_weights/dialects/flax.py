@@ -13,6 +13,7 @@ LEAF_NAMES: LeafNames = {
     Role.VARIANCE: ("var", "C"),
     Role.GATE: ("kernel", "IO"),
     Role.GATE_BIAS: ("bias", "O"),
+    Role.CHANNEL_CONVOLUTION: ("kernel", "WIO"),
     Role.CLASSIFIER: ("kernel", "IO"),
     Role.CLASSIFIER_BIAS: ("bias", "O"),
 }

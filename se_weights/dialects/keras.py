@@ -23,6 +23,7 @@ LEAF_NAMES: LeafNames = {
     Role.VARIANCE: ("moving_variance", "C"),
     Role.GATE: ("kernel", "IO"),
     Role.GATE_BIAS: ("bias", "O"),
+    Role.CHANNEL_CONVOLUTION: ("kernel", "WIO"),
     Role.CLASSIFIER: ("kernel", "IO"),
     Role.CLASSIFIER_BIAS: ("bias", "O"),
 }
@@ -35,6 +36,7 @@ RESNET_LAYERS: Layers = {
     Layer.CONVOLUTION: "layer{stage}_{index}/conv{number}",
     Layer.NORM: "layer{stage}_{index}/bn{number}",
     Layer.GATE: "layer{stage}_{index}/se/fc{number}",
+    Layer.CHANNEL_GATE: "layer{stage}_{index}/se/conv",
     Layer.PROJECTION: "layer{stage}_{index}/downsample_0",
     Layer.PROJECTION_NORM: "layer{stage}_{index}/downsample_1",
 }
@@ -48,15 +50,28 @@ BLOCK_LAYERS: Layers = {
     Layer.CONVOLUTION: "conv{number}",
     Layer.NORM: "bn{number}",
     Layer.GATE: "se/fc{number}",
+    Layer.CHANNEL_GATE: "se/conv",
     Layer.PROJECTION: "downsample/convolution",
     Layer.PROJECTION_NORM: "downsample/batch_norm",
 }
 """The paths of the layers in a block, in a file."""
 
-TOP_LEVEL = {Layer.STEM_CONVOLUTION: "convolution", Layer.STEM_NORM: "batch_norm", Layer.CLASSIFIER: "dense"}
+TOP_LEVEL = {
+    Layer.INPUT_NORM: "batch_norm",
+    Layer.STEM_CONVOLUTION: "convolution",
+    Layer.STEM_NORM: "batch_norm",
+    Layer.LAST_NORM: "batch_norm",
+    Layer.CLASSIFIER: "dense",
+}
 """The layers outside the blocks, by their class in snake case."""
 
-BLOCK_CLASSES = {"basic": "se_basic_block", "bottleneck": "se_bottleneck"}
+BLOCK_CLASSES = {
+    ("post", "basic"): "se_basic_block",
+    ("post", "bottleneck"): "se_bottleneck",
+    ("pre", "basic"): "se_pre_act_basic_block",
+    ("pre", "bottleneck"): "se_pre_act_bottleneck",
+}
+"""The classes of the blocks in snake case, by order and kind."""
 
 
 def variable_path(parameter: Parameter, architecture: Architecture) -> str:
@@ -70,18 +85,23 @@ def h5_place(parameter: Parameter, architecture: Architecture) -> Place:
 
 def resnet_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     if parameter.layer in TOP_LEVEL:
-        return _file_place(parameter, _counted(TOP_LEVEL[parameter.layer], parameter.number - 1))
+        count = parameter.number - 1
+        if parameter.layer in (Layer.STEM_NORM, Layer.LAST_NORM):
+            count += architecture.input_norm
+        if parameter.layer is Layer.LAST_NORM:
+            count += sum(architecture.stem.norm and not each.folded for each in architecture.stem_convolutions)
+        return _file_place(parameter, _counted(TOP_LEVEL[parameter.layer], count))
     before = sum(architecture.depths[: parameter.stage - 1])
-    block = _counted(BLOCK_CLASSES[architecture.block], before + parameter.index)
+    block = _counted(BLOCK_CLASSES[architecture.order, architecture.block], before + parameter.index)
     return _file_place(parameter, f"{block}/{parameter.path(BLOCK_LAYERS)}")
 
 
 def densenet_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     layer, _, inner = parameter.path(DENSENET_LAYERS).partition("/")
-    if parameter.layer in TOP_LEVEL:
-        counted = TOP_LEVEL[parameter.layer]
-    elif parameter.layer is Layer.LAST_NORM:
+    if parameter.layer is Layer.LAST_NORM:
         counted = _counted("batch_norm", int(architecture.stem_norm and not architecture.folded))
+    elif parameter.layer in TOP_LEVEL:
+        counted = TOP_LEVEL[parameter.layer]
     elif parameter.layer in (Layer.STEM_GATE, Layer.BLOCK_GATE, Layer.LAST_GATE):
         counted = _counted("se_layer", _se_layers_before(parameter, architecture))
     else:
@@ -101,7 +121,8 @@ def _se_layers_before(parameter: Parameter, architecture: SEDenseNetArchitecture
 
 def _file_place(parameter: Parameter, path: str) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
-    return Place((f"layers/{path}/vars/{VARIABLE_INDEX[leaf]}",), axes)
+    index = VARIABLE_INDEX[leaf] - (parameter.layer is Layer.INPUT_NORM)  # which has no gamma
+    return Place((f"layers/{path}/vars/{index}",), axes)
 
 
 def random_seeds(parameter: Parameter, place: Place) -> tuple[str, ...]:

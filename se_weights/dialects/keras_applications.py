@@ -4,7 +4,8 @@ Their epsilon is 1.001e-5, and their last layer a softmax: the logits are what t
 """
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture
-from se_weights.dialects.dialect import NO_LAYER, Config, Dialect, Layers, NameTable, Place, make_densenet_config
+from se_spec.graph import NO_LAYER
+from se_weights.dialects.dialect import Config, Dialect, Layers, NameTable, Place, make_densenet_config
 from se_weights.dialects.keras import LEAF_NAMES, VARIABLE_INDEX
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
@@ -29,8 +30,6 @@ CLASSES = {
 
 def h5_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     leaf, axes = LEAF_NAMES[parameter.role]
-    if parameter.layer not in LAYERS:
-        return Place((NO_LAYER,), axes)
     return Place((f"{parameter.path(LAYERS)}/{leaf}",), axes)
 
 

@@ -1,12 +1,11 @@
 """osmr's pytorchcv (0.0.74), as two dialects: networks whose name ends in `b` stride in the 3x3, the others in the
-first 1x1, and no key or shape differs between them.
+first 1x1, and no key or shape differs between them. It has pre-activation networks too (`sepreresnet18`).
 """
 
 from collections.abc import Callable
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
 from se_weights.dialects.dialect import (
-    NO_LAYER,
     Config,
     Dialect,
     Layers,
@@ -18,6 +17,7 @@ from se_weights.dialects.dialect import (
 from se_weights.dialects.torch import batch_counter, make_place
 from se_weights.preprocessing import CIFAR, IMAGENET, Preprocessing
 
+VARIANTS = ("pre-activation", "final norm", "stem without norm", "shortcut without norm")
 BLOCK = "features.stage{stage}.unit{unit}"
 LAYERS: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv.conv",
@@ -33,6 +33,12 @@ CIFAR_STEM: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv",
     Layer.STEM_NORM: "features.init_block.bn",
 }
+PRE_ACTIVATION: Layers = {
+    **CIFAR_STEM,
+    Layer.PROJECTION: f"{BLOCK}.identity_conv",
+    Layer.LAST_NORM: "features.post_activ.bn",
+}
+STEM_WITHOUT_NORM: Layers = {Layer.STEM_CONVOLUTION: "features.init_block"}
 DENSENET_LAYERS: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv",
     Layer.STEM_NORM: "features.init_block.bn",
@@ -52,13 +58,14 @@ SENET: Layers = {
 
 def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
     changed = SENET if architecture.stem.inner else {} if architecture.stem.pools else CIFAR_STEM
+    if architecture.order == "pre":
+        changed = {**PRE_ACTIVATION, **({} if architecture.stem.norm else STEM_WITHOUT_NORM)}
     return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
 
 
 def densenet_place(parameter: Parameter, architecture: SEDenseNetArchitecture) -> Place:
     stem = {} if architecture.max_pool else {Layer.STEM_CONVOLUTION: "features.init_block"}
-    layers = {**dict.fromkeys(Layer, NO_LAYER), **DENSENET_LAYERS, **stem}
-    return make_place(layers)(parameter, architecture)
+    return make_place({**DENSENET_LAYERS, **stem})(parameter, architecture)
 
 
 def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | None:
@@ -66,12 +73,14 @@ def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | Non
     return make_densenet_config() if known else None
 
 
-def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config]:
+def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config | None]:
     """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
 
-    def hidden_config(architecture: SEResNetArchitecture) -> Config:
+    def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
         convolution = stride_in if architecture.groups == 1 and architecture.stem.pools else "conv2"
-        return make_hidden_config(architecture, stride_in=convolution, dropout=0.2 if architecture.stem.inner else 0.0)
+        dropout = 0.2 if architecture.stem.inner else 0.0
+        variants = VARIANTS if architecture.order == "pre" else ()
+        return make_hidden_config(architecture, variants=variants, stride_in=convolution, dropout=dropout)
 
     return hidden_config
 

@@ -1,7 +1,7 @@
 """timm's `resnet.py` (1.0.31): torchvision's names, with the SE as biased 1x1 convolutions.
 
-The squeezed width is C / 16 rounded to a multiple of 8. A deep stem is one Sequential, and so is an averaging shortcut,
-whose pool has the index 0 even where it is the identity because the block does not stride.
+The squeezed width is C / 16, or C / 4 in ResNet-RS, rounded to a multiple of 8. A deep stem is one Sequential, and so
+is an averaging shortcut, whose pool has the index 0 even where it is the identity because the block does not stride.
 """
 
 from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
@@ -18,9 +18,10 @@ from se_weights.dialects.dialect import (
 from se_weights.dialects.torch import batch_counter, canonical_place, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
+VARIANTS = ("eca", "pool convolution")
 DEEP_STEM: Layers = {
-    Layer.STEM_CONVOLUTION: ("conv1.0", "conv1.3", "conv1.6"),
-    Layer.STEM_NORM: ("conv1.1", "conv1.4", "bn1"),
+    Layer.STEM_CONVOLUTION: ("conv1.0", "conv1.3", "conv1.6", "maxpool.0"),
+    Layer.STEM_NORM: ("conv1.1", "conv1.4", "bn1", "maxpool.1"),
 }
 AVERAGING: Layers = {
     Layer.PROJECTION: "layer{stage}.{index}.downsample.1",
@@ -42,7 +43,15 @@ def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     """timm has no dropout by default. Its names show whether shortcuts average; it has all ANTIALIASES."""
     if len(architecture.stem.inner) not in (0, 2):
         return None
-    return make_hidden_config(architecture, averages=architecture.shortcut.averages, antialias=architecture.antialias)
+    averages, antialias = architecture.shortcut.averages, architecture.antialias
+    return make_hidden_config(architecture, variants=VARIANTS, averages=averages, antialias=antialias)
+
+
+def fixed_config(architecture: SEResNetArchitecture) -> Config:
+    """The SE layers have biases; their ratio is 16, and 4 in ResNet-RS. ECA layers have neither."""
+    ratio = 4 if architecture.stem.pool == "convolution" else 16
+    se = {"squeeze": {"bias": True, "rounding": "round8", "reduction": ratio}}
+    return {"conv_bias": False, **({} if architecture.squeeze.gate == "eca" else se)}
 
 
 def imagenet(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing | None:
@@ -53,9 +62,9 @@ def imagenet(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Pre
 SE_RESNET = NameTable(
     place,
     hidden_config,
-    {"squeeze": {"bias": True, "rounding": "round8", "reduction": 16}, "conv_bias": False},
+    fixed_config,
     imagenet,
-    model_name=lambda architecture: architecture.name.replace("se_res", "seres"),
+    model_name=lambda architecture: architecture.name.replace("se_resnetrs", "resnetrs").replace("se_res", "seres"),
 )
 SE_DENSENET = NameTable(
     canonical_place,

@@ -12,7 +12,7 @@ def make_place(layers: Layers, gate_axes: str = "OI") -> Callable[[Parameter, Ar
     """Returns the `place` function of a torch dialect with these layer paths.
 
     Args:
-        layers: The path of each layer.
+        layers: The path of each layer that the code base has.
         gate_axes: The axes of the SE weights: "OI" for fully connected layers, "OI11" for 1x1 convolutions.
     """
 

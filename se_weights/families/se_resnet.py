@@ -8,6 +8,7 @@ setting, both values are tried.
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 from se_spec import ArchitectureError, Layer, Role, SEResNetArchitecture, Shortcut, Squeeze, Stem, named_like
 from se_spec.families.se_resnet.architecture import MOST_STAGES
@@ -19,9 +20,14 @@ from se_spec.squeeze import SQUEEZES
 from se_weights.dialects import Dialect
 from se_weights.families.family import UNNAMED, Family, Shape, Shapes, probe, stored_shape
 
-STEMS = (Stem(), Stem(kernel=3, stride=1, pool="none"), Stem(kernel=3, inner=(1, 1)))
-"""The stem of the paper, that of CIFAR networks, and a deep stem; the widths are inferred."""
-
+STEMS = (
+    Stem(),
+    Stem(kernel=3, stride=1, pool="none"),
+    Stem(kernel=3, stride=1, pool="none", norm=False),
+    Stem(kernel=3, inner=(1, 1)),
+    Stem(kernel=3, inner=(1, 1), pool="convolution"),
+)
+"""The stem of the paper, those of CIFAR networks, a deep stem, and that of ResNet-RS; the widths are inferred."""
 
 STEM = probe(Role.CONVOLUTION, LayerPosition(Layer.STEM_CONVOLUTION), CANONICAL_LAYERS)
 FIRST_BLOCK = probe(Role.CONVOLUTION, LayerPosition(Layer.CONVOLUTION, stage=1), CANONICAL_LAYERS)
@@ -38,8 +44,10 @@ def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
 def _initial_architectures(dialect: Dialect) -> Iterator[SEResNetArchitecture]:
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
     tried = set()
-    for block, stem, averages, num_classes in product(EXPANSION, STEMS, (False, True), (1, 0)):
+    orders = ("post", "pre")
+    for order, block, stem, averages, num_classes in product(orders, EXPANSION, STEMS, (False, True), (1, 0)):
         initial = SEResNetArchitecture(
+            order=order,
             name=UNNAMED,
             block=block,
             depths=(1,),
@@ -49,8 +57,8 @@ def _initial_architectures(dialect: Dialect) -> Iterator[SEResNetArchitecture]:
             squeeze=Squeeze(1),
             num_classes=num_classes,
         )
-        names = block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
-        if names not in tried:
+        names = order, block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
+        if names not in tried and dialect.completed(initial):
             tried.add(names)
             yield initial
 
@@ -75,9 +83,8 @@ class _ArchitectureInference:
             self.infer_stages()
         except ArchitectureError:
             return
-        biased = self.has_tensor(Layer.STEM_CONVOLUTION, Role.CONVOLUTION_BIAS)
-        folded = biased and not any(self.has_tensor(Layer.STEM_NORM, role) for role in NORM_ROLES)
-        config = {"shortcut": self.shortcut_config(), "conv_bias": biased and not folded, "folded": folded}
+        norms = self.norms_config()
+        config = {**norms, "shortcut": self.shortcut_config(norms["folded"])}
         for se_config, num_classes in product(self.se_configs(), class_counts):
             try:
                 yield self.inferred.replace(**config, **se_config, num_classes=num_classes)
@@ -91,12 +98,17 @@ class _ArchitectureInference:
 
     def infer_stem(self) -> bool:
         """Infer the widths of the stem and the number of input channels; False if the tensors have another stem."""
-        numbers = range(1, len(self.inferred.stem.inner) + 2)
-        widths = [self.output_channels(Layer.STEM_NORM, Layer.STEM_CONVOLUTION, number=number) for number in numbers]
+        first = self.tensor_shape(Layer.STEM_CONVOLUTION, Role.CONVOLUTION)
+        input_norm = first is not None and self.tensor_shape(Layer.INPUT_NORM, Role.BETA) == first[1:2]
+        self.inferred = self.inferred.replace(input_norm=input_norm)
+        norm = Layer.STEM_NORM if self.inferred.stem.norm else Layer.STEM_CONVOLUTION
+        numbers = range(1, len(self.inferred.stem_convolutions) + 1)
+        widths = [self.output_channels(norm, Layer.STEM_CONVOLUTION, number=number) for number in numbers]
         kernel = self.kernel_shape(Layer.STEM_CONVOLUTION, widths[0])
         if not all(widths) or (kernel and kernel[2] != self.inferred.stem.kernel):
             return False
-        stem = {"inner": tuple(widths[:-1]), "width": widths[-1]}
+        inner = len(self.inferred.stem.inner)
+        stem = {"inner": tuple(widths[:inner]), "width": widths[inner]}
         self.inferred = self.inferred.replace(stem=stem, in_channels=kernel[1] if kernel else 3)
         return True
 
@@ -147,8 +159,12 @@ class _ArchitectureInference:
         self.inferred = inferred
         return channels // EXPANSION[network.block]
 
-    def shortcut_config(self) -> dict[str, object]:
-        """The kernel of the shortcut convolutions that stride, and which blocks have a shortcut convolution."""
+    def shortcut_config(self, folded: bool) -> dict[str, object]:
+        """The kernel of the shortcut convolutions that stride, their norms, and which blocks have such a convolution.
+
+        Args:
+            folded: whether norms are folded into biases.
+        """
         stages = range(2, len(self.inferred.depths) + 1)
         shapes = [self.tensor_shape(Layer.PROJECTION, Role.CONVOLUTION, stage=stage, index=0) for stage in stages]
         kernel = 3 if any(shape and shape[2] == 3 for shape in shapes) else 1
@@ -156,15 +172,18 @@ class _ArchitectureInference:
         in_every_block = has_second_block and self.has_tensor(Layer.PROJECTION, Role.CONVOLUTION, stage=1, index=1)
         unneeded = not next(self.inferred.blocks()).projects
         in_first_stage = unneeded and self.has_tensor(Layer.PROJECTION, Role.CONVOLUTION, stage=1, index=0)
-        return {"kernel": kernel, "where": "blocks" if in_every_block else "stages" if in_first_stage else "needed"}
+        where = "blocks" if in_every_block else "stages" if in_first_stage else "needed"
+        roles = [Role.CONVOLUTION_BIAS] if folded else NORM_ROLES
+        layer = Layer.PROJECTION if folded else Layer.PROJECTION_NORM
+        norm = any(self.has_tensor(layer, role, stage=stage, index=0) for stage in (*stages, 1) for role in roles)
+        return {"kernel": kernel, "where": where, "norm": norm or (not any(shapes) and self.inferred.order == "post")}
 
     def se_configs(self) -> list[dict[str, object]]:
         """The SE settings that may result in the squeezed widths of the file: one for each rounding, or no SE."""
-        positions = [
-            {"stage": stage, "index": 0, "number": number}
-            for stage in (len(self.inferred.depths), 1)
-            for number in (1, 2)
-        ]
+        stages = (len(self.inferred.depths), 1)
+        if any(self.has_tensor(Layer.CHANNEL_GATE, Role.CHANNEL_CONVOLUTION, stage=stage, index=0) for stage in stages):
+            return [{"squeeze": {"gate": "eca", "reduction": 16}}]
+        positions = [{"stage": stage, "index": 0, "number": number} for stage in stages for number in (1, 2)]
         gates = [shape for position in positions if (shape := self.tensor_shape(Layer.GATE, Role.GATE, **position))]
         if not gates:
             return [{"se": False, "reduction": 16}]
@@ -177,10 +196,29 @@ class _ArchitectureInference:
             for reduction in [squeezed if rounding == "constant" else channels // squeezed]
         ]
 
+    def norms_config(self) -> dict[str, Any]:
+        """Where the network has norms, and whether convolutions have biases."""
+        numbers = (1, self.convolutions_per_block)
+        first, last = ({"stage": 1, "index": 0, "number": number} for number in numbers)
+        biased = self.has_tensor(Layer.CONVOLUTION, Role.CONVOLUTION_BIAS, **first)
+        folded = biased and not self.has_norm(Layer.NORM, **{**first, "number": 2})
+        ends_biased = self.has_tensor(Layer.CONVOLUTION, Role.CONVOLUTION_BIAS, **last)
+        return {
+            "folded": folded,
+            "conv_bias": ends_biased if self.inferred.order == "pre" else biased and not folded,
+            "final_norm": self.inferred.order == "pre" and self.has_norm(Layer.LAST_NORM),
+        }
+
+    def has_norm(self, layer: Layer, **position: int) -> bool:
+        return any(self.has_tensor(layer, role, **position) for role in NORM_ROLES)
+
     def output_channels(self, norm: Layer, convolution: Layer, **position: int) -> int:
         """The output channels of a convolution on which most tensors of it and its norm agree, or 0 without any."""
-        tensors = [(norm, role) for role in NORM_ROLES] + [(convolution, Role.CONVOLUTION)]
-        widths = [shape[0] for layer, role in tensors if (shape := self.tensor_shape(layer, role, **position))]
+        after = position
+        if convolution is Layer.CONVOLUTION and self.inferred.order == "pre":
+            after = {**position, "number": position["number"] + 1}
+        norms = [self.tensor_shape(norm, role, **after) for role in NORM_ROLES]
+        widths = [shape[0] for shape in (*norms, self.tensor_shape(convolution, Role.CONVOLUTION, **position)) if shape]
         return max(widths, key=widths.count, default=0)
 
     def kernel_shape(self, layer: Layer, outputs: int, **position: int) -> Shape | None:
@@ -203,8 +241,9 @@ class _ArchitectureInference:
 
 def inferred_settings(inferred: SEResNetArchitecture) -> dict[str, object]:
     """The settings that tensors show even if the user names the architecture."""
-    names = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels")
-    return {**{name: getattr(inferred, name) for name in names}, "shortcut": {"where": inferred.shortcut.where}}
+    names = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels", "input_norm", "final_norm")
+    shortcut = {"where": inferred.shortcut.where, "norm": inferred.shortcut.norm}
+    return {**{name: getattr(inferred, name) for name in names}, "shortcut": shortcut}
 
 
 def with_published_name(inferred: SEResNetArchitecture) -> SEResNetArchitecture:

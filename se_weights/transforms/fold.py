@@ -44,9 +44,11 @@ def fold_batchnorm(checkpoint: Checkpoint) -> Checkpoint:
     if problems:
         raise WeightMismatch(f"the batch norms of {architecture.name} cannot be folded", problems)
     folded = architecture.with_folded_norms()
+    kept = {parameter.module for parameter in manifest(folded)}
     gains = {
         convolution: _gain_and_shift(convolution, norm, architecture.bn_epsilon, checkpoint.weights)
         for convolution, norm in architecture.graph.foldable_norms.items()
+        if norm not in kept
     }
     weights = {
         parameter.name: _folded_array(parameter, checkpoint.weights, *gains[parameter.module])

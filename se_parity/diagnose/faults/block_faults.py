@@ -122,6 +122,29 @@ def gate_before_norm(graph: Graph) -> Graph:
     return _rewired(graph, changes)
 
 
+def shortcut_before_activation(graph: Graph) -> Graph:
+    """The convolution of a shortcut takes the input of a block whose norms come first, and not what its ReLU gives."""
+    nodes = {node.path: node for node in graph.nodes}
+    changes: dict[tuple[str, str], str] = {}
+    for node in graph.nodes:
+        for path in node.inputs:
+            block = path.removesuffix(".relu1")
+            if node.path in (f"{block}.downsample.0", f"{block}.pool") and isinstance(nodes[path].operation, ReLU):
+                changes[node.path, path] = nodes[nodes[path].inputs[0]].inputs[0]
+    return _rewired(graph, changes)
+
+
+def shortcut_after_activation(graph: Graph) -> Graph:
+    """The shortcut of a block whose norms come first, without a convolution, takes what its first ReLU gives."""
+    nodes = {node.path: node for node in graph.nodes}
+    changes: dict[tuple[str, str], str] = {}
+    for node in graph.nodes:
+        relu, norm = nodes.get(f"{node.path}.relu1"), nodes.get(f"{node.path}.bn1")
+        if isinstance(node.operation, Add) and relu and norm and norm.inputs[0] in node.inputs:
+            changes[node.path, norm.inputs[0]] = relu.path
+    return _rewired(graph, changes)
+
+
 def relu_before_norm(graph: Graph) -> Graph:
     """In each layer of a dense block, the first ReLU is applied before its norm and not after it."""
     nodes = {node.path: node for node in graph.nodes}
@@ -154,5 +177,7 @@ BLOCK_FAULTS = (
     BlockFault("the gate after the sum", gate_after_sum),
     BlockFault("the gate on the shortcut", gate_on_shortcut),
     BlockFault("the gate before the last norm", gate_before_norm),
+    BlockFault("the convolutions of shortcuts before the activation", shortcut_before_activation),
+    BlockFault("shortcuts without a convolution after the activation", shortcut_after_activation),
     BlockFault("the first ReLU of each layer before its norm", relu_before_norm),
 )

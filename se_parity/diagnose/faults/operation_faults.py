@@ -78,9 +78,11 @@ def swap_parameters(first: str, second: str, operation: Operation) -> Array | No
         operation: the operation, which has both.
 
     Returns:
-        The output, or None where the shapes differ.
+        The output, or None where the shapes differ, or the operation lacks one of the parameters.
     """
     weights = dict(operation.weights)
+    if not {first, second} <= weights.keys():
+        return None
     weights[first], weights[second] = weights[second], weights[first]
     return operation.with_weights(weights)
 
@@ -189,6 +191,13 @@ def softmax(operation: Operation) -> Array:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def circular_channels(operation: Operation) -> Array:
+    """A convolution over channels whose first and last channels are neighbours."""
+    kernel = operation.weights["weight"][0, 0]
+    middle = len(kernel) // 2
+    return sum(weight * np.roll(operation.input, middle - tap, axis=1) for tap, weight in enumerate(kernel))
+
+
 def spatial_maximum(operation: Operation) -> Array:
     return operation.input.max(axis=(2, 3))
 
@@ -220,7 +229,8 @@ def _transpose_weight(axes: tuple[int, ...]) -> Callable[[Operation], Array | No
     return partial(change_weight, lambda weight: weight.transpose(axes))
 
 
-NORM, CONVOLUTION, DENSE = ("norm",), ("convolution",), ("dense",)
+NORM, CONVOLUTION, DENSE, CHANNELS = ("norm",), ("convolution",), ("dense",), ("channel-convolution",)
+WITH_WEIGHTS = (*NORM, *CONVOLUTION, *DENSE, *CHANNELS)
 
 FAULTS = (
     *(
@@ -247,17 +257,20 @@ FAULTS = (
     Fault("kernel inputs and outputs swapped", CONVOLUTION, _transpose_weight((1, 0, 2, 3))),
     Fault("kernel turned by 180 degrees", CONVOLUTION, partial(change_weight, lambda weight: weight[:, :, ::-1, ::-1])),
     Fault("kernel inputs reversed", CONVOLUTION, partial(change_weight, lambda weight: weight[:, ::-1])),
-    Fault("kernel missing", CONVOLUTION, partial(fill_parameters, {"weight": 0.0})),
+    Fault("kernel turned over the channels", CHANNELS, partial(change_weight, lambda weight: weight[:, :, ::-1])),
+    Fault("the last channel beside the first", CHANNELS, circular_channels),
+    Fault("kernel missing", (*CONVOLUTION, *CHANNELS), partial(fill_parameters, {"weight": 0.0})),
     Fault("a square matrix not transposed", DENSE, _transpose_weight((1, 0))),
     Fault("bias missing", (*CONVOLUTION, *DENSE), partial(fill_parameters, {"bias": 0.0})),
-    Fault("weights kept in float16", (*NORM, *CONVOLUTION, *DENSE), partial(store_weights_as, np.float16)),
-    Fault("weights kept in bfloat16", (*NORM, *CONVOLUTION, *DENSE), partial(store_weights_as, ml_dtypes.bfloat16)),
-    Fault("TF32", (*CONVOLUTION, *DENSE), partial(round_operands, 10)),
-    Fault("bfloat16 products", (*CONVOLUTION, *DENSE), partial(round_operands, 7)),
+    Fault("weights kept in float16", WITH_WEIGHTS, partial(store_weights_as, np.float16)),
+    Fault("weights kept in bfloat16", WITH_WEIGHTS, partial(store_weights_as, ml_dtypes.bfloat16)),
+    Fault("TF32", (*CONVOLUTION, *DENSE, *CHANNELS), partial(round_operands, 10)),
+    Fault("bfloat16 products", (*CONVOLUTION, *DENSE, *CHANNELS), partial(round_operands, 7)),
     Fault("no ReLU in the excitation", ("relu",), skip_operation, r".*\.se\.relu"),
     Fault("no ReLU after the first norm", ("relu",), skip_operation, r".*\d\.relu1"),
     Fault("no ReLU after the second norm", ("relu",), skip_operation, r".*\d\.relu2"),
     Fault("no ReLU before the squeeze", ("relu",), skip_operation, r".*\.act"),
+    Fault("no ReLU after the last block", ("relu",), skip_operation, "relu"),
     Fault("no ReLU in the stem", ("relu",), skip_operation, r"relu\d|features\.relu0"),
     Fault("no ReLU in the transitions", ("relu",), skip_operation, r".*transition\d\.relu"),
     Fault("the largest value for the mean of a pool", ("average-pool",), max_of_windows),

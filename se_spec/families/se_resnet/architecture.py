@@ -2,7 +2,9 @@
 
 Sources: Squeeze-and-Excitation Networks (arXiv 1709.01507) for SE and SENet-154; Deep Residual Learning
 (arXiv 1512.03385), table 1 and section 4.2, for the ResNets; Aggregated Residual Transformations (arXiv 1611.05431) for
-the groups; Bag of Tricks (arXiv 1812.01187), figure 2, for the deep stem and the averaging shortcut of ResNet-D.
+the groups; Bag of Tricks (arXiv 1812.01187), figure 2, for the deep stem and the averaging shortcut of ResNet-D;
+ECA-Net (arXiv 1910.03151) for its gates; ResNet-RS (arXiv 2103.07579) for the convolution in the place of a pool;
+Identity Mappings (arXiv 1603.05027) for the order "pre".
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +25,7 @@ from se_spec.families.se_resnet.config import (
 )
 from se_spec.families.se_resnet.graph import se_resnet_graph
 from se_spec.graph import Graph
-from se_spec.layers import ANTIALIASES, BATCH_NORM_EPSILON, AveragePool, BlurPool, Convolution, MaxPool
+from se_spec.layers import ANTIALIASES, BATCH_NORM_EPSILON, AveragePool, BatchNorm, BlurPool, Convolution, MaxPool
 from se_spec.squeeze import squeezed_channels
 
 MOST_STAGES = 4
@@ -41,7 +43,7 @@ class SEResNetArchitecture(Architecture):
         stem: the layers before the first stage.
         shortcut: how a block's input reaches the sum where its shape differs.
         se: whether the blocks have SE layers.
-        squeeze: the SE layers' squeezed width, biases and place.
+        squeeze: the SE layers' squeezed width, biases and place; or ECA layers in their place.
         groups: groups of a bottleneck's 3x3 convolution (ResNeXt's cardinality).
         base_width: channels of each group at stage width 64; the 3x3 has width * base_width / 64 * groups channels.
         reduce_first: 1, or 2 to halve the channels of a bottleneck's first 1x1 (SENet-154).
@@ -49,6 +51,10 @@ class SEResNetArchitecture(Architecture):
             2x2; the stem has no max-pool then) or "blur" (arXiv 1904.11486; after the stem's max-pool).
         stride_in: the convolution of a bottleneck that strides: "conv1" (its first 1x1) or "conv2" (its 3x3).
         conv_bias: whether the convolutions have biases beside their norms.
+        order: "post" where norm and ReLU come after each convolution of a block, or "pre" where they come before it
+            (arXiv 1603.05027).
+        final_norm: whether a norm and a ReLU follow the last block; for the order "pre" only.
+        input_norm: whether a norm without gain comes before the stem.
         dropout: fraction of the pooled features that is dropped before the classifier in training.
         drop_path: probability with which the residual of the last block is dropped in training; it rises linearly
             from 0 at the first block (stochastic depth, arXiv 1603.09382).
@@ -72,6 +78,9 @@ class SEResNetArchitecture(Architecture):
     antialias: str = "none"
     stride_in: str = "conv2"
     conv_bias: bool = False
+    order: str = "post"
+    final_norm: bool = False
+    input_norm: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
 
@@ -80,6 +89,8 @@ class SEResNetArchitecture(Architecture):
         expect_kind(str, block=self.block)
         expect_one_of(EXPANSION, block=self.block)
         expect_kind(bool, se=self.se, conv_bias=self.conv_bias)
+        expect_kind(bool, final_norm=self.final_norm, input_norm=self.input_norm)
+        expect_one_of(("post", "pre"), order=self.order)
         expect_kind(float, dropout=self.dropout, drop_path=self.drop_path)
         expect(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
         expect(0 <= self.drop_path < 1, "drop_path", "at least 0 and below 1", self.drop_path)
@@ -104,6 +115,10 @@ class SEResNetArchitecture(Architecture):
                 'antialias needs stride_in="conv2" and a stem with the pool "pad1" or "none": got '
                 f"stride_in={self.stride_in!r} and the pool {self.stem.pool!r}"
             )
+        if self.order == "post" and self.final_norm:
+            raise ArchitectureError('final_norm is for the order "pre"; after it, the last block ends with a ReLU')
+        if self.order == "pre" and (self.antialias != "none" or self.squeeze.after_relu):
+            raise ArchitectureError('antialias and a ReLU before the squeeze are for the order "post"')
         for width in self.widths:
             self._squeezed(width * EXPANSION[self.block])
             mid = self._mid_channels(width)
@@ -151,11 +166,27 @@ class SEResNetArchitecture(Architecture):
     def has_se(self) -> bool:
         return self.se
 
+    @property
+    def variants(self) -> frozenset[str]:
+        """What the network has that few code bases have beside the ResNets, ResNeXts and SENets of the papers."""
+        has = {
+            "eca": self._has_eca,
+            "pool convolution": self.stem.pool == "convolution",
+            "pre-activation": self.order == "pre",
+            "final norm": self.final_norm,
+            "input norm": self.input_norm,
+            "stem without norm": not self.stem.norm,
+            "shortcut without norm": not self.shortcut.norm,
+        }
+        return frozenset(variant for variant, present in has.items() if present)
+
     def without_dropout(self) -> Self:
         return self.replace(dropout=0.0, drop_path=0.0)
 
     def with_folded_norms(self) -> Self:
-        """As in every Architecture; it then always has biases and no norm, and their settings their defaults."""
+        """As in every Architecture; without any norm, the settings of biases and norms have their defaults."""
+        if self.order == "pre" or self.input_norm or not (self.stem.norm and self.shortcut.norm):
+            return self.replace(folded=True)
         return self.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
 
     @property
@@ -164,24 +195,40 @@ class SEResNetArchitecture(Architecture):
 
     @property
     def sizes(self) -> tuple[object, ...]:
-        stem = self.stem.inner, self.stem.width or self.widths[0]
+        stem = self.stem.inner, self.stem.width or self.widths[0], self.stem.pool == "convolution"
         groups = self.groups, self.base_width, self.reduce_first
-        return self.block, self.depths, self.widths, self.se, stem, groups, self.shortcut.kernel, self.antialias
+        gate = self.squeeze.gate if self.se else ""
+        settings = self.shortcut.kernel, self.antialias, self.order
+        return self.block, self.depths, self.widths, gate, stem, groups, *settings
 
     @property
     def stem_convolutions(self) -> tuple[Convolution, ...]:
-        """The convolutions of the stem: `conv1`, and `conv2` and `conv3` of a deep stem."""
-        widths = (self.in_channels, *self.stem.inner, self.stem.width or self.widths[0])
-        strides = (self.stem.stride, *[1] * len(self.stem.inner))
+        """The convolutions of the stem: `conv1`; `conv2` and `conv3` of a deep stem; `conv4` in the place of a pool."""
+        width = self.stem.width or self.widths[0]
+        pool = self.stem.pool == "convolution"
+        widths = (self.in_channels, *self.stem.inner, width, *[width] * pool)
+        strides = (self.stem.stride, *[1] * len(self.stem.inner), *[2] * pool)
+        folded = self.folded and self.stem.norm
+        options = {"bias": self.conv_bias or folded, "folded": folded}
         return tuple(
-            Convolution(inputs, outputs, self.stem.kernel, stride, bias=self._conv_bias, folded=self.folded)
+            Convolution(inputs, outputs, self.stem.kernel, stride, **options)
             for inputs, outputs, stride in zip(widths, widths[1:], strides, strict=False)
         )
 
     @property
+    def bn0(self) -> BatchNorm | None:
+        """The norm of the images, or None where there is none."""
+        return BatchNorm(self.in_channels, self.bn_epsilon, gamma=False) if self.input_norm else None
+
+    @property
+    def norm(self) -> BatchNorm | None:
+        """The norm after the last block, which a ReLU follows, or None where there is none."""
+        return BatchNorm(self.features, self.bn_epsilon) if self.final_norm else None
+
+    @property
     def max_pool(self) -> MaxPool | None:
         """The max-pool of the stem, or None where it has none; it does not stride where a blur does."""
-        if not self.stem.pools or self.antialias == "mean":
+        if not self.stem.has_max_pool or self.antialias == "mean":
             return None
         return MaxPool(self.stem.pool, stride=1 if self.antialias == "blur" else 2)
 
@@ -238,15 +285,18 @@ class SEResNetArchitecture(Architecture):
                     groups=self.groups,
                     antialias=self.antialias if stride != 1 else "none",
                     stride_in=self.stride_in,
-                    conv_bias=self._conv_bias,
+                    conv_bias=self.conv_bias,
                     folded=self.folded,
                     always_projects=self.shortcut.where == "blocks" or (self.shortcut.where == "stages" and index == 0),
                     shortcut_kernel=self.shortcut.kernel if stride != 1 else 1,
+                    shortcut_norm=self.shortcut.norm,
+                    order=self.order,
                     averages=self.shortcut.averages and stride != 1,
                     squeezed_channels=self._squeezed(out_channels),
                     se_bias=self.se and self.squeeze.bias,
+                    has_eca=self._has_eca,
                     relu_before_se=self.se and self.squeeze.after_relu,
-                    epsilon=0.0 if self.folded else self.bn_epsilon,
+                    epsilon=0.0 if self.folded and self.order == "post" else self.bn_epsilon,
                     drop_path=self.drop_path * before / max(1, sum(self.depths) - 1),
                     stage=stage,
                     index=index,
@@ -265,14 +315,17 @@ class SEResNetArchitecture(Architecture):
     def function_key(self) -> tuple[object, ...]:
         """A key of the function that is computed, without the name and what is dropped in training."""
         blocks = replace(self, drop_path=0.0).blocks()
-        return self.stem_convolutions, self.max_pool, self.aa, tuple(blocks), self.num_classes
+        stem = self.bn0, self.stem_convolutions, self.stem.norm, self.max_pool, self.aa
+        return *stem, tuple(blocks), self.norm, self.num_classes
 
     @property
-    def _conv_bias(self) -> bool:
-        return self.conv_bias or self.folded
+    def _has_eca(self) -> bool:
+        return self.se and self.squeeze.gate == "eca"
 
     def _mid_channels(self, width: int) -> int:
         return width * self.base_width // 64 * self.groups
 
     def _squeezed(self, channels: int) -> int:
-        return squeezed_channels(channels, self.squeeze.reduction, self.squeeze.rounding) if self.se else 0
+        if not self.se or self._has_eca:
+            return 0
+        return squeezed_channels(channels, self.squeeze.reduction, self.squeeze.rounding)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from se_spec.errors import ArchitectureError
 from se_spec.layers import ANTIALIASES, BATCH_NORM_EPSILON, AveragePool, BlurPool, Convolution
-from se_spec.squeeze import SqueezeExcitation
+from se_spec.squeeze import EfficientChannelAttention, SqueezeExcitation, eca_kernel
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
 """Output channels of a block, as a multiple of its stage's width."""
@@ -26,10 +27,14 @@ class Block:
         folded: whether the norms are folded into the convolutions.
         always_projects: whether the shortcut is a convolution even where the identity would fit.
         shortcut_kernel: height and width of the shortcut's convolution.
+        shortcut_norm: whether a norm follows that.
+        order: "post" where a norm, and a ReLU or the sum, come after each convolution; "pre" where a norm and a ReLU
+            come before it, and a shortcut's convolution takes what the first ReLU gives (arXiv 1603.05027).
         antialias: the pool that strides in the place of the block's 3x3, one of ANTIALIASES.
         averages: whether a 2x2 mean before the shortcut's convolution strides in its place.
         squeezed_channels: width of the SE bottleneck; 0 for a block without SE.
         se_bias: whether the SE layer's fully connected layers have biases.
+        has_eca: whether it has an ECA layer in the place of the SE layer.
         relu_before_se: whether a ReLU stands between the last norm and the SE layer.
         epsilon: epsilon of the norms.
         drop_path: probability with which the residual of an image is dropped in training.
@@ -49,10 +54,13 @@ class Block:
     folded: bool = False
     always_projects: bool = False
     shortcut_kernel: int = 1
+    shortcut_norm: bool = True
+    order: str = "post"
     antialias: str = "none"
     averages: bool = False
     squeezed_channels: int = 0
     se_bias: bool = False
+    has_eca: bool = False
     relu_before_se: bool = False
     epsilon: float = BATCH_NORM_EPSILON
     drop_path: float = 0.0
@@ -65,14 +73,13 @@ class Block:
         return f"layer{self.stage}.{self.index}"
 
     @property
-    def has_se(self) -> bool:
-        """Whether the block has an SE layer."""
-        return self.squeezed_channels > 0
-
-    @property
-    def se(self) -> SqueezeExcitation | None:
-        """The sizes of the SE layer, or None where the block has none."""
-        return SqueezeExcitation(self.out_channels, self.squeezed_channels, self.se_bias) if self.has_se else None
+    def se(self) -> SqueezeExcitation | EfficientChannelAttention | None:
+        """The sizes of the SE or ECA layer, or None where the block has neither."""
+        if self.has_eca:
+            return EfficientChannelAttention(self.out_channels, eca_kernel(self.out_channels))
+        if self.squeezed_channels:
+            return SqueezeExcitation(self.out_channels, self.squeezed_channels, self.se_bias)
+        return None
 
     @property
     def projects(self) -> bool:
@@ -87,20 +94,25 @@ class Block:
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """`conv1`, `conv2` (and a bottleneck's `conv3`) of the residual branch, in the order they are applied."""
-        options = {"bias": self.conv_bias, "folded": self.folded}
+        inner, last = self._options(self.folded), self._options(self.folded and self.order == "post")
         stride = 1 if self.aa else self.stride
         if self.kind == "basic":
             return (
-                Convolution(self.in_channels, self.mid_channels, 3, stride, **options),
-                Convolution(self.mid_channels, self.out_channels, 3, **options),
+                Convolution(self.in_channels, self.mid_channels, 3, stride, **inner),
+                Convolution(self.mid_channels, self.out_channels, 3, **last),
             )
         first_channels = self.first_channels or self.mid_channels
         strides = {"conv1": 1, "conv2": 1} | {self.stride_in: stride}
         return (
-            Convolution(self.in_channels, first_channels, 1, strides["conv1"], **options),
-            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **options),
-            Convolution(self.mid_channels, self.out_channels, 1, **options),
+            Convolution(self.in_channels, first_channels, 1, strides["conv1"], **inner),
+            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **inner),
+            Convolution(self.mid_channels, self.out_channels, 1, **last),
         )
+
+    def check_zero_init(self, zero_init_residual: bool) -> None:
+        """Raise ArchitectureError where the residual branch is to start at zero, and no norm ends it."""
+        if zero_init_residual and self.order == "pre":
+            raise ArchitectureError('zero_init_residual is for the order "post": no norm ends a residual branch here')
 
     @property
     def pool(self) -> AveragePool | None:
@@ -114,4 +126,8 @@ class Block:
             return None
         stride = 1 if self.averages else self.stride
         sizes = self.in_channels, self.out_channels, self.shortcut_kernel, stride
-        return Convolution(*sizes, bias=self.conv_bias, folded=self.folded)
+        return Convolution(*sizes, **self._options(self.folded and self.shortcut_norm))
+
+    def _options(self, folded: bool) -> dict[str, bool]:
+        """Whether a convolution has a bias, and whether the norm after it is folded into it."""
+        return {"bias": self.conv_bias or folded, "folded": folded}

@@ -6,6 +6,7 @@ from typing import Any
 
 from se_spec.architecture import as_tuple
 from se_spec.errors import (
+    ArchitectureError,
     expect,
     expect_count,
     expect_count_or_zero,
@@ -14,20 +15,22 @@ from se_spec.errors import (
     expect_one_of,
     refuse_unknown,
 )
-from se_spec.layers import POOLS
-from se_spec.squeeze import SQUEEZES
+from se_spec.layers import ALIGNMENTS
+from se_spec.squeeze import GATES, SQUEEZES
 
 
 @dataclass(frozen=True)
 class Stem:
-    """The layers before the first stage: one convolution or a deep stem of three, and a max-pool.
+    """The layers before the first stage: one convolution or a deep stem of three, and a pool.
 
     Attributes:
         kernel: height and width of the convolutions: 7 (the paper's single one) or 3.
         inner: output channels of the first two convolutions of a deep stem; empty for a single convolution.
         width: output channels of the last convolution; 0 for the first stage's width.
         stride: stride of the first convolution.
-        pool: alignment of the 3x3 max-pool, one of POOLS.
+        pool: alignment of the 3x3 max-pool, one of ALIGNMENTS; "none" for no pool (CIFAR); or "convolution" for a 3x3
+            convolution of stride 2, a norm and a ReLU after a deep stem (ResNet-RS, arXiv 2103.07579).
+        norm: whether a norm and a ReLU follow each convolution; a single convolution may have neither.
     """
 
     kernel: int = 7
@@ -35,19 +38,30 @@ class Stem:
     width: int = 0
     stride: int = 2
     pool: str = "pad1"
+    norm: bool = True
 
     def __post_init__(self) -> None:
         expect_one_of((7, 3), stem_kernel=self.kernel)
         expect_one_of((1, 2), stem_stride=self.stride)
-        expect_one_of(POOLS, stem_pool=self.pool)
+        expect_one_of((*ALIGNMENTS, "none", "convolution"), stem_pool=self.pool)
         expect_counts(stem_inner=self.inner)
         expect(len(self.inner) in (0, 2), "stem_inner", "empty, or two widths (a deep stem)", self.inner)
         expect_count_or_zero(stem_width=self.width)
+        expect_kind(bool, stem_norm=self.norm)
+        if self.pool == "convolution" and not self.inner:
+            raise ArchitectureError('the stem\'s pool "convolution" needs a deep stem, with two widths as `inner`')
+        if self.inner and not self.norm:
+            raise ArchitectureError("a deep stem has norms; only a stem of one convolution may have none")
 
     @property
     def pools(self) -> bool:
-        """Whether a pool halves height and width after the convolutions (ImageNet)."""
+        """Whether a pool, or a convolution in its place, halves height and width in the end (ImageNet)."""
         return self.pool != "none"
+
+    @property
+    def has_max_pool(self) -> bool:
+        """Whether that is a max-pool, which has an alignment."""
+        return self.pool in ALIGNMENTS
 
 
 @dataclass(frozen=True)
@@ -59,21 +73,23 @@ class Shortcut:
         averages: whether a 2x2 mean before the projection strides in its place (ResNet-D).
         where: "needed" to project where the shapes differ, "stages" in the first block of every stage, "blocks" in
             every block.
+        norm: whether a norm follows the convolution.
     """
 
     kernel: int = 1
     averages: bool = False
     where: str = "needed"
+    norm: bool = True
 
     def __post_init__(self) -> None:
         expect_one_of((1, 3), shortcut_kernel=self.kernel)
-        expect_kind(bool, shortcut_averages=self.averages)
+        expect_kind(bool, shortcut_averages=self.averages, shortcut_norm=self.norm)
         expect_one_of(("needed", "stages", "blocks"), shortcut_where=self.where)
 
 
 @dataclass(frozen=True)
 class Squeeze:
-    """The SE layers of the blocks.
+    """The SE layers of the blocks, or the ECA layers in their place.
 
     Attributes:
         reduction: the reduction ratio r of the paper.
@@ -81,17 +97,25 @@ class Squeeze:
         bias: whether the two fully connected layers have biases; the paper's have none.
         after_relu: whether a ReLU stands between the last norm and the squeeze, as timm's legacy SE-ResNet-18 and 34
             were trained.
+        gate: how the gates are computed, one of GATES: "fc" by the two layers of an SE layer, or "eca" by a convolution
+            over the channels, which has none of the other settings but `after_relu` (ECA-Net, arXiv 1910.03151).
     """
 
     reduction: int = 16
     rounding: str = "floor"
     bias: bool = False
     after_relu: bool = False
+    gate: str = "fc"
 
     def __post_init__(self) -> None:
+        expect_one_of(GATES, squeeze_gate=self.gate)
         expect_count(reduction=self.reduction)
         expect_one_of(SQUEEZES, squeeze=self.rounding)
         expect_kind(bool, se_bias=self.bias, squeeze_after_relu=self.after_relu)
+        if self.gate == "eca" and (self.reduction, self.rounding, self.bias) != (16, "floor", False):
+            raise ArchitectureError(
+                "reduction, se_bias and the rounding of the squeeze are for SE layers; ECA layers have none of them"
+            )
 
 
 SHORTHANDS = {"reduction": ("squeeze", "reduction"), "se_bias": ("squeeze", "bias")}
@@ -105,9 +129,10 @@ _WORDS = {
         "7x7": asdict(Stem()),
         "3x3": asdict(Stem(kernel=3, stride=1, pool="none")),
     },
-    "squeeze": {rounding: {"rounding": rounding} for rounding in SQUEEZES},
+    "squeeze": {**{rounding: {"rounding": rounding} for rounding in SQUEEZES}, "eca": {"gate": "eca"}},
 }
-"""Words that stand for several fields of a group. `7x7`: stride 2 and a max-pool (ImageNet). `3x3`: neither (CIFAR)."""
+"""Words that stand for several fields of a group. `7x7`: stride 2 and a max-pool (ImageNet). `3x3`: neither (CIFAR).
+`eca`: ECA layers."""
 
 
 def with_groups(groups: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,21 @@ _DEPTHS = {  # paper, table 1; Deep Residual Learning, table 1
     "101": ("bottleneck", (3, 4, 23, 3)),
     "152": ("bottleneck", (3, 8, 36, 3)),
 }
+_DEEPER = {  # timm 1.0.31, models/resnet.py; those of ResNet-RS from its paper (arXiv 2103.07579), table 8
+    "light": (1, 1, 11, 3),
+    "200": (3, 24, 36, 3),
+    "269": (3, 30, 48, 8),
+    "270": (4, 29, 53, 4),
+    "350": (4, 36, 72, 4),
+    "420": (4, 44, 87, 4),
+}
 _GROUPED = ("26_32x4d", "50_32x4d", "101_32x4d", "101_32x8d", "101_64x4d")  # groups x channels a group, at width 64
 _DEEP = {  # widths before the stem's last: Bag of Tricks, section 4.2, and timm's tiered stem
     "d": Stem(kernel=3, inner=(32, 32)),
     "t": Stem(kernel=3, inner=(24, 32)),
 }
+_ECA = ("26t", "50t", "50d", "101d", "200d", "269d")  # timm 1.0.31, models/resnet.py
+_RS = ("50", "101", "152", "200", "270", "350", "420")
 _ANTIALIASED = {  # timm 1.0.31, models/resnet.py: the letters of the pool, and the networks that have it
     "mean": ("aa", ("34d", "50", "50d", "101d")),
     "blur": ("blur", ("18", "50", "50d", "101d")),
@@ -45,7 +55,7 @@ _SENET154 = SEResNetArchitecture(  # paper, section 6.1 and appendix; dropout fr
 
 
 def _resnet(depth: str, se: bool, **config: Any) -> SEResNetArchitecture:
-    block, depths = _DEPTHS[depth]
+    block, depths = _DEPTHS[depth] if depth in _DEPTHS else ("bottleneck", _DEEPER[depth])
     name = f"{'se_' * se}resnet{depth}"
     return SEResNetArchitecture(name=name, block=block, depths=depths, se=se).replace(**config)
 
@@ -61,6 +71,22 @@ def _averaging(letter: str) -> dict[str, Any]:
     return {"stem": _DEEP[letter], "shortcut": Shortcut(averages=True)}
 
 
+def _preactivated(version: str, se: bool) -> SEResNetArchitecture:
+    name = f"{'se_' * se}preresnet{version}"
+    return _resnet(version, se, name=name, order="pre", final_norm=True, shortcut={"norm": False})
+
+
+def _eca(version: str) -> SEResNetArchitecture:
+    depth, letter = version[:-1], version[-1]
+    return _resnet(depth, True, name=f"ecaresnet{version}", squeeze="eca", **_averaging(letter))
+
+
+def _rs(depth: str) -> SEResNetArchitecture:
+    stem = {"kernel": 3, "inner": (32, 32), "pool": "convolution"}
+    config = {"stem": stem, "shortcut": {"averages": True}, "reduction": 4, "se_bias": True}
+    return _resnet(depth, True, name=f"se_resnetrs{depth}", **config)
+
+
 def _antialiased(pool: str) -> Iterator[SEResNetArchitecture]:
     letters, versions = _ANTIALIASED[pool]
     for version in versions:
@@ -71,7 +97,7 @@ def _antialiased(pool: str) -> Iterator[SEResNetArchitecture]:
 
 def _cifar(version: str, block: str, depth: int) -> SEResNetArchitecture:
     depths, widths = (depth,) * 3, (16, 32, 64)
-    name = f"se_resnet{version}_cifar"
+    name = f"se_{version}_cifar"
     network = SEResNetArchitecture(name=name, block=block, depths=depths, widths=widths, num_classes=10)
     return network.replace(stem="3x3")
 
@@ -103,5 +129,17 @@ def se_resnets() -> list[SEResNetArchitecture]:
             stem=Stem(kernel=3, inner=(64, 64), width=128),
             shortcut=Shortcut(averages=True),
         ),
-        *(_cifar(version, *block) for version, block in _CIFAR.items()),
+        *map(_eca, _ECA),
+        _resnet("light", True, name="ecaresnetlight", squeeze="eca", shortcut={"averages": True}),
+        *(
+            _resnext(f"{depth}_32x4d", True, name=f"ecaresnext{depth}t_32x4d", squeeze="eca", **_averaging("t"))
+            for depth in ("26", "50")
+        ),
+        *map(_rs, _RS),
+        *(_preactivated(version, se) for se in (True, False) for version in classic),
+        *(_cifar(f"resnet{version}", *block) for version, block in _CIFAR.items()),
+        *(
+            _cifar(f"preresnet{version}", *block).replace(order="pre", shortcut={"norm": False})
+            for version, block in _CIFAR.items()
+        ),
     ]
