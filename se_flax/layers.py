@@ -116,6 +116,7 @@ def convolution(spec: se_spec.Convolution, **options: Any) -> nnx.Conv:
         (spec.kernel, spec.kernel),
         strides=spec.stride,
         padding=tuple((zeros, zeros) for zeros in spec.paddings),
+        kernel_dilation=spec.dilation,
         feature_group_count=spec.groups,
         use_bias=spec.bias,
         conv_general_dilated=convolve,

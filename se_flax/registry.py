@@ -52,6 +52,7 @@ def create_model(
             groups, base_width, reduce_first: of the 3x3 convolutions of ResNeXt, wide ResNet and SENet-154.
             stride_in: the convolution of a bottleneck that strides, "conv2" or "conv1".
             antialias: the pool that strides in the place of convolutions, "none", "mean" or "blur".
+            output_stride, dilates_first: 16 or 8 to dilate stages in the place of their strides, for segmentation.
             order: whether norm and ReLU come after each convolution of a block, "post", or before it, "pre".
             final_norm, input_norm: a norm after the last block, and one before the stem.
             conv_bias, bn_epsilon: biases of the convolutions, and epsilon of their norms.

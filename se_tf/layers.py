@@ -185,6 +185,7 @@ def convolution(spec: se_spec.Convolution, **kwargs: Any) -> Convolution:
         spec.kernel,
         strides=spec.stride,
         padding="same" if spec.stride == 1 else "valid",
+        dilation_rate=spec.dilation,
         groups=spec.groups,
         use_bias=spec.bias,
         kernel_initializer=keras.initializers.VarianceScaling(2, mode="fan_out", distribution="untruncated_normal"),

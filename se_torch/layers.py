@@ -121,6 +121,7 @@ def convolution(spec: se_spec.Convolution) -> nn.Conv2d:
         spec.kernel,
         stride=spec.stride,
         padding=spec.paddings,
+        dilation=spec.dilation,
         groups=spec.groups,
         bias=spec.bias,
     )

@@ -79,6 +79,11 @@ TORCH_CASES = {
     "smp tu-seresnet50": ("timm", "se_resnet50"),
     "smp tu-seresnext26t_32x4d": ("timm", "se_resnext26t"),
     "smp resnet50": ("torch", "resnet50"),
+    "smp se_resnet50@8": ("cadene", "se_resnet50:output_stride=8,dilates_first=True"),
+    "smp resnet34@16": ("torch", "resnet34:output_stride=16,dilates_first=True"),
+    "timm seresnet50@16": ("timm", "se_resnet50:output_stride=16"),
+    "timm resnet18@8": ("torch", "resnet18:output_stride=8"),
+    "torchvision resnet50@8": ("torch", "resnet50:output_stride=8"),
     "torchvision resnet18": ("torch", "resnet18"),
     "torchvision resnet34": ("torch", "resnet34"),
     "torchvision resnet50": ("torch", "resnet50"),
@@ -199,6 +204,8 @@ def outputs_of(peers, case, images, weights: Path) -> dict[str, np.ndarray]:
 def read_checked(expected, weights: Path) -> Checkpoint:
     """Read the checkpoint, and check its dialect and architecture, which the user names where no tensor shows it."""
     dialect, architecture = expected
+    if ":" in architecture:
+        return se_weights.read(weights, dialect=dialect, architecture=architecture)
     if architecture != "unnamed" and getattr(se_spec.architecture(architecture), "antialias", "none") != "none":
         return se_weights.read(weights, dialect=dialect, architecture=architecture)
     readings = se_weights.read_candidates(weights)

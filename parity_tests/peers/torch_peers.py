@@ -41,7 +41,8 @@ def timm_registry(path, every):
 def timm(name):
     import timm
 
-    return timm.create_model(name).eval()
+    name, _, stride = name.partition("@")
+    return timm.create_model(name, **({"output_stride": int(stride)} if stride else {})).eval()
 
 
 def folder(path):
@@ -60,7 +61,9 @@ def cadene(name):
 def torchvision(name):
     import torchvision
 
-    return getattr(torchvision.models, name)().eval()
+    name, _, stride = name.partition("@")
+    dilated = {"replace_stride_with_dilation": [False, stride == "8", True]} if stride else {}
+    return getattr(torchvision.models, name)(**dilated).eval()
 
 
 def pytorchcv(name):
@@ -70,10 +73,15 @@ def pytorchcv(name):
 
 
 def smp(name):
-    """A U-Net, which is saved complete; the output is the pooled last map of its encoder."""
+    """A U-Net, or a dilated DeepLab, which is saved complete; the output is the pooled last map of its encoder."""
     import segmentation_models_pytorch
 
-    unet = segmentation_models_pytorch.Unet(name, encoder_weights=None).eval()
+    name, _, stride = name.partition("@")
+    if stride:
+        deeplab = segmentation_models_pytorch.DeepLabV3
+        unet = deeplab(name, encoder_weights=None, encoder_output_stride=int(stride)).eval()
+    else:
+        unet = segmentation_models_pytorch.Unet(name, encoder_weights=None).eval()
 
     class Encoder(nn.Module):
         def __init__(self):

@@ -407,7 +407,7 @@ def test_a_number_beside_the_networks_of_a_checkpoint_hides_none_of_them(tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # dcp.save without processes says so
-@pytest.mark.parametrize("options", [{"output_stride": 16}, {"hyper_parameters": {"act_layer": "silu"}}])
+@pytest.mark.parametrize("options", [{"output_stride": 4}, {"hyper_parameters": {"act_layer": "silu"}}])
 def test_options_beside_the_weights_of_a_distributed_checkpoint_are_not_ignored(tmp_path, options):
     import torch.distributed.checkpoint as dcp
 

@@ -152,11 +152,11 @@ def test_msgpack_files_have_metadata_where_the_tensors_do_not_decide(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"hyper_parameters": {"model": {"output_stride": 16}}},
-        {"hyper_parameters": {"_model_class": "DeepLabV3Plus", "encoder_name": "resnet50"}},
+        {"hyper_parameters": {"model": {"output_stride": 4}}},
+        {"args": {"replace_stride_with_dilation": [True, True, True]}},
         {"args": {"act_layer": "silu"}},
         {"args": {"global_pool": "max"}},
-        {"meta": {"cfg": "model = dict(backbone=dict(type='ResNet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)))"}},
+        {"meta": {"cfg": "model = dict(backbone=dict(type='ResNet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 8)))"}},
     ],
     ids=lambda options: json.dumps(options)[:40],
 )
@@ -168,6 +168,29 @@ def test_options_beside_the_weights_that_change_the_function_refuse_the_file(tmp
         se_weights.read(tmp_path / "a.pth")
     known = small_network().architecture
     assert se_weights.read(tmp_path / "a.pth", architecture=known).architecture == known
+
+
+OPENMMLAB = "model = dict(backbone=dict(type='ResNet', strides=(1, 2, {}), dilations=(1, 1, {}){}), head=dict())"
+DILATED = [
+    ({"args": {"output_stride": 16}}, 16, False),
+    ({"args": {"encoder_name": "se_resnet50", "encoder_output_stride": 8}}, 8, True),
+    ({"hyper_parameters": {"_model_class": "DeepLabV3Plus", "encoder_name": "resnet50"}}, 16, True),
+    ({"hyper_parameters": {"_model_class": "DeepLabV3", "encoder_name": "tu-seresnet50"}}, 8, False),
+    ({"hyper_parameters": {"_model_class": "PAN", "encoder_output_stride": 32}}, 32, False),
+    ({"args": {"replace_stride_with_dilation": [False, True, True]}}, 8, False),
+    ({"args": {"replace_stride_with_dilation": None}}, 32, False),
+    ({"meta": {"cfg": OPENMMLAB.format("2, 1", "1, 2", "")}}, 16, True),
+    ({"meta": {"cfg": OPENMMLAB.format("1, 1", "2, 4", ", contract_dilation=True")}}, 8, False),
+]
+
+
+@pytest.mark.parametrize(("options", "stride", "first"), DILATED, ids=str)
+def test_options_beside_the_weights_tell_the_dilation(tmp_path, options, stride, first):
+    torch = pytest.importorskip("torch")
+    state_dict = {name: torch.from_numpy(array) for name, array in small_network().weights.items()}
+    torch.save({"state_dict": state_dict, **options}, tmp_path / "a.pth")
+    network = se_weights.read(tmp_path / "a.pth").architecture
+    assert (network.output_stride, network.dilates_first) == (stride, first)
 
 
 @pytest.mark.parametrize("style", ["caffe", "pytorch"])
@@ -348,7 +371,7 @@ class Node:
 
 
 @pytest.mark.parametrize(
-    "options", [Options(output_stride=8), {"output_stride": Node(8)}, Options(net=Options(act_layer="silu"))]
+    "options", [Options(output_stride=4), {"output_stride": Node(4)}, Options(net=Options(act_layer="silu"))]
 )
 def test_options_in_objects_are_read_too(tmp_path, options):
     torch = pytest.importorskip("torch")

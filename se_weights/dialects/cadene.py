@@ -44,6 +44,7 @@ def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
     plain_bottleneck = architecture.block == "bottleneck" and architecture.groups == 1
     return make_hidden_config(
         architecture,
+        variants=("dilation",),
         pool="ceil",
         stride_in="conv1" if plain_bottleneck else "conv2",
         after_relu=architecture.block == "basic",

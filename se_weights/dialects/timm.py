@@ -18,7 +18,7 @@ from se_weights.dialects.dialect import (
 from se_weights.dialects.torch import batch_counter, canonical_place, make_place
 from se_weights.preprocessing import IMAGENET, Preprocessing
 
-VARIANTS = ("eca", "pool convolution")
+VARIANTS = ("eca", "pool convolution", "dilation")
 DEEP_STEM: Layers = {
     Layer.STEM_CONVOLUTION: ("conv1.0", "conv1.3", "conv1.6", "maxpool.0"),
     Layer.STEM_NORM: ("conv1.1", "conv1.4", "bn1", "maxpool.1"),

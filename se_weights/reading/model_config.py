@@ -1,9 +1,9 @@
 """Reads what is known of a network beside its tensors: a `config.json`, or the options that a training script saved.
 
 Networks with other options than their code base's defaults have the same tensors and compute other functions: timm's
-anti-aliased networks (timm 1.0.31, models/resnet.py, layers/blur_pool.py and models/_hub.py), dilated encoders of
-segmentation networks, and mmpretrain's `style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0,
-models/backbones/resnet.py).
+anti-aliased networks (timm 1.0.31, models/resnet.py, layers/blur_pool.py and models/_hub.py), the dilated ones of
+segmentation (timm; smp 0.6.0, encoders/_utils.py; torchvision 0.29, models/resnet.py), and mmpretrain's
+`style='caffe'`, whose bottlenecks stride in the first 1x1 (mmpretrain 1.2.0, models/backbones/resnet.py).
 """
 
 import re
@@ -34,26 +34,38 @@ NAME_OPTIONS = ("architecture", "arch", "model_name", "model", "backbone", "back
 """Options under which a network is named."""
 
 PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
-    "output_stride": (None, 32),
-    "encoder_output_stride": (None, 32),
     "act_layer": (None, "", "relu", "torch.nn.modules.activation.ReLU"),
     "global_pool": (None, "", "avg"),
 }
 """Options of timm and segmentation_models_pytorch that change the function and no tensor, with the values of the
 supported networks."""
 
-DILATED_BY_DEFAULT = ("DeepLabV3", "DeepLabV3Plus", "PAN")
+DEFAULT_OUTPUT_STRIDES: Mapping[str, int] = {"DeepLabV3": 8, "DeepLabV3Plus": 16, "PAN": 16}
 """Models of segmentation_models_pytorch whose encoders have an output stride below 32 unless another is set
 (smp 0.6.0, decoders/deeplabv3/model.py and decoders/pan/model.py)."""
+
+OF_TIMM = "tu-"
+"""How segmentation_models_pytorch marks the names of timm's encoders, which timm dilates."""
+
+DILATIONS: Mapping[tuple[tuple[int, ...], tuple[int, ...]], int] = {
+    ((1, 2, 2, 2), (1, 1, 1, 1)): 32,
+    ((1, 2, 2, 1), (1, 1, 1, 2)): 16,
+    ((1, 2, 1, 1), (1, 1, 2, 4)): 8,
+}
+"""The output stride by the strides and dilations of OpenMMLab's backbones."""
+
+REPLACED_STRIDES: Mapping[tuple[object, ...], int] = {
+    (False, False, False): 32,
+    (False, False, True): 16,
+    (False, True, True): 8,
+}
+"""The output stride by torchvision's option `replace_stride_with_dilation`."""
 
 BACKBONE = re.compile(r"\bbackbone['\"]?\s*[=:]\s*(?:dict\(|\{)")
 """Where the options of the backbone begin in a config of OpenMMLab, a text of Python."""
 
 BASIC_DEPTHS = ("18", "34")
 """Depths of networks of basic blocks, for which OpenMMLab ignores the style."""
-
-STAGES = (1, 2, 2, 2)
-"""Strides of the stages of a network that is not dilated."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
         options: The names and values of the options in the file itself.
 
     Raises:
-        UnsupportedFormat: The network is dilated, or has another activation, global pool or anti-aliasing.
+        UnsupportedFormat: The network has another activation, global pool, anti-aliasing or dilation.
         MalformedFile: The `config.json` is not a JSON object.
     """
     config_path = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
@@ -86,10 +98,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
     settings: dict[str, object] = {}
     for source, known in {CONFIG: _items(_parse(config_path)) if beside else (), "training script": options}.items():
         found = list(known)
-        strided = any(option == "encoder_output_stride" for option, _ in found)
         for option, value in found:
-            if option == "_model_class" and value in DILATED_BY_DEFAULT and not strided:
-                raise _unsupported(path, source, f"{option}={value}, a dilated network", "encoder_output_stride")
             if option in NAME_OPTIONS and isinstance(value, str):
                 names.add(value)
                 if pool := ANTI_ALIASED.search(value):
@@ -100,6 +109,7 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
                 raise _unsupported(path, source, f"{option}={value!r}", option)
             if option in ("cfg", "config") and isinstance(value, str):
                 settings |= _backbone_settings(path, source, value)
+        settings |= _dilation(path, source, dict(found))
     return ModelConfig(frozenset(names), settings)
 
 
@@ -115,12 +125,41 @@ def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
     """The settings that the text of a config of OpenMMLab has for its backbone."""
     backbone = _backbone_text(text)
     strides, dilations = (_numbers(backbone, option) for option in ("strides", "dilations"))
-    if strides != STAGES[: len(strides)] or any(dilation != 1 for dilation in dilations):
+    known = [
+        stride
+        for (its_strides, its_dilations), stride in DILATIONS.items()
+        if (strides or its_strides) == its_strides and (dilations or its_dilations) == its_dilations
+    ]
+    if not known or (len(known) > 1 and (strides or dilations)):
         raise _unsupported(path, source, f"strides={strides} and dilations={dilations}", "dilations")
+    settings = _dilated(known[0], first=_option(backbone, "contract_dilation") != "True")
     style = _option(backbone, "style")
     if not style or _option(backbone, "depth") in BASIC_DEPTHS:
-        return {}
-    return {"stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2", "antialias": "none"}
+        return settings
+    return {**settings, "stride_in": "conv1" if style.strip("'\"") == "caffe" else "conv2", "antialias": "none"}
+
+
+def _dilation(path: Path, source: str, options: Mapping[str, object]) -> dict[str, object]:
+    """The settings of a dilated network that options of timm, segmentation_models_pytorch or torchvision say."""
+    default = DEFAULT_OUTPUT_STRIDES.get(str(options.get("_model_class")))
+    stride = options.get("encoder_output_stride", default) or options.get("output_stride") or 32
+    replaced = options.get("replace_stride_with_dilation")
+    if replaced:
+        stride = REPLACED_STRIDES.get(tuple(replaced) if isinstance(replaced, list | tuple) else (replaced,))
+    if stride not in DILATIONS.values():
+        raise _unsupported(path, source, f"output_stride={stride}, replace_stride_with_dilation={replaced}", "dilation")
+    smp = "output_stride" not in options and not replaced
+    return _dilated(int(str(stride)), first=smp and not str(options.get("encoder_name", "")).startswith(OF_TIMM))
+
+
+def _dilated(stride: int, *, first: bool) -> dict[str, object]:
+    """The settings of an output stride below 32.
+
+    Args:
+        stride: The output stride.
+        first: Whether the first block of a dilated stage has the dilation of its stage.
+    """
+    return {"output_stride": stride, "dilates_first": first} if stride < 32 else {}
 
 
 def _backbone_text(text: str) -> str:

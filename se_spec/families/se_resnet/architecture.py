@@ -50,6 +50,10 @@ class SEResNetArchitecture(Architecture):
         antialias: the pool that strides in the place of a block's 3x3 and of the stem's max-pool: "none", "mean" (of
             2x2; the stem has no max-pool then) or "blur" (arXiv 1904.11486; after the stem's max-pool).
         stride_in: the convolution of a bottleneck that strides: "conv1" (its first 1x1) or "conv2" (its 3x3).
+        output_stride: how many pixels of the image lie between two features of the last stage at most: 32, or 16 or 8
+            for segmentation; a stage that would exceed it is dilated in the place of its stride (arXiv 1706.05587).
+        dilates_first: whether the first block of a dilated stage has the dilation of its stage, as in
+            segmentation_models_pytorch, and not that of the stage before, as in torchvision and timm.
         conv_bias: whether the convolutions have biases beside their norms.
         order: "post" where norm and ReLU come after each convolution of a block, or "pre" where they come before it
             (arXiv 1603.05027).
@@ -77,6 +81,8 @@ class SEResNetArchitecture(Architecture):
     reduce_first: int = 1
     antialias: str = "none"
     stride_in: str = "conv2"
+    output_stride: int = 32
+    dilates_first: bool = False
     conv_bias: bool = False
     order: str = "post"
     final_norm: bool = False
@@ -98,6 +104,14 @@ class SEResNetArchitecture(Architecture):
         expect_one_of((1, 2), reduce_first=self.reduce_first)
         expect_one_of(("conv1", "conv2"), stride_in=self.stride_in)
         expect_one_of(ANTIALIASES, antialias=self.antialias)
+        expect_kind(bool, dilates_first=self.dilates_first)
+        expect_one_of((32, 16, 8), output_stride=self.output_stride)
+        if self.output_stride != 32 and (
+            self.antialias != "none" or self.shortcut.averages or self.shortcut.kernel != 1
+        ):
+            raise ArchitectureError(
+                "output_stride is below 32 only without anti-aliasing, and without a mean or 3x3 in the shortcuts"
+            )
         expect_counts(depths=self.depths, widths=self.widths)
         for group, kind in GROUPS.items():
             expect(isinstance(getattr(self, group), kind), group, f"a {kind.__name__}", getattr(self, group))
@@ -175,6 +189,7 @@ class SEResNetArchitecture(Architecture):
             "pre-activation": self.order == "pre",
             "final norm": self.final_norm,
             "input norm": self.input_norm,
+            "dilation": self.output_stride < 32,
             "stem without norm": not self.stem.norm,
             "shortcut without norm": not self.shortcut.norm,
         }
@@ -270,11 +285,18 @@ class SEResNetArchitecture(Architecture):
         """The residual blocks in the order they are applied; the first of each later stage halves height and width."""
         in_channels = self.stem_convolutions[-1].out_channels
         before = 0
+        reached = self.stem.stride * (2 if self.stem.pools else 1)
+        dilation = previous = 1
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             mid_channels = self._mid_channels(width)
             out_channels = width * EXPANSION[self.block]
+            strides = stage > 1 and reached < self.output_stride
+            if strides:
+                reached *= 2
+            elif stage > 1:
+                dilation *= 2
             for index in range(depth):
-                stride = 2 if stage > 1 and index == 0 else 1
+                stride = 2 if strides and index == 0 else 1
                 yield Block(
                     kind=self.block,
                     in_channels=in_channels,
@@ -285,6 +307,8 @@ class SEResNetArchitecture(Architecture):
                     groups=self.groups,
                     antialias=self.antialias if stride != 1 else "none",
                     stride_in=self.stride_in,
+                    dilation=dilation,
+                    first_dilation=dilation if index or self.dilates_first else previous,
                     conv_bias=self.conv_bias,
                     folded=self.folded,
                     always_projects=self.shortcut.where == "blocks" or (self.shortcut.where == "stages" and index == 0),
@@ -303,6 +327,7 @@ class SEResNetArchitecture(Architecture):
                 )
                 in_channels = out_channels
                 before += 1
+            previous = dilation
 
     def stage(self, number: int) -> list[Block]:
         """The blocks of one stage.

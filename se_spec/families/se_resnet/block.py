@@ -23,6 +23,8 @@ class Block:
         first_channels: output channels of a bottleneck's first 1x1; 0 for `mid_channels`.
         groups: groups of a bottleneck's 3x3.
         stride_in: the convolution of a bottleneck that strides, "conv1" or "conv2".
+        dilation: dilation of the last 3x3.
+        first_dilation: dilation of the first 3x3, which is the only one of a bottleneck.
         conv_bias: whether the convolutions have biases.
         folded: whether the norms are folded into the convolutions.
         always_projects: whether the shortcut is a convolution even where the identity would fit.
@@ -50,6 +52,8 @@ class Block:
     first_channels: int = 0
     groups: int = 1
     stride_in: str = "conv2"
+    dilation: int = 1
+    first_dilation: int = 1
     conv_bias: bool = False
     folded: bool = False
     always_projects: bool = False
@@ -98,14 +102,18 @@ class Block:
         stride = 1 if self.aa else self.stride
         if self.kind == "basic":
             return (
-                Convolution(self.in_channels, self.mid_channels, 3, stride, **inner),
-                Convolution(self.mid_channels, self.out_channels, 3, **last),
+                Convolution(self.in_channels, self.mid_channels, 3, stride, dilation=self.first_dilation, **inner),
+                Convolution(self.mid_channels, self.out_channels, 3, dilation=self.dilation, **last),
             )
         first_channels = self.first_channels or self.mid_channels
         strides = {"conv1": 1, "conv2": 1} | {self.stride_in: stride}
         return (
             Convolution(self.in_channels, first_channels, 1, strides["conv1"], **inner),
-            Convolution(first_channels, self.mid_channels, 3, strides["conv2"], self.groups, **inner),
+            Convolution(
+                *(first_channels, self.mid_channels, 3, strides["conv2"], self.groups),
+                dilation=self.first_dilation,
+                **inner,
+            ),
             Convolution(self.mid_channels, self.out_channels, 1, **last),
         )
 

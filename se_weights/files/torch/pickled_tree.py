@@ -13,6 +13,7 @@ from se_weights.files.torch.pickle_placeholders import ArrayPlaceholder
 from se_weights.refusals import refuse
 
 CONTAINERS = dict | list | tuple
+SCALARS = str | int | float | None
 VALUES = Tensor | ArrayPlaceholder | InertPlaceholder
 
 NETWORKS, MODULES = 16, 10_000
@@ -77,8 +78,9 @@ def settings_in(tree: Any) -> Iterator[tuple[str, object]]:
     for branch in nested(tree):
         for key, value in dict.items(branch) if isinstance(branch, dict) else ():
             value = _option_value(value)
-            if isinstance(key, str) and (value is None or isinstance(value, str | int | float)):
-                yield key, value
+            few = isinstance(value, list | tuple) and len(value) <= STATES
+            if isinstance(key, str) and all(isinstance(item, SCALARS) for item in (value if few else [value])):
+                yield key, tuple(value) if few else value
 
 
 def _option_value(value: Any) -> Any:
