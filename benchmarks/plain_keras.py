@@ -23,7 +23,7 @@ def _block(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
     for number, convolution in enumerate(block.convolutions):
         residual = layers.ReLU()(residual) if number else residual
         residual = _conv_norm(residual, convolution)
-    if block.has_se:
+    if block.se:
         gate = layers.GlobalAveragePooling2D(keepdims=True)(residual)
         gate = layers.Dense(block.squeezed_channels, activation="relu", use_bias=block.se_bias)(gate)
         gate = layers.Dense(block.out_channels, activation="sigmoid", use_bias=block.se_bias)(gate)

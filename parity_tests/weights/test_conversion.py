@@ -116,6 +116,15 @@ def test_every_architecture_is_recognised_from_its_tensors_alone(case, dialect):
     assert reading.dialect.places(known) == chosen.places(known)
 
 
+@pytest.mark.parametrize("dialect", ["torch", "keras", "keras-h5", "nnx", "linen"])
+@pytest.mark.parametrize("input_norm", [False, True])
+def test_a_norm_of_the_images_is_told_from_that_of_a_stem_with_as_many_channels(dialect, input_norm):
+    sizes = {"depths": (1, 1), "widths": (8, 16), "reduction": 4, "in_channels": 8, "num_classes": 3}
+    known = se_spec.architecture("se_preresnet18", **sizes, input_norm=input_norm)
+    reading = recognise("the file", se_weights.DIALECTS[dialect].shapes(known), [se_weights.DIALECTS[dialect]])
+    assert reading.architecture.function_key() == known.function_key()
+
+
 def test_unnamed_architectures_are_recognised_too(tmp_path):
     known = se_spec.SEResNetArchitecture(
         name="unnamed", block="bottleneck", depths=(1, 3, 2), widths=(8, 24, 40), num_classes=3

@@ -98,9 +98,7 @@ class _ArchitectureInference:
 
     def infer_stem(self) -> bool:
         """Infer the widths of the stem and the number of input channels; False if the tensors have another stem."""
-        first = self.tensor_shape(Layer.STEM_CONVOLUTION, Role.CONVOLUTION)
-        input_norm = first is not None and self.tensor_shape(Layer.INPUT_NORM, Role.BETA) == first[1:2]
-        self.inferred = self.inferred.replace(input_norm=input_norm)
+        self.inferred = self.inferred.replace(input_norm=self.has_input_norm())
         norm = Layer.STEM_NORM if self.inferred.stem.norm else Layer.STEM_CONVOLUTION
         numbers = range(1, len(self.inferred.stem_convolutions) + 1)
         widths = [self.output_channels(norm, Layer.STEM_CONVOLUTION, number=number) for number in numbers]
@@ -111,6 +109,20 @@ class _ArchitectureInference:
         stem = {"inner": tuple(widths[:inner]), "width": widths[inner]}
         self.inferred = self.inferred.replace(stem=stem, in_channels=kernel[1] if kernel else 3)
         return True
+
+    def has_input_norm(self) -> bool:
+        """Whether the first norm is one of the images, which has their channels and no gain.
+
+        In Keras's files its first tensor has the name of the stem norm's gain, but it has no fourth one.
+        """
+        first = self.tensor_shape(Layer.STEM_CONVOLUTION, Role.CONVOLUTION)
+        if not first or self.tensor_shape(Layer.INPUT_NORM, Role.BETA) != first[1:2]:
+            return False
+        images, stem = (
+            self.dialect.place(probe(role, LayerPosition(layer), CANONICAL_LAYERS), self.inferred)
+            for layer, role in ((Layer.INPUT_NORM, Role.BETA), (Layer.STEM_NORM, Role.GAMMA))
+        )
+        return images.names != stem.names or not self.has_tensor(Layer.STEM_NORM, Role.VARIANCE)
 
     def infer_first_block(self) -> bool:
         """Infer the width of the first stage, and groups and width of the 3x3; False for another kind of block."""
@@ -176,7 +188,8 @@ class _ArchitectureInference:
         roles = [Role.CONVOLUTION_BIAS] if folded else NORM_ROLES
         layer = Layer.PROJECTION if folded else Layer.PROJECTION_NORM
         norm = any(self.has_tensor(layer, role, stage=stage, index=0) for stage in (*stages, 1) for role in roles)
-        return {"kernel": kernel, "where": where, "norm": norm or (not any(shapes) and self.inferred.order == "post")}
+        projects = any(shapes) or self.has_tensor(Layer.PROJECTION, Role.CONVOLUTION, stage=1, index=0)
+        return {"kernel": kernel, "where": where, "norm": norm or (not projects and self.inferred.order == "post")}
 
     def se_configs(self) -> list[dict[str, object]]:
         """The SE settings that may result in the squeezed widths of the file: one for each rounding, or no SE."""

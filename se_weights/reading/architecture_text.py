@@ -49,6 +49,6 @@ def format_architecture(name: str, settings: Mapping[str, object]) -> str:
 
 def _parse_value(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads({"True": "true", "False": "false"}.get(text, text))
     except ValueError:
         return text
