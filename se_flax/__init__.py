@@ -3,6 +3,7 @@
 from se_flax import optimizers as optimizers
 from se_flax.eca_layer import ECALayer
 from se_flax.inference import fold_batchnorm, optimize_for_inference
+from se_flax.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_flax.registry import create_model, list_models
 from se_flax.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_flax.se_layer import SELayer
@@ -17,6 +18,8 @@ __all__ = [
     "SEDenseLayer",
     "SEDenseNet",
     "SELayer",
+    "SEPreActBasicBlock",
+    "SEPreActBottleneck",
     "SEResNet",
     "SETransition",
     "create_model",

@@ -180,7 +180,12 @@ def relu(applied: bool) -> Callable[[Array], Array]:
     Args:
         applied: whether it has one.
     """
-    return nnx.relu if applied else identity
+    return rectified if applied else identity
+
+
+def rectified(x: Array) -> Array:
+    """A layer that returns the larger of its input and zero; unlike JAX's function, it can be pickled."""
+    return nnx.relu(x)
 
 
 def max_pool(spec: se_spec.MaxPool | None) -> Callable[[Array], Array]:

@@ -3,6 +3,7 @@
 from se_tf import optimizers as optimizers
 from se_tf.eca_layer import ECALayer
 from se_tf.inference import fold_batchnorm, optimize_for_inference
+from se_tf.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_tf.registry import create_model, list_models
 from se_tf.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_tf.se_layer import SELayer
@@ -17,6 +18,8 @@ __all__ = [
     "SEDenseLayer",
     "SEDenseNet",
     "SELayer",
+    "SEPreActBasicBlock",
+    "SEPreActBottleneck",
     "SEResNet",
     "SETransition",
     "create_model",

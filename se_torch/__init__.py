@@ -2,6 +2,7 @@
 
 from se_torch.eca_layer import ECALayer
 from se_torch.inference import fold_batchnorm, optimize_for_inference
+from se_torch.preactivation import SEPreActBasicBlock, SEPreActBottleneck
 from se_torch.registry import create_model, list_models
 from se_torch.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_torch.se_layer import SELayer
@@ -16,6 +17,8 @@ __all__ = [
     "SEDenseLayer",
     "SEDenseNet",
     "SELayer",
+    "SEPreActBasicBlock",
+    "SEPreActBottleneck",
     "SEResNet",
     "SETransition",
     "create_model",

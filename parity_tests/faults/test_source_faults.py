@@ -153,7 +153,7 @@ FAULTS |= {
     ),
     "no ReLU before the squeeze": Fault(
         "se_flax/layers.py",
-        "nnx.relu if applied else identity",
+        "rectified if applied else identity",
         "identity",
         f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
     ),

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity_tests.support.cases import skip_without, small_network
+from parity_tests.support.cases import architecture, skip_without, small_network
 from parity_tests.support.frameworks import flax_rngs
 from parity_tests.support.tolerances import FLOAT32_STEP
 from se_parity import compare
-from se_weights import WeightMismatch
+from se_weights import WeightMismatch, weights_sha256
 
 pytestmark = skip_without("flax")
 
@@ -260,6 +260,18 @@ def test_a_copy_a_clone_and_a_pickle_are_the_same_network(model, network):
     x = images(network)
     for again in (copy.deepcopy(model), nnx.clone(model), pickle.loads(pickle.dumps(model))):
         assert np.array_equal(again(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "case", ["se_densenet121 of the tutorial", "se_preresnet18 of qubvel", "se_resnet18 of weiaicunzai"]
+)
+def test_a_network_of_another_kind_can_be_pickled(case):
+    import se_flax
+    from se_flax.registry import new_model
+
+    model = new_model(architecture(case), rngs=flax_rngs())
+    read, again = (se_flax.read_weights(each) for each in (model, pickle.loads(pickle.dumps(model))))
+    assert weights_sha256(read) == weights_sha256(again)
 
 
 def test_only_the_classifier_is_trained_where_the_filter_says_so(model, network):

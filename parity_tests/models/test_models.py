@@ -17,7 +17,7 @@ from se_spec import Convolution, MaxPool, Role, manifest
 from se_weights import WeightMismatch
 
 EXPORTS = {
-    "SELayer", "SEBasicBlock", "SEBottleneck",
+    "SELayer", "ECALayer", "SEBasicBlock", "SEBottleneck", "SEPreActBasicBlock", "SEPreActBottleneck",
     "SEDenseBlock",
     "SEDenseLayer",
     "SEDenseNet",

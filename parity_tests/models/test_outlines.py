@@ -42,7 +42,7 @@ OWN = {
     # options of XLA come and go.
     "se_flax": {
         *("empty_model", "without_values", "weight_dtype", "dropout", "accepted_options"),
-        *("compiled_call", "BatchNorm", "outputs"),
+        *("compiled_call", "BatchNorm", "outputs", "rectified"),
     },
 }
 """Classes, functions and methods that only one framework needs; a method after its class where a function has its
