@@ -193,6 +193,17 @@ def test_options_beside_the_weights_tell_the_dilation(tmp_path, options, stride,
     assert (network.output_stride, network.dilates_first) == (stride, first)
 
 
+@pytest.mark.parametrize(("head", "stride"), [((5, 8, 1, 1), 8), ((5, 8), 32)])
+def test_a_backbone_of_torchvisions_segmentation_networks_is_dilated(tmp_path, head, stride):
+    """A convolution ends their heads; another model with a linear classifier of five layers is not one of them."""
+    torch = pytest.importorskip("torch")
+    weights = {name: array for name, array in small_network().weights.items() if not name.startswith("fc.")}
+    model = {f"backbone.{name}": torch.from_numpy(array) for name, array in weights.items()}
+    torch.save({**model, "classifier.4.weight": torch.zeros(head)}, tmp_path / "a.pth")
+    checkpoint = se_weights.read(tmp_path / "a.pth")
+    assert (checkpoint.architecture.output_stride, checkpoint.metadata["left"]) == (stride, "classifier")
+
+
 @pytest.mark.parametrize("style", ["caffe", "pytorch"])
 def test_the_style_in_a_config_of_openmmlab_is_honoured(tmp_path, style):
     torch = pytest.importorskip("torch")

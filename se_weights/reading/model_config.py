@@ -40,6 +40,11 @@ PLAIN_OPTIONS: Mapping[str, tuple[object, ...]] = {
 """Options of timm and segmentation_models_pytorch that change the function and no tensor, with the values of the
 supported networks."""
 
+SEGMENTATION_HEAD = re.compile(r"(?:^|[./])classifier\.4\.weight")
+SEGMENTATION_BACKBONE = re.compile(r"(?:^|[./])backbone\.conv1\.weight")
+"""The last convolution of the heads of torchvision's FCN and DeepLabV3, and the first one of their ResNets
+(torchvision 0.29, models/segmentation)."""
+
 DEFAULT_OUTPUT_STRIDES: Mapping[str, int] = {"DeepLabV3": 8, "DeepLabV3Plus": 16, "PAN": 16}
 """Models of segmentation_models_pytorch whose encoders have an output stride below 32 unless another is set
 (smp 0.6.0, decoders/deeplabv3/model.py and decoders/pan/model.py)."""
@@ -111,6 +116,17 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
                 settings |= _backbone_settings(path, source, value)
         settings |= _dilation(path, source, dict(found))
     return ModelConfig(frozenset(names), settings)
+
+
+def implied_options(ranks: Mapping[str, int]) -> Iterator[tuple[str, object]]:
+    """The options that a larger model implies: torchvision's segmentation networks dilate the last two stages.
+
+    Args:
+        ranks: The number of axes of each tensor of the file by name.
+    """
+    heads = [rank for name, rank in ranks.items() if SEGMENTATION_HEAD.search(name)]
+    if 4 in heads and any(SEGMENTATION_BACKBONE.search(name) for name in ranks):
+        yield "replace_stride_with_dilation", (False, True, True)
 
 
 def _antialias(path: Path, source: str, value: object) -> str:

@@ -21,7 +21,7 @@ from se_weights.files.limits import CONFIG
 from se_weights.layouts import relayout
 from se_weights.preprocessing import Preprocessing
 from se_weights.reading.inner_network import network_inside
-from se_weights.reading.model_config import ModelConfig, read_model_config
+from se_weights.reading.model_config import ModelConfig, implied_options, read_model_config
 from se_weights.reading.recognition import DialectMatch, closest_matches, find_dialect, only_match, recognise_all
 from se_weights.reading.twins import Decision, decide
 from se_weights.reading.wrappers import Unwrapped, unwrap
@@ -136,7 +136,8 @@ def _read(
     """
     path = Path(path)
     with open_file(path) as (file_format, contents, sha256):
-        config = read_model_config(path, contents.settings) if architecture is None else ModelConfig()
+        options = [*contents.settings, *implied_options({key: len(it.shape) for key, it in contents.tensors.items()})]
+        config = read_model_config(path, options) if architecture is None else ModelConfig()
         _parse_metadata(contents, "preprocessing", Preprocessing.from_text)
         _parse_metadata(contents, CAST, parse_cast_reports)
         unwrapped = _under_prefix(path, contents, prefix) if prefix else unwrap(contents)
