@@ -157,7 +157,9 @@ def test_round_mantissa_keeps_the_bits_of_the_format():
 def test_every_fault_changes_the_logits_of_some_network():
     """A fault that changes no network could not explain any difference."""
     cases = [small_network(se_bias=True).case, small_network("basic").case, _square(), _with_relu()]
-    cases += [named_network(case).case for case in ("se_densenet121 with every SE layer", "resnetblur18, small")]
+    others = ("se_densenet121 with every SE layer", "resnetblur18, small")
+    others += ("se_resnet18 with ECA layers", "se_preresnet18 of qubvel")
+    cases += [named_network(case).case for case in others]
     for fault in FAULTS:
         assert any(
             not np.array_equal(
