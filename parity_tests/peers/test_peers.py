@@ -152,7 +152,7 @@ KERAS_CASES = {
 DEFAULT_CASES = {
     "timm": [
         *("seresnet18", "seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d", "resnet50d"),
-        *("resnetaa34d", "resnetblur18", "resnetrs50", "ecaresnext26t_32x4d"),
+        *("resnetaa34d", "resnetblur18", "ecaresnext26t_32x4d"),
     ],
     "timm legacy": ["legacy_seresnet18", "legacy_seresnext26_32x4d"],
     "cadene": ["se_resnet50", "se_resnext50_32x4d"],
@@ -160,7 +160,7 @@ DEFAULT_CASES = {
     "torchvision": ["resnet18", "resnext50_32x4d", "wide_resnet50_2"],
     "pytorchcv": [
         *("seresnet18", "seresnet50", "seresnet50b", "senet16", "seresnet20_cifar10", "seresnet164bn_cifar10"),
-        *("sepreresnet18", "sepreresnetbc26b", "sepreresnet20_cifar10"),
+        *("sepreresnet18", "sepreresnet20_cifar10"),
     ],
     "monai": ["SEResNet50", "SEResNeXt50"],
     "mmpretrain": ["se-resnet50"],
