@@ -173,6 +173,19 @@ class Dialect:
         """The shape of every tensor of an architecture by its name in this dialect."""
         return _stored_shapes(self.places(architecture))
 
+    def may_fit(self, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether tensors contain every parameter of an architecture; most wrong ones are told by their first layers.
+
+        Args:
+            architecture: The architecture.
+            shapes: The shapes of the tensors by their name in the file.
+        """
+        return all(
+            shapes.get(name) == shape
+            for parameter in manifest(architecture)
+            for name, shape in _stored_shapes({parameter: self.place(parameter, architecture)}).items()
+        )
+
     def differences(self, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         """Compare tensors with an architecture in this dialect.
 

@@ -4,6 +4,9 @@ The squeezed width is C / 16, or C / 4 in ResNet-RS, rounded to a multiple of 8.
 is an averaging shortcut, whose pool has the index 0 even where it is the identity because the block does not stride.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 from se_spec import Layer, Parameter, SEDenseNetArchitecture, SEResNetArchitecture
 from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
 from se_weights.dialects.dialect import (
@@ -31,12 +34,20 @@ AVERAGING: Layers = {
 
 def layers(architecture: SEResNetArchitecture) -> Layers:
     """The paths of the layers of an architecture in timm."""
-    deep = DEEP_STEM if architecture.stem.inner else {}
-    return {**CANONICAL_LAYERS, **deep, **(AVERAGING if architecture.shortcut.averages else {})}
+    return _layers(bool(architecture.stem.inner), architecture.shortcut.averages)
+
+
+def _layers(deep: bool, averages: bool) -> Layers:
+    return {**CANONICAL_LAYERS, **(DEEP_STEM if deep else {}), **(AVERAGING if averages else {})}
 
 
 def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
-    return make_place(layers(architecture), "OI11")(parameter, architecture)
+    return _place(bool(architecture.stem.inner), architecture.shortcut.averages)(parameter, architecture)
+
+
+@cache
+def _place(deep: bool, averages: bool) -> Callable[[Parameter, SEResNetArchitecture], Place]:
+    return make_place(_layers(deep, averages), "OI11")
 
 
 def hidden_config(architecture: SEResNetArchitecture) -> Config | None:

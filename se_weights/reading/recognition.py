@@ -86,14 +86,14 @@ def recognise_all(
     Raises:
         WeightMismatch: No dialect matches; lists the differences from the closest match.
     """
-    closest = closest_matches(shapes, dialects, known)
+    dialects = list(dialects)
     matches: dict[tuple[object, ...], DialectMatch] = {}
-    for match in closest:
-        if not match.differences:
+    for dialect in dialects:
+        if match := _exact_match(shapes, dialect, known):
             matches.setdefault(match.result_key, match)
     if matches:
         return list(matches.values())
-    nearest = _fewest_differences(closest)
+    nearest = _fewest_differences(closest_matches(shapes, dialects, known))
     if not nearest:
         unexpected = [f"+ {name} {shape}" for name, shape in shapes.items()]
         raise WeightMismatch(f"{what} does not contain an SE-ResNet or SE-DenseNet in a known dialect", unexpected)
@@ -114,6 +114,14 @@ def closest_matches(
     """
     matches = [_fewest_differences(_matches(shapes, dialect, known)) for dialect in dialects]
     return [match for match in matches if match]
+
+
+def _exact_match(shapes: Shapes, dialect: Dialect, known: Architecture | str | None) -> DialectMatch | None:
+    """The first match of a dialect without differences, if there is one."""
+    for candidate in _candidate_architectures(shapes, dialect, known):
+        if dialect.may_fit(candidate, shapes) and not dialect.differences(candidate, shapes):
+            return DialectMatch(dialect, candidate, ())
+    return None
 
 
 def _fewest_differences(matches: Iterable[DialectMatch]) -> DialectMatch | None:
