@@ -157,6 +157,7 @@ def test_msgpack_files_have_metadata_where_the_tensors_do_not_decide(tmp_path):
         {"args": {"act_layer": "silu"}},
         {"args": {"global_pool": "max"}},
         {"meta": {"cfg": "model = dict(backbone=dict(type='ResNet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 8)))"}},
+        {"meta": {"cfg": "model = dict(backbone=dict(dilations=(1, 1, 2, 4)))  # strided and dilated"}},
     ],
     ids=lambda options: json.dumps(options)[:40],
 )
@@ -181,6 +182,8 @@ DILATED = [
     ({"args": {"replace_stride_with_dilation": None}}, 32, False),
     ({"meta": {"cfg": OPENMMLAB.format("2, 1", "1, 2", "")}}, 16, True),
     ({"meta": {"cfg": OPENMMLAB.format("1, 1", "2, 4", ", contract_dilation=True")}}, 8, False),
+    ({"meta": {"cfg": OPENMMLAB.format("2", "1", "")}}, 32, False),
+    ({"meta": {"cfg": "model = dict(backbone=dict(strides=(1, 2, 2, 2)))"}}, 32, False),
 ]
 
 

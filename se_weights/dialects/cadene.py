@@ -3,7 +3,7 @@ of segmentation_models_pytorch, and MONAI, which has the same networks under oth
 
 SE-ResNet-50 to 152 stride in the first 1x1 convolution, as in the authors' Caffe networks; the grouped networks in the
 3x3. The max pool of the stem is not padded and rounds up. timm's legacy SE-ResNet-18 and 34 have a ReLU before the
-squeeze (timm, pull request 771).
+squeeze (timm, pull request 771). Only segmentation_models_pytorch dilates these networks.
 """
 
 from se_spec import Layer, SEDenseNetArchitecture, SEResNetArchitecture
@@ -49,6 +49,7 @@ def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
         stride_in="conv1" if plain_bottleneck else "conv2",
         after_relu=architecture.block == "basic",
         dropout=0.2 if architecture.stem.inner else 0.0,
+        dilates_first=True,
     )
 
 

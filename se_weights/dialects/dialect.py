@@ -174,7 +174,7 @@ class Dialect:
         return _stored_shapes(self.places(architecture))
 
     def may_fit(self, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Whether tensors contain every parameter of an architecture; most wrong ones are told by their first layers.
+        """Whether tensors contain every parameter of an architecture; stops at the first one that they do not contain.
 
         Args:
             architecture: The architecture.
@@ -241,6 +241,7 @@ def make_hidden_config(
     after_relu: bool = False,
     epsilon: float = 1e-5,
     dropout: float = 0.0,
+    dilates_first: bool = False,
 ) -> Config | None:
     """The settings that tensor names and shapes of an SE-ResNet cannot show, where the architecture has them.
 
@@ -254,6 +255,7 @@ def make_hidden_config(
         after_relu: Whether there is a ReLU between the last norm of a block and the squeeze.
         epsilon: The epsilon of the batch norms.
         dropout: The dropout rate before the classifier.
+        dilates_first: Whether the first block of a dilated stage has the dilation of its stage.
 
     Returns:
         The settings, or None for a variant that the code base does not have.
@@ -268,6 +270,7 @@ def make_hidden_config(
         "stride_in": stride_in if architecture.block == "bottleneck" else "conv2",
         "bn_epsilon": epsilon,
         "dropout": dropout,
+        "dilates_first": dilates_first and architecture.output_stride < 32,
     }
 
 

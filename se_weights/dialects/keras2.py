@@ -101,9 +101,11 @@ def tfimm_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Pla
 
 
 def qubvel_config(architecture: SEResNetArchitecture) -> Config:
-    """Its networks without SE are those before activation."""
-    if not architecture.se and architecture.order == "pre":
-        return {"conv_bias": False}
+    """Its networks without SE are those before activation, which all have the same norms."""
+    squeeze = {"squeeze": {"bias": True, "rounding": "floor"}} if architecture.se else {}
+    if architecture.order == "pre":
+        norms = {"input_norm": True, "final_norm": True, "shortcut": {"norm": False}}
+        return {"conv_bias": False, **norms, **squeeze}
     return {"se": True, "squeeze": {"bias": True, "rounding": "floor"}, "conv_bias": False}
 
 

@@ -85,12 +85,17 @@ def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config | 
     return hidden_config
 
 
+def fixed_config(architecture: SEResNetArchitecture) -> Config:
+    """Pre-activation networks have no norms in their shortcuts."""
+    squeeze = {"bias": True, "rounding": "floor", "reduction": 16}
+    return {"squeeze": squeeze, "conv_bias": False, "shortcut": {"norm": architecture.order == "post"}}
+
+
 def _preprocessing(architecture: SEResNetArchitecture | SEDenseNetArchitecture) -> Preprocessing:
     return IMAGENET if architecture.image_size == 224 else CIFAR
 
 
 def _dialect(name: str, stride_in: str, models: str, **others: NameTable) -> Dialect:
-    fixed_config = {"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False}
     summary = f"osmr's pytorchcv, {models}"
     tables = {"se_resnet": NameTable(place, _hidden_config(stride_in), fixed_config, _preprocessing), **others}
     return Dialect(name, summary, "torch", tables, batch_counter)

@@ -73,6 +73,7 @@ KUANGLIU_RESNET = NameTable(
     kuangliu_hidden_config,
     lambda architecture: {
         "conv_bias": False,
+        "shortcut": {"norm": architecture.order == "post"},
         **({"squeeze": {"bias": True, "rounding": "floor", "reduction": 16}} if architecture.se else {}),
     },
 )

@@ -52,8 +52,11 @@ DEFAULT_OUTPUT_STRIDES: Mapping[str, int] = {"DeepLabV3": 8, "DeepLabV3Plus": 16
 OF_TIMM = "tu-"
 """How segmentation_models_pytorch marks the names of timm's encoders, which timm dilates."""
 
+STRIDES = (1, 2, 2, 2)
+"""The strides of OpenMMLab's backbones where none are set."""
+
 DILATIONS: Mapping[tuple[tuple[int, ...], tuple[int, ...]], int] = {
-    ((1, 2, 2, 2), (1, 1, 1, 1)): 32,
+    (STRIDES, (1, 1, 1, 1)): 32,
     ((1, 2, 2, 1), (1, 1, 1, 2)): 16,
     ((1, 2, 1, 1), (1, 1, 2, 4)): 8,
 }
@@ -141,12 +144,14 @@ def _backbone_settings(path: Path, source: str, text: str) -> dict[str, object]:
     """The settings that the text of a config of OpenMMLab has for its backbone."""
     backbone = _backbone_text(text)
     strides, dilations = (_numbers(backbone, option) for option in ("strides", "dilations"))
+    strides = strides or STRIDES
+    dilations = dilations or (1,) * len(strides)
     known = [
         stride
         for (its_strides, its_dilations), stride in DILATIONS.items()
-        if (strides or its_strides) == its_strides and (dilations or its_dilations) == its_dilations
+        if (strides, dilations) == (its_strides[: len(strides)], its_dilations[: len(dilations)])
     ]
-    if not known or (len(known) > 1 and (strides or dilations)):
+    if not known:
         raise _unsupported(path, source, f"strides={strides} and dilations={dilations}", "dilations")
     settings = _dilated(known[0], first=_option(backbone, "contract_dilation") != "True")
     style = _option(backbone, "style")

@@ -129,6 +129,8 @@ class SEResNetArchitecture(Architecture):
                 'antialias needs stride_in="conv2" and a stem with the pool "pad1" or "none": got '
                 f"stride_in={self.stride_in!r} and the pool {self.stem.pool!r}"
             )
+        if self.dilates_first and self.output_stride == 32:
+            raise ArchitectureError("dilates_first is for an output_stride below 32")
         if self.order == "post" and self.final_norm:
             raise ArchitectureError('final_norm is for the order "pre"; after it, the last block ends with a ReLU')
         if self.order == "pre" and (self.antialias != "none" or self.squeeze.after_relu):
