@@ -1,9 +1,10 @@
-"""SELayer on its own, as it is used in another network."""
+"""SELayer and ECALayer on their own, as they are used in another network."""
 
 import numpy as np
 import pytest
 
 from parity_tests.support.tolerances import FLOAT32_ONE_LAYER
+from se_spec import ArchitectureError
 
 SPATIAL = [(9,), (5, 7), (3, 4, 5)]
 RNG = np.random.default_rng(1)
@@ -91,3 +92,36 @@ def test_integer_input_is_refused(framework):
 def test_a_reduction_larger_than_the_channels_is_refused(framework):
     with pytest.raises(ValueError, match="reduction"):
         framework.package.SELayer(8, 16, **framework.options())
+
+
+@pytest.mark.parametrize("spatial", SPATIAL, ids=str)
+@pytest.mark.parametrize("kernel", [None, 5])
+def test_an_eca_layer_convolves_the_means_of_neighbouring_channels(framework, spatial, kernel):
+    """Channels beyond the ends count as zeros (arXiv 1910.03151, eq. 9)."""
+    layer = framework.package.ECALayer(12, kernel, **framework.options())
+    x = RNG.normal(size=(3, 12, *spatial)).astype(np.float32)
+    framework.run(layer, x)  # Keras makes its variables at the first call
+    weight = RNG.normal(0, 1, kernel or 3).astype(np.float32)
+    stored = getattr(layer.conv, "weight", None) if framework.name == "torch" else layer.conv.kernel
+    if framework.name == "torch":
+        stored.data.copy_(stored.data.new_tensor(weight)[None, None])
+    elif framework.name == "tf":
+        stored.assign(weight[:, None, None])
+    else:
+        stored[...] = weight[:, None, None]
+    means = np.pad(x.astype(np.float64).mean(axis=tuple(range(2, x.ndim))), ((0, 0), (len(weight) // 2,) * 2))
+    gate = 1 / (1 + np.exp(-np.array([np.correlate(vector, weight, "valid") for vector in means])))
+    expected = x * gate.reshape(*gate.shape, *[1] * len(spatial))
+    assert np.abs(framework.run(layer, x) - expected).max() <= FLOAT32_ONE_LAYER * np.ptp(expected)
+
+
+def test_an_eca_layer_names_what_it_cannot_take(framework):
+    layer = framework.package.ECALayer(12, **framework.options())
+    with pytest.raises(ValueError, match="C = 12"):
+        framework.run(layer, np.zeros((2, 8, 4, 4), np.float32))
+
+
+def test_a_network_without_a_last_norm_in_its_branches_cannot_start_them_at_zero(framework):
+    sizes = {"depths": (1,), "widths": (16,), "num_classes": 3}
+    with pytest.raises(ArchitectureError, match="zero_init_residual"):
+        framework.package.create_model("se_preresnet18", **sizes, zero_init_residual=True, **framework.options())

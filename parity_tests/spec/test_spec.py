@@ -31,6 +31,14 @@ COUNTS = [  # published numbers of learned parameters: of timm, torchvision, pyt
     ("se_resnet50", {"se_bias": True}, 28_088_024),
     ("se_resnet101", {"se_bias": True}, 49_326_872),
     ("se_resnet152", {"se_bias": True}, 66_821_848),
+    ("ecaresnet50d", {}, 25_576_350),
+    ("ecaresnetlight", {}, 30_162_046),
+    ("ecaresnext26t_32x4d", {}, 15_406_220),
+    ("se_resnetrs50", {}, 35_691_912),
+    ("se_resnetrs420", {}, 191_891_656),
+    ("se_preresnet18", {"se_bias": True}, 11_776_928),
+    ("se_preresnet50", {"se_bias": True}, 28_080_472),
+    ("se_preresnet18", {"se_bias": True, "stem": "3x3", "final_norm": False, "num_classes": 10}, 11_260_354),
     ("se_resnet20_cifar", {"se_bias": True}, 274_847),
     ("se_resnet56_cifar", {"se_bias": True}, 862_889),
     ("se_resnet110_cifar", {"se_bias": True}, 1_744_952),
@@ -84,6 +92,20 @@ COUNTS = [  # published numbers of learned parameters: of timm, torchvision, pyt
 REDUCTIONS = [(2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9)]  # paper, table 10, in millions
 
 INVALID = [
+    ({"squeeze": {"gate": "eca"}, "reduction": 8}, "ECA layers have none"),
+    ({"squeeze": "eca", "se_bias": True}, "ECA layers have none"),
+    ({"squeeze": {"gate": "softmax"}}, "squeeze_gate"),
+    ({"stem": {"pool": "convolution"}}, "deep stem"),
+    ({"stem": {"inner": (32, 32), "norm": False}}, "deep stem"),
+    ({"order": "middle"}, "order"),
+    ({"final_norm": True}, "final_norm"),
+    ({"order": "pre", "antialias": "blur"}, "antialias"),
+    ({"order": "pre", "squeeze": {"after_relu": True}}, "ReLU before the squeeze"),
+    ({"output_stride": 4}, "output_stride"),
+    ({"output_stride": 8, "shortcut": {"averages": True}}, "output_stride"),
+    ({"output_stride": 16, "shortcut": {"kernel": 3}}, "output_stride"),
+    ({"output_stride": 16, "antialias": "mean"}, "output_stride"),
+    ({"dilates_first": True}, "dilates_first"),
     ({"reduction": 512}, "reduction"),
     ({"reduction": 0}, "reduction"),
     ({"reduction": 16.0}, "reduction"),
@@ -183,6 +205,20 @@ def test_a_network_of_basic_blocks_projects_only_where_the_shape_changes():
 def test_an_invalid_setting_is_named_in_the_error(settings, named):
     with pytest.raises(ArchitectureError, match=named):
         architecture("se_resnet50", **settings)
+
+
+def test_the_kernel_of_an_eca_layer_grows_with_its_channels():
+    """As in timm 1.0.31, layers/eca.py, for the channels of its networks."""
+    kernels = {64: 3, 128: 5, 256: 5, 512: 5, 1024: 5, 2048: 7}
+    assert {channels: se_spec.eca_kernel(channels) for channels in kernels} == kernels
+
+
+def test_the_first_block_of_a_dilated_stage_has_the_dilation_before_it_or_its_own():
+    """torchvision 0.29, models/resnet.py, `previous_dilation`; smp 0.6.0, encoders/_utils.py."""
+    for first, expected in ((False, [1, 1, 1, 1, 1, 2, 2, 4]), (True, [1, 1, 1, 1, 2, 2, 4, 4])):
+        network = architecture("resnet50", depths=(2, 2, 2, 2), output_stride=8, dilates_first=first)
+        assert [block.convolutions[1].dilation for block in network.blocks()] == expected
+        assert [output.stride for output in network.stage_outputs.values()] == [4, 4, 8, 8, 8]
 
 
 def test_an_unknown_architecture_name_gets_a_suggestion():
