@@ -72,6 +72,7 @@ def test_weights_that_differ_are_not_written_as_one_tensor(tmp_path):
 
     torch.save(published("torch_backbones' 18").state_dict(), tmp_path / "a.pth")
     checkpoint = se_weights.read(tmp_path / "a.pth")
+    assert "two equal ones" in checkpoint.metadata["twins"]
     changed = dict(checkpoint.weights)
     changed["layer1.0.bn2.bias"] = changed["layer1.0.bn2.bias"] + 1
     with pytest.raises(UnsupportedFormat, match=r"layer1\.0\.bn1\.bias and layer1\.0\.bn2\.bias"):

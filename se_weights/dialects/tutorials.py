@@ -111,4 +111,5 @@ TORCH_BACKBONES = Dialect(
         )
     },
     batch_counter,
+    remark="a norm that two convolutions of a block share is read as two equal ones, which training makes different",
 )
