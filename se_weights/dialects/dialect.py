@@ -97,9 +97,9 @@ class NameTable:
         return self.fixed_config(architecture) if callable(self.fixed_config) else self.fixed_config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
-    """The names, axes and hidden config of one code base.
+    """The names, axes and hidden config of one code base; each dialect is one object, and equal only to itself.
 
     Attributes:
         name: The name for `dialect=` and `--dialect`.

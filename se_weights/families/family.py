@@ -1,6 +1,6 @@
 """Family: how the architecture of networks of one family is inferred from the names and shapes of their tensors."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Family:
     Attributes:
         name: The name of the family, as in its Architecture.
         first_layers: A parameter of the stem of every network, and one of its first block.
-        initial_architectures: Yields the smallest networks, one for each set of names that a dialect may give to their
+        initial_architectures: Returns the smallest networks, one for each set of names that a dialect may give to their
             layers.
         infer: Yields the architectures that tensors may have in a dialect, from their shapes by name; the caller
             compares them with the manifest. All settings that the names may depend on are tried.
@@ -36,7 +36,7 @@ class Family:
 
     name: str
     first_layers: tuple[Parameter, Parameter]
-    initial_architectures: Callable[[Dialect], Iterator[Architecture]]
+    initial_architectures: Callable[[Dialect], Iterable[Architecture]]
     infer: Callable[[Shapes, Dialect], Iterator[Architecture]]
     inferred_settings: Callable[[Any], Mapping[str, object]]
     with_published_name: Callable[[Any], Architecture]

@@ -6,6 +6,7 @@ be reported alone, so a width is the one on which most tensors agree.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import combinations, product
 
 from se_spec import ArchitectureError, Layer, Role, SEDenseNetArchitecture, named_like
@@ -43,9 +44,10 @@ def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEDenseNetArchitecture]:
         yield from _ArchitectureInference(shapes, dialect, initial).candidates()
 
 
-def _initial_architectures(dialect: Dialect) -> Iterator[SEDenseNetArchitecture]:
+@cache
+def _initial_architectures(dialect: Dialect) -> tuple[SEDenseNetArchitecture, ...]:
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
-    tried = set()
+    networks: dict[object, SEDenseNetArchitecture] = {}
     for stem, num_classes in product(STEMS, (1, 0)):
         initial = SEDenseNetArchitecture(
             name=UNNAMED,
@@ -58,9 +60,8 @@ def _initial_architectures(dialect: Dialect) -> Iterator[SEDenseNetArchitecture]
             num_classes=num_classes,
         )
         names = stem, *(dialect.place(parameter, initial) for parameter in PROBES)
-        if names not in tried:
-            tried.add(names)
-            yield initial
+        networks.setdefault(names, initial)
+    return tuple(networks.values())
 
 
 class _ArchitectureInference:

@@ -7,6 +7,7 @@ setting, both values are tried.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -41,9 +42,10 @@ def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
         yield from _ArchitectureInference(shapes, dialect, initial).candidates()
 
 
-def _initial_architectures(dialect: Dialect) -> Iterator[SEResNetArchitecture]:
+@cache
+def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]:
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
-    tried = set()
+    networks: dict[object, SEResNetArchitecture] = {}
     orders = ("post", "pre")
     for order, block, stem, averages, num_classes in product(orders, EXPANSION, STEMS, (False, True), (1, 0)):
         initial = SEResNetArchitecture(
@@ -58,9 +60,9 @@ def _initial_architectures(dialect: Dialect) -> Iterator[SEResNetArchitecture]:
             num_classes=num_classes,
         )
         names = order, block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
-        if names not in tried and dialect.completed(initial):
-            tried.add(names)
-            yield initial
+        if names not in networks and dialect.completed(initial):
+            networks[names] = initial
+    return tuple(networks.values())
 
 
 class _ArchitectureInference:
