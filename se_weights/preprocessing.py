@@ -24,10 +24,12 @@ class Preprocessing:
         mean: What is subtracted from each channel, in the order of `channels`.
         std: What each channel is then divided by, in the order of `channels`.
         size: Height and width of the input in pixels.
-        interpolation: The filter for resizing: "bilinear", or "none" for images that are not resized.
-        crop: The fraction of the short side that is cropped to: an image is resized so that its short side is
-            `size` / `crop` pixels, then the central `size` x `size` pixels are cropped.
+        interpolation: The filter for resizing: "bilinear", "bicubic", or "none" for images that are not resized.
+        crop: The fraction of the resized image that is cropped to: of the side of `size` / `crop` pixels, the central
+            `size` pixels.
         classes: The order of the classes: `STANDARD_CLASSES`, `CAFFE_CLASSES`, or a description.
+        crop_mode: The side that is resized to `size` / `crop`: "center", the short one; "squash", both; "border", the
+            long one, with a border around the image.
     """
 
     channels: str
@@ -38,9 +40,12 @@ class Preprocessing:
     interpolation: str
     crop: float
     classes: str
+    crop_mode: str = "center"
 
     def apply(self, pixels: NDArray, maximum: float) -> NDArray[np.float32]:
         """Reorder and normalize the channels of images, without resizing them.
+
+        The arithmetic is float32, in the order of torchvision's `ToTensor` and `Normalize`, and so bit-equal to theirs.
 
         Args:
             pixels: RGB images of shape (N, 3, H, W).
@@ -50,9 +55,9 @@ class Preprocessing:
             The input of the network, of shape (N, 3, H, W).
         """
         ordered = pixels[:, ::-1] if self.channels == "BGR" else pixels
-        scaled = ordered.astype(np.float64) * (self.maximum / maximum)
-        mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
-        return ((scaled - mean) / std).astype(np.float32)
+        scaled = ordered.astype(np.float32) * np.float32(self.maximum) / np.float32(maximum)
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        return (scaled - mean) / std
 
     @property
     def text(self) -> str:

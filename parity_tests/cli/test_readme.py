@@ -9,7 +9,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support import refusals_table
+from parity_tests.support import checkpoints_table, refusals_table
 from parity_tests.support.cases import named_network, skip_without
 from se_cli.main import COMMANDS
 from se_parity import trained_like_weights
@@ -94,5 +94,12 @@ def test_the_page_of_refusals_is_up_to_date():
     assert refusals_table.PAGE.read_text() == refusals_table.page(), "run python -m parity_tests.support.refusals_table"
 
 
+def test_the_page_of_checkpoints_is_up_to_date():
+    assert checkpoints_table.PAGE.read_text() == checkpoints_table.page(), (
+        "python -m parity_tests.support.checkpoints_table"
+    )
+
+
 def test_the_program_has_the_commands_of_the_design():
-    assert set(COMMANDS) == {"list", "inspect", "identify", "convert", "compare", "verify", "parity", "demo"}
+    first = {"list", "inspect", "identify", "convert", "compare", "verify", "parity", "demo"}
+    assert set(COMMANDS) == first | {"download", "predict"}

@@ -4,11 +4,14 @@
 trained-like weights, saves it as its users do, and saves its outputs. No package of this project is imported.
 """
 
+import json
 import os
+from pathlib import Path
 
 os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 import numpy as np
+import published
 import tf_keras
 from classification_models.tfkeras import Classifiers
 from serving import answer_requests
@@ -72,6 +75,9 @@ def measure(model, norms, images, rng):
 
 
 def answer(request):
+    if "published" in request:
+        Path(request["published"]).write_text(json.dumps(published.list_published("keras")))
+        return
     family, _, name = request["case"].partition(" ")
     for _ in range(MADE_BEFORE):
         tf_keras.layers.Conv2D(1, 1)

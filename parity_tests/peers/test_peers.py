@@ -14,12 +14,11 @@ import torch
 import se_spec
 import se_torch
 import se_weights
+from parity_tests.peers.update_published import read_table, recognised, updated
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_parity import compare
-from se_weights import AmbiguousArchitecture, AmbiguousDialect, Checkpoint, WeightMismatch
-from se_weights.catalogue.published import all_files, tensors_key
-from se_weights.dialects import DIALECTS
-from se_weights.reading.recognition import recognise_all
+from se_weights import AmbiguousArchitecture, AmbiguousDialect, Checkpoint
+from se_weights.catalogue.published import TABLE, UNREAD, all_files, tensors_key
 
 TORCH_CASES = {
     "timm seresnet18": ("timm", "se_resnet18"),
@@ -287,29 +286,56 @@ LAYERS = {
     *("AdaptiveAvgPool2d", "AvgPool2d", "BasicBlock", "BatchNorm2d", "Bottleneck", "Conv2d", "Flatten", "Identity"),
     *("Linear", "MaxPool2d", "ReLU", "ResNet", "SEBottleneck", "SEBlock", "SEModule", "SENet", "SEResNetBlock"),
     *("SEResNetBottleneck", "SEResNeXtBottleneck", "SelectAdaptivePool2d", "Sequential", "Sigmoid", "BlurPool2d"),
-    *("FastAdaptiveAvgPool", "Dropout", "EcaModule", "Conv1d"),
+    *("FastAdaptiveAvgPool", "Dropout", "EcaModule", "Conv1d", "BatchNormAct2d"),
+    *("DenseNet", "DenseBlock", "DenseLayer", "DenseTransition", "_DenseBlock", "_DenseLayer", "_Transition"),
+    *("ConvBlock", "ResNet", "ResInitBlock", "ResUnit", "ResBlock", "ResBottleneck", "CIFARResNet"),
+    *("ResNeXt", "ResNeXtUnit", "ResNeXtBottleneck", "CIFARResNeXt", "SEResNeXt", "SEResNeXtUnit"),
+    *("SEInitBlock", "SEResNet", "SEResUnit", "CIFARSEResNet", "SENetUnit", "SENetBottleneck"),
+    *("PreConvBlock", "PreResActivation", "PreResInitBlock", "PreResNet", "PreResUnit", "PreResBlock"),
+    *("PreResBottleneck", "CIFARPreResNet", "CIFARWRN", "SEPreResNet", "SEPreResUnit", "CIFARSEPreResNet"),
+    *("DenseUnit", "TransitionBlock", "CIFARDenseNet"),
 }
-"""The classes of layers in timm's networks whose function is known here."""
+"""The classes of layers in the networks of the code bases whose function is known here."""
 
 
-def test_each_network_of_timm_whose_tensors_we_read_is_in_the_table_of_published_networks(torch_peers, tmp_path):
+def test_the_tables_of_published_files_are_what_the_torch_code_bases_list(torch_peers, tmp_path):
+    _check_tables(torch_peers, tmp_path)
+
+
+def test_the_tables_of_published_files_are_what_the_keras_code_bases_list(keras_peers, tmp_path):
+    _check_tables(keras_peers, tmp_path)
+
+
+def _check_tables(peers, tmp_path):
+    """A new file of a code base, or one with another address, hash or preprocessing, makes this fail."""
+    peers.make(published=str(tmp_path / "published.json"))
+    listed = json.loads((tmp_path / "published.json").read_text())
+    tables = read_table(TABLE), read_table(UNREAD)
+    assert updated(*tables, listed, networks={}) == tables
+
+
+def test_each_network_that_shares_tensors_with_a_published_one_computes_one_of_those_in_the_table(
+    torch_peers, tmp_path
+):
     """A release that brings a network with the tensors of another one makes this fail."""
-    torch_peers.make(registry=str(tmp_path / "timm.json"), every=bool(os.environ.get("EVERY_PEER")))
-    rows = {row.name: row for row in all_files() if row.source == "timm"}
-    dialects = [dialect for dialect in DIALECTS.values() if dialect.framework == "torch"]
-    found = 0
-    for name, network in json.loads((tmp_path / "timm.json").read_text()).items():
-        shapes = {key: tuple(shape) for key, shape in network["shapes"].items()}
-        try:
-            match = recognise_all(name, shapes, dialects)[0]
-        except WeightMismatch:
+    every = bool(os.environ.get("EVERY_PEER"))
+    sources = ["timm", "torchvision", *(["pytorchcv"] if every else [])]
+    torch_peers.make(networks=str(tmp_path / "networks.json"), sources=sources, every=every)
+    rows = list(all_files())
+    named = {f"{row.source} {row.name}": row for row in rows}
+    found = dict.fromkeys(sources, 0)
+    for name, network in json.loads((tmp_path / "networks.json").read_text()).items():
+        match = recognised(name, network)
+        if match is None:
             continue
-        found += 1
-        assert name in rows
-        assert tensors_key(match.architecture) == tensors_key(rows[name].architecture), name
-        assert rows[name].computes(match.with_settings({"antialias": network["antialias"]}).architecture), name
+        found[name.split()[0]] += 1
+        twins = (
+            [named[name]] if name in named else [row for row in rows if row.tensors == tensors_key(match.architecture)]
+        )
+        assert not twins or any(row.computes(match.architecture) for row in twins), name
         assert set(network["layers"]) <= LAYERS, name
-    assert found >= 60
+    assert found["timm"] >= 90
+    assert found["torchvision"] >= 14
 
 
 @pytest.mark.parametrize("case", selected(TORCH_CASES))

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import published
 import torch
 from serving import answer_requests
 from torch import nn
@@ -18,24 +19,6 @@ from torch import nn
 def build(case):
     family, _, name = case.partition(" ")
     return BUILDERS[family](name)
-
-
-def timm_registry(path, every):
-    """Write every network of timm that has the first block of a ResNet, by its name: shapes and classes of layers."""
-    import timm
-
-    networks = {}
-    with torch.device("meta"):
-        for name in timm.list_models() if every else timm.list_models(module="resnet"):
-            model = timm.create_model(name)
-            shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
-            if "layer1.0.conv1.weight" in shapes:
-                striding = next(iter(getattr(model, "layer2", [])), None)
-                pool = type(getattr(striding, "aa", nn.Identity())).__name__
-                antialias = {"Identity": "none", "AvgPool2d": "mean", "BlurPool2d": "blur"}[pool]
-                layers = sorted({type(layer).__name__ for layer in model.modules()})
-                networks[name] = {"shapes": shapes, "antialias": antialias, "layers": layers}
-    Path(path).write_text(json.dumps(networks))
 
 
 def timm(name):
@@ -186,8 +169,12 @@ def takes(model, image):
 
 
 def answer(request):
-    if "registry" in request:
-        timm_registry(request["registry"], request["every"])
+    if "published" in request:
+        Path(request["published"]).write_text(json.dumps(published.list_published("torch")))
+        return
+    if "networks" in request:
+        networks = published.list_networks(request["sources"], request["every"])
+        Path(request["networks"]).write_text(json.dumps(networks))
         return
     model = any_size(folder(request["folder"]) if "folder" in request else build(request["case"]))
     images = [torch.tensor(array) for array in np.load(request["images"]).values()]

@@ -1,8 +1,9 @@
-"""Published networks by the tensors that they have, from `published.tsv`.
+"""Published networks by the tensors that they have, from `published.tsv`, and the published files that are not read.
 
 Networks with the same tensors may compute different functions: an anti-aliased ResNet, one whose first 1x1 convolution
-strides, one whose pool rounds up. The table has a row for each published file, with the beginning of its hash, and for
-each network that a code base only has a name for.
+strides, one whose pool rounds up. The table has a row for each published file, with its address, the beginning of its
+hash and its preprocessing, and for each network that a code base only has a name for.
+`python -m parity_tests.peers.update_published` writes both tables from the registries of the code bases.
 """
 
 import csv
@@ -10,14 +11,32 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from se_spec import Architecture, ArchitectureError, architecture, config_differences, list_architectures, manifest
 from se_weights.dialects import DIALECTS, Dialect, Place
+from se_weights.preprocessing import CAFFE, CIFAR, IMAGENET, MMPRETRAIN, RAW, STANDARD_CLASSES, VGGFACE2, Preprocessing
 
 TABLE = Path(__file__).with_name("published.tsv")
+COLUMNS = (
+    *("tensors", "source", "name", "tag", "default", "dialect", "architecture", "hash_algorithm", "digits"),
+    *("repository", "url", "preprocessing", "licence", "accuracy"),
+)
+UNREAD = Path(__file__).with_name("unread.tsv")
+UNREAD_COLUMNS = ("source", "name", "tag", "repository", "url", "licence", "reason")
+
+NORMALIZATIONS = {
+    "imagenet": IMAGENET,
+    "half": replace(IMAGENET, mean=(0.5,) * 3, std=(0.5,) * 3),
+    "caffe": CAFFE,
+    "mmpretrain": MMPRETRAIN,
+    "raw": RAW,
+    "vggface2": VGGFACE2,
+    "cifar": CIFAR,
+}
+"""The words with which cells of preprocessing begin."""
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{8,64}(?![0-9a-f])")
 """What code bases write into the names of their files: the first digits of the hash."""
@@ -28,22 +47,46 @@ class PublishedFile:
     """A published file, or a network without one.
 
     Attributes:
+        tensors: A key of the names and shapes of its tensors (`tensors_key`).
         source: The code base.
         name: The name of the network in the code base.
         tag: The name of the weights; empty if none are published.
+        default: Whether these are the weights that the code base takes where none are named.
         dialect: The dialect of the names in the file.
         architecture: The architecture with these tensors.
         hash_algorithm: "sha256", "sha1" or "md5", or empty if no hash is published.
-        digits: The first digits of the hash, or all.
+        digits: The first digits of the hash of the file at `url`, or all; in an archive, of the weights file in it.
+        repository: The repository on Hugging Face's hub, with "@" and a revision where one is pinned, or empty.
+        url: The address on another host, or empty.
+        preprocessing: The preprocessing with which the code base evaluates the network, or None if it is not known.
+        licence: What the code base says of the licence of the weights.
+        accuracy: The published top-1 accuracy on the data that the tag names, in percent, or empty.
     """
 
+    tensors: str
     source: str
     name: str
     tag: str
+    default: bool
     dialect: str
     architecture: Architecture
     hash_algorithm: str
     digits: str
+    repository: str
+    url: str
+    preprocessing: Preprocessing | None
+    licence: str
+    accuracy: str
+
+    @property
+    def name_and_tag(self) -> str:
+        """The network and the weights, as in "seresnet50.a1_in1k"."""
+        return f"{self.name}.{self.tag}" if self.tag else self.name
+
+    @property
+    def full_name(self) -> str:
+        """The code base, the network and the weights, as in "timm seresnet50.a1_in1k"."""
+        return f"{self.source} {self.name_and_tag}"
 
     def config_differences(self, other: Architecture) -> dict[str, object]:
         """The settings, by their dotted names, in which the network differs from an architecture.
@@ -85,13 +128,15 @@ def with_tensors_of(network: Architecture, dialect: Dialect) -> list[PublishedFi
             they have its names.
     """
     rows = _rows().get(tensors_key(network), [])
-    places = _places(network, dialect)
     ours = dialect.is_only_ours(network)
+    places = [] if ours else _places(network, dialect)
+    same = {(row["dialect"], row["architecture"]) for row in rows}  # many files are of one network
+    same = {key for key in same if ours or _places(decode(key[1]), DIALECTS[key[0]]) == places}
     return [
-        row
-        for row in map(_parse, rows)
-        if (ours or _places(row.architecture, DIALECTS[row.dialect]) == places)
-        and (row.architecture.num_classes or not network.num_classes)  # a backbone is published without its classifier
+        _parse(row)
+        for row in rows
+        if (row["dialect"], row["architecture"]) in same
+        and (decode(row["architecture"]).num_classes or not network.num_classes)  # a backbone has no classifier
     ]
 
 
@@ -108,6 +153,7 @@ def encode(network: Architecture) -> str:
     return f"{network.name} {json.dumps(fields, separators=(',', ':'))}"
 
 
+@cache
 def decode(cell: str) -> Architecture:
     """The architecture of a cell of the table."""
     name, _, text = cell.partition(" ")
@@ -130,14 +176,75 @@ def _places(network: Architecture, dialect: Dialect) -> list[Place]:
 
 
 def _parse(row: dict[str, str]) -> PublishedFile:
-    known = {key: row[key] for key in ("source", "name", "tag", "dialect", "hash_algorithm", "digits")}
-    return PublishedFile(**known, architecture=decode(row["architecture"]))
+    plain = (
+        "tensors",
+        "source",
+        "name",
+        "tag",
+        "dialect",
+        "hash_algorithm",
+        "digits",
+        "repository",
+        "url",
+        "licence",
+        "accuracy",
+    )
+    network = decode(row["architecture"])
+    return PublishedFile(
+        **{key: row[key] for key in plain},
+        default=row["default"] == "yes",
+        architecture=network,
+        preprocessing=_parse_preprocessing(row["preprocessing"], network.num_classes),
+    )
+
+
+def _parse_preprocessing(cell: str, classes: int) -> Preprocessing | None:
+    """The preprocessing of a cell such as "imagenet 224 bicubic 0.95": normalization, size, filter, crop, and mode."""
+    if not cell:
+        return None
+    normalization, size, interpolation, crop, *mode = cell.split()
+    known = NORMALIZATIONS[normalization]
+    order = known.classes if classes == 1000 or known.classes != STANDARD_CLASSES else "as published"
+    crop_mode = mode[0] if mode else known.crop_mode
+    return replace(
+        known, size=int(size), interpolation=interpolation, crop=float(crop), classes=order, crop_mode=crop_mode
+    )
 
 
 def all_files() -> Iterator[PublishedFile]:
     """Every row of the table."""
     for rows in _rows().values():
         yield from map(_parse, rows)
+
+
+@dataclass(frozen=True)
+class UnreadFile:
+    """A published file of these families that is not read.
+
+    Attributes:
+        source: The code base.
+        name: The name of the network in the code base.
+        tag: The name of the weights.
+        repository: The repository on Hugging Face's hub, or empty.
+        url: The address on another host, or empty.
+        licence: What the code base says of the licence of the weights.
+        reason: Why it is not read.
+    """
+
+    source: str
+    name: str
+    tag: str
+    repository: str
+    url: str
+    licence: str
+    reason: str
+
+
+def unread_files() -> Iterator[UnreadFile]:
+    """Every published file that is not read."""
+    with UNREAD.open(encoding="utf-8") as table:
+        for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
+            yield UnreadFile(**row)
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 from se_weights.errors import UnsupportedFormat, printable
 from se_weights.files.json_document import DuplicateKey, parse_object
 from se_weights.files.limits import HEADER
+from se_weights.preprocessing import IMAGENET, Preprocessing
 from se_weights.refusals import refuse
 
 CONFIG = "config.json"
@@ -83,10 +84,12 @@ class ModelConfig:
     Attributes:
         names: Names of networks in their code base.
         settings: Settings of its architecture, by name.
+        preprocessing: The preprocessing of its images, if it is known.
     """
 
     names: frozenset[str] = frozenset()
     settings: Mapping[str, object] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
 
 
 def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> ModelConfig:
@@ -102,9 +105,10 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
     """
     config_path = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
     beside = (path.is_dir() or path.name in WEIGHTS) and config_path.is_file()
+    document = _parse(config_path) if beside else {}
     names: set[str] = set()
     settings: dict[str, object] = {}
-    for source, known in {CONFIG: _items(_parse(config_path)) if beside else (), "training script": options}.items():
+    for source, known in {CONFIG: _items(document), "training script": options}.items():
         found = list(known)
         for option, value in found:
             if option in NAME_OPTIONS and isinstance(value, str):
@@ -118,7 +122,36 @@ def read_model_config(path: Path, options: Iterable[tuple[str, object]]) -> Mode
             if option in ("cfg", "config") and isinstance(value, str):
                 settings |= _backbone_settings(path, source, value)
         settings |= _dilation(path, source, dict(found))
-    return ModelConfig(frozenset(names), settings)
+    return ModelConfig(frozenset(names), settings, _preprocessing(config_path, document))
+
+
+def _preprocessing(path: Path, document: Mapping[str, Any]) -> Preprocessing | None:
+    """That of timm's `pretrained_cfg`, or of the same keys at the top, as segmentation_models_pytorch has them.
+
+    timm resizes by other defaults where a key is missing, which none of its own files is.
+    """
+    known = document.get("pretrained_cfg")
+    known = known if isinstance(known, dict) else document
+    if "mean" not in known or "std" not in known:
+        return None
+    try:
+        _, height, width = known.get("input_size", (3, IMAGENET.size, IMAGENET.size))
+        mean, std = (tuple(float(value) for value in known[key]) for key in ("mean", "std"))
+        if height != width or len(mean) != 3 or len(std) != 3 or not all(std):
+            raise ValueError(f"images of {height}x{width} with the means {mean} and deviations {std}")
+        return Preprocessing(
+            channels=str(known.get("input_space", IMAGENET.channels)),
+            maximum=float(known.get("input_range", (0, IMAGENET.maximum))[1]),
+            mean=mean,
+            std=std,
+            size=int(height),
+            interpolation=str(known.get("interpolation", IMAGENET.interpolation)),
+            crop=float(known.get("crop_pct") or IMAGENET.crop),
+            classes=IMAGENET.classes if known.get("num_classes", 1000) == 1000 else "as published",
+            crop_mode=str(known.get("crop_mode") or IMAGENET.crop_mode),
+        )
+    except (TypeError, ValueError, OverflowError, IndexError, KeyError) as error:
+        raise refuse("metadata.json", f"{path}: the preprocessing of images is invalid: {error}") from error
 
 
 def implied_options(ranks: Mapping[str, int]) -> Iterator[tuple[str, object]]:

@@ -157,7 +157,10 @@ def _read(
             decisions = [Decision(only_match(str(path), matches))]
         else:
             decisions = [decide(path, matches, config, sha256, dialect)]
-        return [_load_checkpoint(path, contents, unwrapped, decision, sha256, hashed) for decision in decisions]
+        return [
+            _load_checkpoint(path, contents, unwrapped, decision, config.preprocessing, sha256, hashed)
+            for decision in decisions
+        ]
 
 
 def _check_weights_are_read(contents: FileContents) -> None:
@@ -200,9 +203,11 @@ def _load_checkpoint(
     contents: FileContents,
     unwrapped: Unwrapped,
     decision: Decision,
+    images: Preprocessing | None,
     sha256: Callable[[], str],
     hashed: bool,
 ) -> Checkpoint:
+    """The checkpoint of tensors that are recognised; `images` is the preprocessing that lies beside the file."""
     match = decision.match
     places = match.dialect.places(match.architecture)
     _check_nothing_unread(contents, (unwrapped.tensors[name] for place in places.values() for name in place.names))
@@ -216,9 +221,10 @@ def _load_checkpoint(
             weights[parameter.name] = _writable(relayout(array, place.axes, parameter.axes, copy=False))
             if hashed:
                 hashes[parameter.name] = submit_hash(weights[parameter.name])
-    preprocessing = match.dialect.preprocessing(match.architecture)
+    published = decision.published
+    images = images or (published and published.preprocessing) or match.dialect.preprocessing(match.architecture)
     entries = {
-        "preprocessing": preprocessing.text if preprocessing else "",
+        "preprocessing": images.text if images else "",
         **{key: text for key, text in contents.metadata.items() if key in PRESERVED_METADATA},
         "source": escaped(path.name),
         "source_sha256": sha256(),
@@ -226,7 +232,7 @@ def _load_checkpoint(
         "unwrapped": " ".join(filter(None, (contents.metadata.get("opened", ""), *unwrapped.wrappers))),
         "left": " ".join(filter(None, (contents.metadata.get("left", ""), *unwrapped.ignored))),
         "objects": " ".join(contents.objects),
-        "published": decision.published,
+        "published": published.full_name if published else "",
         "twins": "; ".join(filter(None, (decision.note, match.architecture.remark))),
     }
     metadata = {key: text for key, text in entries.items() if text}

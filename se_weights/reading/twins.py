@@ -26,12 +26,12 @@ class Decision:
 
     Attributes:
         match: The match.
-        published: The published network that the file contains, if its hash or what lies beside it shows that.
+        published: The published file that it is, if its hash or what lies beside it shows that.
         note: What the tensors do not show, and what was assumed; may be empty.
     """
 
     match: DialectMatch
-    published: str = ""
+    published: PublishedFile | None = None
     note: str = ""
 
 
@@ -64,14 +64,14 @@ def decide(
         if (match.dialect.carries_config or dialect in (None, row.dialect)) and row.has(config.settings)
     ]
     twins = [row for row in rows if not all(row.computes(match.architecture) for match in matches)]
-    named = [row for row in rows if config.names & {row.name, _full_name(row)}]
-    if twins:
-        for row in _of_one_function(named) or _of_one_function(_with_hash(path, rows, sha256)):
-            return Decision(_match_of(row, matches), f"{row.source} {_full_name(row)}")
+    named = [row for row in rows if config.names & {row.name, row.name_and_tag}]
+    known = _of_one_function(named) or _of_one_function(_with_hash(path, rows, sha256, sha256_only=not twins))
+    if twins and known:
+        return Decision(_match_of(known[0], matches), known[0])
     match = only_match(str(path), matches)
     if published := [row for row in twins if row.tag]:
         raise _question(path, match, [row for row in rows if row.tag], published)
-    return Decision(match, note="" if named else _note(match, twins))
+    return Decision(match, known[0] if known else None, note="" if named else _note(match, twins))
 
 
 def tensors_decide(network: Architecture, dialect: Dialect) -> bool:
@@ -128,18 +128,16 @@ def _of_one_function(rows: Sequence[PublishedFile]) -> Sequence[PublishedFile]:
     return rows if len(functions) == 1 else ()
 
 
-def _with_hash(path: Path, rows: Sequence[PublishedFile], sha256: Callable[[], str]) -> list[PublishedFile]:
+def _with_hash(
+    path: Path, rows: Sequence[PublishedFile], sha256: Callable[[], str], sha256_only: bool
+) -> list[PublishedFile]:
     """The rows of the file: by the digits in its name, or else by its content."""
     by_name = [row for row in rows if row.is_named_in(path.name)]
     if by_name:
         return by_name
-    others = {row.hash_algorithm for row in rows} - {"", "sha256"} if path.is_file() else set()
+    others = {row.hash_algorithm for row in rows} - {"", "sha256"} if path.is_file() and not sha256_only else set()
     hashes = {"sha256": sha256(), **{algorithm: file_hash(path, algorithm) for algorithm in others}}
     return [row for row in rows if row.digits and hashes.get(row.hash_algorithm, "").startswith(row.digits)]
-
-
-def _full_name(row: PublishedFile) -> str:
-    return f"{row.name}.{row.tag}" if row.tag else row.name
 
 
 def _match_of(row: PublishedFile, matches: Sequence[DialectMatch]) -> DialectMatch:
