@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import se_weights
-from se_cli.options import PATH, architecture_option, dialect_option, output_options, prefix_option
+from se_cli.options import WEIGHTS, architecture_option, dialect_option, output_options, prefix_option
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_spec import Architecture, config_differences
@@ -71,8 +71,8 @@ class WeightsSummary:
 
 
 @click.command("compare")
-@click.argument("first", type=PATH)
-@click.argument("second", type=PATH)
+@click.argument("first", type=WEIGHTS)
+@click.argument("second", type=WEIGHTS)
 @dialect_option
 @architecture_option
 @prefix_option

@@ -10,7 +10,7 @@ import click
 import se_spec
 import se_weights
 from se_cli.convert_batch import BatchShardType, convert_batch
-from se_cli.options import PATH, architecture_option, output_options, prefix_option
+from se_cli.options import PATH, WEIGHTS, architecture_option, output_options, prefix_option
 from se_cli.output import Output, size_in_bytes
 from se_weights.batch import BatchShard, Options
 from se_weights.provenance.conversion_record import record_path
@@ -35,7 +35,7 @@ class Size(click.ParamType):
 
 
 @click.command("convert")
-@click.argument("source", type=PATH)
+@click.argument("source", type=WEIGHTS)
 @click.argument("target", type=PATH)
 @click.option(
     "--dialect",

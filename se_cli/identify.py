@@ -10,7 +10,7 @@ from rich.table import Table
 
 import se_spec
 import se_weights
-from se_cli.options import PATH, output_options
+from se_cli.options import PATH, WEIGHTS, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
 from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, first_hypotheses, identify
@@ -27,7 +27,7 @@ MAX_ROWS = 12
 
 
 @click.command("identify")
-@click.argument("file", type=PATH)
+@click.argument("file", type=WEIGHTS)
 @click.option(
     "--inputs",
     type=PATH,

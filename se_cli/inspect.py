@@ -11,7 +11,7 @@ import click
 import se_spec
 import se_weights
 from se_cli.graph_picture import draw_graph
-from se_cli.options import PATH, architecture_option, output_options, prefix_option
+from se_cli.options import PATH, WEIGHTS, architecture_option, output_options, prefix_option
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
 from se_spec import Architecture
 from se_weights import AmbiguousDialect
@@ -23,7 +23,7 @@ HISTORY = {"unwrapped": "found under", "left": "left out", "objects": "objects n
 
 
 @click.command("inspect")
-@click.argument("file", type=PATH)
+@click.argument("file", type=WEIGHTS)
 @click.option("--dialect", metavar="NAME", help="The dialect to read the file in, where its tensors match several.")
 @architecture_option
 @prefix_option

@@ -24,6 +24,8 @@ COMMANDS = {
     "convert": "Convert a weights file to the format that the target's suffix names.",
     "compare": "Compare the weights of two files, which may have any format and dialect, bit for bit.",
     "verify": "Check that a file has not changed since it was written.",
+    "predict": "Name what images show, with a network in one or several frameworks.",
+    "download": "Fetch published weights, and say where they lie and under which licence.",
     "parity": "Run a network in every framework and compare the logits with a float64 reference.",
     "demo": "Train a small network on real images, convert it and evaluate it in every framework.",
 }

@@ -12,6 +12,19 @@ PATH = click.Path(path_type=Path, readable=False)
 """A path that click does not check: reading reports a missing or unreadable file, with exit status 6."""
 
 
+class WeightsPath(click.Path):
+    """A path of weights, or an address on another host, of which the local copy is taken."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        import se_hub  # imports numpy, which --help must not wait for
+
+        return se_hub.fetch(value) if se_hub.is_address(value) else super().convert(value, parameter, context)
+
+
+WEIGHTS = WeightsPath(path_type=Path, readable=False)
+"""Weights to be read: a path, hf://owner/name[@revision][/file], or an https address of the catalogue."""
+
+
 def output_options(command: Command) -> Command:
     """Adds `--json` and `--quiet`."""
     command = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(command)

@@ -108,17 +108,28 @@ def _replace_non_finite(result: Any) -> Any:
     return None if isinstance(result, float) and not isfinite(result) else result
 
 
-def table(*columns: str, rows: Sequence[Sequence["str | Text"]], right: tuple[str, ...] = ()) -> "Table":
+def table(
+    *columns: str, rows: Sequence[Sequence["str | Text"]], right: Sequence[str] = (), title: str | None = None
+) -> "Table":
     """Make a table that is folded to the width of the terminal.
 
     Args:
         columns: The column headings.
         rows: One cell for each column in each row.
         right: The headings of the columns that are aligned to the right, because they hold numbers.
+        title: A line above the table.
     """
     from rich.table import Table
+    from rich.text import Text
 
-    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    result = Table(
+        title=Text(escaped(title)) if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+    )
     for column in columns:
         result.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:

@@ -2,6 +2,7 @@
 
 import errno
 
+from se_hub import DownloadFailed, MissingFile, UnknownWeights
 from se_parity.run.client import WorkerFailed
 from se_spec import ArchitectureError
 from se_weights import (
@@ -36,6 +37,8 @@ STATUSES: dict[type[Exception], int] = {
     UnsupportedFormat: 5,
     MissingExtra: 5,
     WorkerFailed: 5,
+    DownloadFailed: 6,
+    MissingFile: 6,
     SourceChanged: 6,
     TargetExists: 6,
     WriteFailed: 6,
@@ -44,6 +47,7 @@ STATUSES: dict[type[Exception], int] = {
 """The exit status by class of the exception; the first class that matches counts."""
 
 REASONS: dict[type[Exception], str] = {
+    UnknownWeights: "weights.unknown",
     ArchitectureError: "architecture.impossible",
     WorkerFailed: "worker.failed",
     FileNotFoundError: "io.missing",

@@ -6,14 +6,14 @@ import click
 
 import se_weights
 from se_cli.compare import WeightsSummary, list_differences
-from se_cli.options import PATH, output_options
+from se_cli.options import PATH, WEIGHTS, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
 from se_weights.provenance.conversion_record import SUFFIX, record_path
 
 
 @click.command("verify")
-@click.argument("file", type=PATH)
+@click.argument("file", type=WEIGHTS)
 @click.option(
     "--manifest",
     type=PATH,

@@ -43,6 +43,7 @@ def fold_batchnorm(model: Network, *, dtype: Any = None) -> Network:
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = empty_model(checkpoint.architecture, param_dtype=dtype or weight_dtype(model))
     load_weights(folded, checkpoint.weights)
+    folded.preprocessing = checkpoint.preprocessing
     folded.eval()
     return folded
 
@@ -110,4 +111,5 @@ def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     param_dtype = weight_dtype(folded)
     deployed = without_values(lambda rngs: network(folded.architecture, param_dtype=param_dtype, rngs=rngs))
     load_weights(deployed, read_weights(folded))
+    deployed.preprocessing = folded.preprocessing
     return deployed

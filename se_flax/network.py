@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from numpy.typing import NDArray
 
 from se_flax.layers import dense, identity
 from se_spec import Architecture, expect_floating, expect_images
@@ -25,16 +26,36 @@ class Network(nnx.Module):
         TypeError: when called with images that are not floating-point.
     """
 
+    preprocessing: Any = None
+    """The se_weights.Preprocessing of its images, where it is known from the file of its weights."""
+
     def __init__(self, architecture: Architecture) -> None:
         self.config = architecture
 
     def __call__(self, images: Array) -> Array:
         return self.head(self.forward_features(images))
 
+    def predict_logits(self, images: NDArray) -> NDArray:
+        """The logits of images as arrays of numpy, in evaluation mode.
+
+        Args:
+            images: the images, (N, C, H, W), preprocessed.
+
+        Returns:
+            The logits, (N, num_classes), in float32.
+        """
+        model = nnx.view(self, deterministic=True, use_running_average=True, raise_if_not_found=False)
+        return np.asarray(_call(model, jnp.asarray(images.transpose(0, 2, 3, 1))), np.float32)
+
     def expect(self, images: Array) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""
         expect_images(images.shape, "NHWC", self.config.in_channels, self.config.smallest_side)
         expect_floating("the network", jnp.issubdtype(images.dtype, jnp.floating), images.dtype)
+
+
+@nnx.jit
+def _call(model: Network, images: Array) -> Array:
+    return model(images)
 
 
 def classifier(architecture: Architecture, **options: Any) -> Callable[[Array], Array]:

@@ -5,9 +5,9 @@ from functools import cache
 from flax import nnx
 
 import se_weights
+from se_flax.families import new_model
 from se_flax.layers import MaxPool, identity
 from se_flax.network import Network, without_values
-from se_flax.registry import new_model
 from se_spec import Architecture
 
 SETTINGS: dict[type[nnx.Module], tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""The named networks in Flax NNX."""
+"""The named networks in Flax NNX, fresh or with published weights."""
 
 from fnmatch import fnmatchcase
 from typing import Any
@@ -6,38 +6,31 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+import se_hub
 import se_spec
+from se_flax.families import new_model
 from se_flax.network import Network
-from se_flax.se_densenet import SEDenseNet
-from se_flax.se_resnet import SEResNet
-
-NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet, "se_densenet": SEDenseNet}
-"""The class of each family's networks."""
-
-
-def new_model(architecture: se_spec.Architecture, **options: Any) -> Network:
-    """The network of an architecture, freshly initialised.
-
-    Args:
-        architecture: the configuration of the network.
-        **options: further arguments of the class in NETWORKS.
-    """
-    return NETWORKS[architecture.family](architecture, **options)
+from se_flax.weights import model_of
 
 
 def create_model(
     name: str,
     *,
+    pretrained: bool | str = False,
     zero_init_residual: bool = False,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
     rngs: nnx.Rngs | None = None,
     **config: Any,
 ) -> Network:
-    """The named network, freshly initialised.
+    """The named network, freshly initialised or with published weights.
 
     Args:
         name: one of `list_models()`.
+        pretrained: True for the network's default published weights, or their name, such as "a1_in1k"; see `se-resnet
+            list --pretrained`. They are downloaded the first time, and the model has their settings (biases of SE
+            layers, ...) and is in evaluation mode. Another number of classes starts a new classifier, and another
+            number of image channels adapts the stem; warnings are logged. Other settings must be those of the weights.
         zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
         dtype: dtype of the computation, such as `jnp.bfloat16`; that of images and weights by default.
         param_dtype: dtype of the weights and of the running statistics.
@@ -69,10 +62,15 @@ def create_model(
             memory_efficient: whether features are computed again for the backward pass.
 
     Raises:
-        se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
+        se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value, and for weights that do
+            not exist or have other settings.
+        se_weights.WeightsError: what `se_hub.fetch` raises, where weights cannot be downloaded.
     """
-    architecture = se_spec.architecture(name, **config)
     options = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs or nnx.Rngs(0)}
+    if pretrained:
+        checkpoint = se_hub.read_pretrained(name, pretrained, config, zero_init_residual=zero_init_residual)
+        return model_of(checkpoint, config.get("num_classes"), **options)
+    architecture = se_spec.architecture(name, **config)
     return new_model(architecture, **architecture.initial_options(zero_init_residual), **options)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+import se_hub
 import se_weights
+from se_flax.families import new_model
 from se_flax.network import Network, without_values
 from se_flax.parts import check_parts
-from se_flax.registry import new_model
 from se_spec import Architecture, Parameter, manifest
 from se_weights.dialects import NNX
 
@@ -85,7 +86,7 @@ def from_file(
     """The model in a weights file of any format and dialect, in evaluation mode and in float32.
 
     Args:
-        path: a weights file or folder.
+        path: a weights file or folder, or an address: "hf://owner/name[@revision][/file]", or one of the catalogue.
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
         prefix: the prefix of the network, in a file that contains several, such as "student".
@@ -93,14 +94,36 @@ def from_file(
             started, and a warning is logged.
 
     Raises:
-        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read, and `se_hub.fetch` for
+            addresses.
     """
-    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
-    model = empty_model(checkpoint.architecture)
+    checkpoint = se_hub.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
+    return model_of(checkpoint, num_classes)
+
+
+def model_of(
+    checkpoint: se_weights.Checkpoint,
+    num_classes: int | None = None,
+    *,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    rngs: nnx.Rngs | None = None,
+) -> Network:
+    """A model with the weights of a checkpoint, as `from_file` returns it.
+
+    Args:
+        checkpoint: the weights.
+        num_classes: the number of classes, as `from_file` takes it.
+        dtype: dtype of the computation; that of images and weights by default.
+        param_dtype: dtype of the weights and of the running statistics.
+        rngs: random numbers of a new classifier; `nnx.Rngs(0)` by default.
+    """
+    model = empty_model(checkpoint.architecture, dtype=dtype, param_dtype=param_dtype)
     load_weights(model, checkpoint.weights)
     if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
         se_weights.log_new_classifier(checkpoint, num_classes)
-        model = model.reset_classifier(num_classes, rngs=nnx.Rngs(0))
+        model = model.reset_classifier(num_classes, rngs=rngs or nnx.Rngs(0))
+    model.preprocessing = checkpoint.preprocessing
     model.eval()
     return model
 
@@ -112,7 +135,8 @@ def checkpoint_of(model: Network) -> se_weights.Checkpoint:
         model: the model to read, as `read_weights` takes it.
     """
     weights = read_weights(model)
-    return se_weights.Checkpoint(model.architecture, weights)
+    metadata = {"preprocessing": model.preprocessing.text} if model.preprocessing else {}
+    return se_weights.Checkpoint(model.architecture, weights, metadata=metadata)
 
 
 def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:

@@ -6,7 +6,7 @@ se_weights runs it in a separate process, so that converting never imports Keras
 import sys
 
 import se_weights
-from se_tf.registry import new_model
+from se_tf.families import new_model
 from se_tf.weights import load_weights
 
 

@@ -7,8 +7,8 @@ from keras import KerasTensor
 
 import se_weights
 from se_spec import Architecture
+from se_tf.families import new_model
 from se_tf.network import Network
-from se_tf.registry import new_model
 from se_tf.se_densenet import SEDenseNet
 from se_tf.se_resnet import SEResNet
 from se_tf.weights import checkpoint_of, load_weights, read_weights
@@ -27,6 +27,7 @@ def fold_batchnorm(model: Network, *, dtype: Any = None) -> Network:
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = new_model(checkpoint.architecture, dtype=dtype or model.dtype_policy)
     load_weights(folded, checkpoint.weights)
+    folded.preprocessing = checkpoint.preprocessing
     return folded
 
 
@@ -86,4 +87,5 @@ def optimize_for_inference(model: Network, *, dtype: Any = None) -> Network:
     folded = fold_batchnorm(model, dtype=dtype)
     deployed = DEPLOYED[folded.architecture.family](folded.architecture, dtype=folded.dtype_policy)
     load_weights(deployed, read_weights(folded))
+    deployed.preprocessing = folded.preprocessing
     return deployed

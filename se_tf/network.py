@@ -6,6 +6,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 from keras import KerasTensor
+from numpy.typing import NDArray
 
 from se_spec import Architecture, expect_floating, expect_images
 from se_tf.layers import dense, identity
@@ -28,6 +29,9 @@ class Network(keras.Model):
         ValueError: when called with images of another rank or channel count.
         TypeError: when called with images that are not floating-point.
     """
+
+    preprocessing: Any = None
+    """The se_weights.Preprocessing of its images, where it is known from the file of its weights."""
 
     def __init__(
         self, architecture: Architecture, images: KerasTensor, logits: KerasTensor, *, dtype: Any, name: str | None
@@ -55,6 +59,7 @@ class Network(keras.Model):
         for layer in self.layers:
             if layer is not self.layers[-1]:
                 model.get_layer(layer.name).set_weights(layer.get_weights())
+        model.preprocessing = self.preprocessing
         return model
 
     def __call__(self, images: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor:
@@ -64,6 +69,18 @@ class Network(keras.Model):
     def forward_features(self, images: KerasTensor) -> KerasTensor:
         """The features (N, H, W, C) after the last stage, which the head averages over space."""
         return keras.Model(self.inputs[0], self.get_layer("pool").input)(images)
+
+    def predict_logits(self, images: NDArray) -> NDArray:
+        """The logits of images as arrays of numpy, in evaluation mode.
+
+        Args:
+            images: the images, (N, C, H, W), preprocessed.
+
+        Returns:
+            The logits, (N, num_classes), in float32.
+        """
+        logits = self(images.transpose(0, 2, 3, 1), training=False)
+        return keras.ops.convert_to_numpy(logits).astype(np.float32)
 
     def expect(self, images: KerasTensor) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""

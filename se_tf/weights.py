@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from typing import Any
 
 import keras
 import numpy as np
 from keras import KerasTensor
 from numpy.typing import NDArray
 
+import se_hub
 import se_weights
 from se_spec import Architecture, Parameter, manifest
+from se_tf.families import new_model
 from se_tf.network import Network
-from se_tf.registry import new_model
 from se_weights.dialects.keras import LEAF_NAMES, variable_path
 
 
@@ -77,7 +79,7 @@ def from_file(
     """The model in a weights file of any format and dialect, with Keras's own dtype policy.
 
     Args:
-        path: a weights file or folder.
+        path: a weights file or folder, or an address: "hf://owner/name[@revision][/file]", or one of the catalogue.
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
         prefix: the prefix of the network, in a file that contains several, such as "student".
@@ -85,14 +87,27 @@ def from_file(
             started, and a warning is logged.
 
     Raises:
-        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read, and `se_hub.fetch` for
+            addresses.
     """
-    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
-    model = new_model(checkpoint.architecture)
+    checkpoint = se_hub.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
+    return model_of(checkpoint, num_classes)
+
+
+def model_of(checkpoint: se_weights.Checkpoint, num_classes: int | None = None, *, dtype: Any = None) -> Network:
+    """A model with the weights of a checkpoint, as `from_file` returns it.
+
+    Args:
+        checkpoint: the weights.
+        num_classes: the number of classes, as `from_file` takes it.
+        dtype: dtype policy of all layers; Keras's own by default.
+    """
+    model = new_model(checkpoint.architecture, dtype=dtype)
     load_weights(model, checkpoint.weights)
     if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
         se_weights.log_new_classifier(checkpoint, num_classes)
         model = model.reset_classifier(num_classes)
+    model.preprocessing = checkpoint.preprocessing
     return model
 
 
@@ -103,7 +118,8 @@ def checkpoint_of(model: Network) -> se_weights.Checkpoint:
         model: the model to read, as `read_weights` takes it.
     """
     weights = read_weights(model)
-    return se_weights.Checkpoint(model.architecture, weights)
+    metadata = {"preprocessing": model.preprocessing.text} if model.preprocessing else {}
+    return se_weights.Checkpoint(model.architecture, weights, metadata=metadata)
 
 
 def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:

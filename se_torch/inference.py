@@ -7,8 +7,8 @@ from torch import Tensor
 
 import se_weights
 from se_spec import Architecture, expect_floating
+from se_torch.families import new_model
 from se_torch.network import Network
-from se_torch.registry import new_model
 from se_torch.se_densenet import SEDenseNet
 from se_torch.se_resnet import SEResNet
 from se_torch.weights import checkpoint_of, load_weights, read_weights
@@ -26,6 +26,7 @@ def fold_batchnorm(model: Network) -> Network:
     checkpoint = se_weights.fold_batchnorm(checkpoint_of(model))
     folded = new_model(checkpoint.architecture).to(next(model.parameters()))
     load_weights(folded, checkpoint.weights)
+    folded.preprocessing = checkpoint.preprocessing
     return folded.eval()
 
 
@@ -82,4 +83,5 @@ def optimize_for_inference(model: Network, *, dtype: torch.dtype | None = None) 
     folded = fold_batchnorm(model)
     deployed = DEPLOYED[folded.architecture.family](folded.architecture).to(next(folded.parameters()))
     load_weights(deployed, read_weights(folded))
+    deployed.preprocessing = folded.preprocessing
     return deployed.to(dtype=dtype, memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.fx
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from se_spec import Architecture, expect_floating, expect_images
@@ -28,6 +29,9 @@ class Network(nn.Module):
         TypeError: when called with images of another dtype than the weights'.
     """
 
+    preprocessing: Any = None
+    """The se_weights.Preprocessing of its images, where it is known from the file of its weights."""
+
     # TorchScript would compile every property.
     __jit_unused_properties__ = ("architecture",)
 
@@ -45,6 +49,26 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.forward_features(images))
+
+    def predict_logits(self, images: NDArray) -> NDArray:
+        """The logits of images as arrays of numpy, in evaluation mode.
+
+        Args:
+            images: the images, (N, C, H, W), preprocessed.
+
+        Returns:
+            The logits, (N, num_classes), in float32.
+        """
+        weight = next(self.parameters())
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            with torch.inference_mode():
+                logits = self(torch.from_numpy(images).to(weight.device, weight.dtype))
+        finally:
+            for module in training:
+                module.training = True
+        return logits.float().numpy(force=True)
 
     def expect(self, images: Tensor) -> None:
         """Raise ValueError or TypeError unless these are images that the network can take."""

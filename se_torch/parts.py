@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import se_weights
 from se_spec import Architecture
+from se_torch.families import new_model
 from se_torch.layers import DropPath
 from se_torch.network import Network
-from se_torch.registry import new_model
 from se_weights.reading.wrappers import INSERTED_MODULES
 
 

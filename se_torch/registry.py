@@ -1,32 +1,26 @@
-"""The named networks in PyTorch."""
+"""The named networks in PyTorch, fresh or with published weights."""
 
 from fnmatch import fnmatchcase
 from typing import Any
 
+import se_hub
 import se_spec
+from se_torch.families import new_model
 from se_torch.network import Network
-from se_torch.se_densenet import SEDenseNet
-from se_torch.se_resnet import SEResNet
-
-NETWORKS: dict[str, type[Network]] = {"se_resnet": SEResNet, "se_densenet": SEDenseNet}
-"""The class of each family's networks."""
+from se_torch.weights import model_of
 
 
-def new_model(architecture: se_spec.Architecture, **options: Any) -> Network:
-    """The network of an architecture, freshly initialised.
-
-    Args:
-        architecture: the configuration of the network.
-        **options: further arguments of the class in NETWORKS.
-    """
-    return NETWORKS[architecture.family](architecture, **options)
-
-
-def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) -> Network:
-    """The named network, freshly initialised.
+def create_model(
+    name: str, *, pretrained: bool | str = False, zero_init_residual: bool = False, **config: Any
+) -> Network:
+    """The named network, freshly initialised or with published weights.
 
     Args:
         name: one of `list_models()`.
+        pretrained: True for the network's default published weights, or their name, such as "a1_in1k"; see `se-resnet
+            list --pretrained`. They are downloaded the first time, and the model has their settings (biases of SE
+            layers, ...) and is in evaluation mode. Another number of classes starts a new classifier, and another
+            number of image channels adapts the stem; warnings are logged. Other settings must be those of the weights.
         zero_init_residual: start the residual branch of every block at zero (arXiv 1706.02677, section 5.1).
         **config: settings that replace the named network's own; its Architecture in se_spec describes each in full.
             num_classes, in_channels: of the logits and of the images; without classes (0), pooled features.
@@ -55,8 +49,13 @@ def create_model(name: str, *, zero_init_residual: bool = False, **config: Any) 
             memory_efficient: whether features are computed again for the backward pass.
 
     Raises:
-        se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value.
+        se_spec.ArchitectureError: for an unknown name, an unknown field or an impossible value, and for weights that do
+            not exist or have other settings.
+        se_weights.WeightsError: what `se_hub.fetch` raises, where weights cannot be downloaded.
     """
+    if pretrained:
+        checkpoint = se_hub.read_pretrained(name, pretrained, config, zero_init_residual=zero_init_residual)
+        return model_of(checkpoint, config.get("num_classes"))
     architecture = se_spec.architecture(name, **config)
     return new_model(architecture, **architecture.initial_options(zero_init_residual))
 

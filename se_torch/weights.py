@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import se_hub
 import se_weights
 from se_spec import Architecture, manifest
+from se_torch.families import new_model
 from se_torch.network import Network
 from se_torch.parts import check_parts, unwrapped
-from se_torch.registry import new_model
 
 
 def read_weights(model: Network) -> dict[str, NDArray]:
@@ -81,7 +82,7 @@ def from_file(
     """The model in a weights file of any format and dialect, in evaluation mode and in torch's default dtype.
 
     Args:
-        path: a weights file or folder.
+        path: a weights file or folder, or an address: "hf://owner/name[@revision][/file]", or one of the catalogue.
         dialect: the dialect to read, where the file fits several; see `se-resnet inspect`.
         architecture: the architecture, or its name, where the file does not tell it.
         prefix: the prefix of the network, in a file that contains several, such as "student".
@@ -89,14 +90,26 @@ def from_file(
             started, and a warning is logged.
 
     Raises:
-        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read.
+        se_weights.WeightsError: what `se_weights.read` raises for files that cannot be read, and `se_hub.fetch` for
+            addresses.
     """
-    checkpoint = se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
+    checkpoint = se_hub.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
+    return model_of(checkpoint, num_classes)
+
+
+def model_of(checkpoint: se_weights.Checkpoint, num_classes: int | None = None) -> Network:
+    """A model with the weights of a checkpoint, as `from_file` returns it.
+
+    Args:
+        checkpoint: the weights.
+        num_classes: the number of classes, as `from_file` takes it.
+    """
     model = new_model(checkpoint.architecture)
     load_weights(model, checkpoint.weights)
     if num_classes is not None and num_classes != checkpoint.architecture.num_classes:
         se_weights.log_new_classifier(checkpoint, num_classes)
         model = model.reset_classifier(num_classes)
+    model.preprocessing = checkpoint.preprocessing
     return model.eval()
 
 
@@ -107,7 +120,8 @@ def checkpoint_of(model: Network) -> se_weights.Checkpoint:
         model: the model to read, as `read_weights` takes it.
     """
     weights = read_weights(model)
-    return se_weights.Checkpoint(model.architecture, weights)
+    metadata = {"preprocessing": model.preprocessing.text} if model.preprocessing else {}
+    return se_weights.Checkpoint(model.architecture, weights, metadata=metadata)
 
 
 def save(model: Network, path: str | PathLike[str], *, dialect: str | None = None, force: bool = False) -> None:

@@ -32,6 +32,7 @@ from se_weights.preprocessing import Preprocessing
 from se_weights.provenance.conversion_record import ConversionRecord, fingerprints, read_conversion_record
 from se_weights.provenance.notes import notes
 from se_weights.reading.read import read, read_candidates, read_disambiguated
+from se_weights.transforms.adapt import adapt_in_channels
 from se_weights.transforms.cast import cast_to
 from se_weights.transforms.fold import fold_batchnorm
 from se_weights.transforms.reorder import rgb_input, standard_classes
@@ -56,6 +57,7 @@ __all__ = [
     "WeightMismatch",
     "WeightsError",
     "WriteFailed",
+    "adapt_in_channels",
     "cast_to",
     "check",
     "check_parts",

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,13 +140,13 @@ def test_linen_gives_the_same_logits_and_statistics(model, network):
     import se_flax
 
     linen = nnx.bridge.to_linen(se_flax.SEResNet, network.architecture)
-    variables = linen.init(jax.random.key(0), images(network))
+    variables = jax.eval_shape(linen.init, jax.random.key(0), images(network))
     assert set(variables) == {"params", "batch_stats"}
     pure = nnx.to_pure_dict(nnx.state(model))
     filled = {collection: take(tree, pure) for collection, tree in variables.items()}
-    logits, moved = linen.apply(filled, images(network), mutable=["batch_stats"])
+    logits, moved = jax.jit(partial(linen.apply, mutable=["batch_stats"]))(filled, images(network))
     model.train()
-    np.testing.assert_allclose(logits, model(images(network)), **FLOAT32_STEP)
+    np.testing.assert_allclose(logits, nnx.jit(lambda model, x: model(x))(model, images(network)), **FLOAT32_STEP)
     again = take(moved["batch_stats"], nnx.to_pure_dict(nnx.state(model)))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, **FLOAT32_STEP), moved["batch_stats"], again)
 
@@ -267,7 +268,7 @@ def test_a_copy_a_clone_and_a_pickle_are_the_same_network(model, network):
 )
 def test_a_network_of_another_kind_can_be_pickled(case):
     import se_flax
-    from se_flax.registry import new_model
+    from se_flax.families import new_model
 
     model = new_model(architecture(case), rngs=flax_rngs())
     read, again = (se_flax.read_weights(each) for each in (model, pickle.loads(pickle.dumps(model))))

@@ -22,7 +22,7 @@ EXPORTS = {
     "SEDenseLayer",
     "SEDenseNet",
     "SETransition", "SEResNet",
-    "create_model", "list_models", "read_weights", "load_weights", "from_file", "save",
+    "create_model", "list_models", "read_weights", "load_weights", "from_file", "model_of", "save",
     "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
 
@@ -262,7 +262,7 @@ def test_create_model_names_the_invalid_setting(framework):
         framework.package.create_model("se_resnet51", **framework.options())
     for argument, says in {
         "include_top": "num_classes=0",
-        "pretrained": "from_file",
+        "weights": "pretrained=True",
         "in_chans": "in_channels",
     }.items():
         with pytest.raises(ValueError, match=f"no field '{argument}': .*{says}"):

@@ -54,10 +54,10 @@ new classifier makes a new model."""
 
 OWN_ATTRIBUTES = {
     *("bias", "block", "dtype_policy", "zero_init_residual", "deep_stem", "strided_stem", "names", "out_channels"),
-    *("momentum", "num_batches_tracked", "updates_statistics", "kernel_size"),
+    *("momentum", "num_batches_tracked", "updates_statistics", "kernel_size", "training"),
 }
 """Attributes that only Keras needs, for its configuration, or only PyTorch, for TorchScript; a ModuleDict has names;
-each framework has its own way not to update running statistics twice."""
+each framework has its own way not to update running statistics twice, and PyTorch alone has a mode to be restored."""
 
 FORWARD = {"forward", "call", "__call__"}
 
@@ -105,6 +105,7 @@ def attributes(method: ast.FunctionDef) -> list[str]:
         "preactivation.py",
         "shortcut.py",
         "se_densenet.py",
+        "families.py",
         "registry.py",
         "weights.py",
         "inference.py",

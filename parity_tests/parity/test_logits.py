@@ -22,8 +22,12 @@ from se_parity.judge.matrix import installed_frameworks
 from se_parity.reference.activations import record_activations
 from se_parity.run.modes import modes_of
 
+QUICK = {"torch": "eager", "tf": "eager", "flax": "jit"}
+"""The mode of each framework in which a new network runs soonest: JAX compiles every eager operation for each shape."""
 
-def share(worker: Worker, network: Network, dtype: str, mode: str = "eager") -> float:
+
+def share(worker: Worker, network: Network, dtype: str, mode: str | None = None) -> float:
+    mode = mode or QUICK[worker.framework]
     worker.load(network.architecture, network.weights, dtype)
     logits = worker.logits(network.images.astype(dtype), mode)
     assert logits.dtype == dtype

@@ -111,7 +111,7 @@ from se_spec.layers import MaxPool
 from se_spec.squeeze import SqueezeExcitation
 from se_torch.layers import batch_norm, convolution, max_pool
 from se_torch.network import Network, classifier, outputs
-from se_torch.registry import NETWORKS
+from se_torch.families import NETWORKS
 from se_torch.se_layer import squeeze_excitation
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import se_hub
 import se_spec
 import se_weights
 from se_parity.case import Case
@@ -21,8 +22,8 @@ def open_case(
     """Make a case from a weights file or an architecture's name, with sample images.
 
     Args:
-        subject: a path if that file exists or if the text contains "." or "/"; else the name of an architecture, which
-            gets trained-like weights.
+        subject: a path if that file exists or if the text contains "." or "/"; an address that `se_hub.fetch` takes;
+            else the name of an architecture, which gets trained-like weights.
         dialect: the dialect of the file, where several match its tensor names.
         architecture: the name of the file's architecture, where its tensors do not show it.
         prefix: the prefix of the network in a file that contains several.
@@ -34,9 +35,11 @@ def open_case(
         A case named "BATCH x HEIGHTxWIDTH".
 
     Raises:
-        se_weights.WeightsError: the file cannot be read.
+        se_weights.WeightsError: the file cannot be fetched or read.
         se_spec.ArchitectureError: there is no architecture of that name, or a file's option is given with it.
     """
+    if se_hub.is_address(subject):
+        subject = str(se_hub.fetch(subject))
     if Path(subject).exists() or "." in subject or "/" in subject:
         checkpoint, _ = se_weights.read_disambiguated(
             subject, dialect=dialect, architecture=architecture, prefix=prefix

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import se_flax
 from se_flax import load_weights, optimizers
+from se_flax.families import new_model
 from se_flax.network import Network
-from se_flax.registry import new_model
 from se_flax.weights import empty_model, read_gradients, weight_dtype
 from se_parity.recipe import Recipe
 from se_parity.run.numerics import flax as numerics

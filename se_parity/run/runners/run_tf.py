@@ -14,9 +14,9 @@ from se_parity.run.numerics import tf as numerics
 from se_parity.run.runners import Batch, LayerOutputs, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_tf import load_weights
+from se_tf.families import new_model
 from se_tf.network import Network
 from se_tf.optimizers import SGD, AdamW
-from se_tf.registry import new_model
 from se_tf.weights import read_gradients
 from se_weights import relayout
 

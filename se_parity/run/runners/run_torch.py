@@ -15,8 +15,8 @@ from se_parity.run.numerics import torch as numerics
 from se_parity.run.runners import Batch, LayerOutputs, ModeMissing, RunFunction, TrainedStep, find_layers
 from se_spec import Architecture
 from se_torch import load_weights
+from se_torch.families import new_model
 from se_torch.network import Network
-from se_torch.registry import new_model
 from se_torch.weights import read_gradients
 
 __all__ = [
