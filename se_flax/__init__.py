@@ -8,7 +8,7 @@ from se_flax.registry import create_model, list_models
 from se_flax.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_flax.se_layer import SELayer
 from se_flax.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
-from se_flax.weights import from_file, load_weights, model_of, read_weights, save
+from se_flax.weights import from_file, load_weights, model_of, read_weights, save, save_pretrained
 
 __all__ = [
     "ECALayer",
@@ -31,4 +31,5 @@ __all__ = [
     "optimize_for_inference",
     "read_weights",
     "save",
+    "save_pretrained",
 ]

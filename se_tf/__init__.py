@@ -8,7 +8,7 @@ from se_tf.registry import create_model, list_models
 from se_tf.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_tf.se_layer import SELayer
 from se_tf.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
-from se_tf.weights import from_file, load_weights, model_of, read_weights, save
+from se_tf.weights import from_file, load_weights, model_of, read_weights, save, save_pretrained
 
 __all__ = [
     "ECALayer",
@@ -31,4 +31,5 @@ __all__ = [
     "optimize_for_inference",
     "read_weights",
     "save",
+    "save_pretrained",
 ]

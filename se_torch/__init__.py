@@ -7,7 +7,7 @@ from se_torch.registry import create_model, list_models
 from se_torch.se_densenet import SEDenseBlock, SEDenseLayer, SEDenseNet, SETransition
 from se_torch.se_layer import SELayer
 from se_torch.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
-from se_torch.weights import from_file, load_weights, model_of, read_weights, save
+from se_torch.weights import from_file, load_weights, model_of, read_weights, save, save_pretrained
 
 __all__ = [
     "ECALayer",
@@ -30,4 +30,5 @@ __all__ = [
     "optimize_for_inference",
     "read_weights",
     "save",
+    "save_pretrained",
 ]

@@ -139,6 +139,24 @@ def save(model: Network, path: str | PathLike[str], *, dialect: str | None = Non
     se_weights.write(checkpoint_of(model), path, dialect=dialect, force=force)
 
 
+def save_pretrained(
+    model: Network, folder: str | PathLike[str], *, dialect: str | None = None, licence: str = "", force: bool = False
+) -> None:
+    """Write a folder to share: weights, a config and a model card, which `from_file`, timm and the hub read.
+
+    Args:
+        model: the model to save.
+        folder: the folder to write.
+        dialect: the dialect to write; timm's where timm has the network.
+        licence: the licence of the weights for the card, as the hub spells it, such as "apache-2.0".
+        force: whether to overwrite a folder that already exists.
+
+    Raises:
+        se_weights.WeightsError: what `se_weights.save_pretrained` raises.
+    """
+    se_weights.save_pretrained(checkpoint_of(model), folder, dialect=dialect, licence=licence, force=force)
+
+
 def _state(model: Network) -> dict[str, Tensor]:
     """The model's tensors by canonical name, in the order of the manifest."""
     state = {unwrapped(name): tensor for name, tensor in model.state_dict().items()}

@@ -36,6 +36,7 @@ from se_weights.transforms.adapt import adapt_in_channels
 from se_weights.transforms.cast import cast_to
 from se_weights.transforms.fold import fold_batchnorm
 from se_weights.transforms.reorder import rgb_input, standard_classes
+from se_weights.writing.sharing import save_pretrained
 from se_weights.writing.write import write
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "read_disambiguated",
     "relayout",
     "rgb_input",
+    "save_pretrained",
     "standard_classes",
     "tensor_sha256",
     "weights_sha256",

@@ -23,6 +23,7 @@ EXPORTS = {
     "SEDenseNet",
     "SETransition", "SEResNet",
     "create_model", "list_models", "read_weights", "load_weights", "from_file", "model_of", "save",
+    "save_pretrained",
     "fold_batchnorm", "optimize_for_inference",
 }  # fmt: skip
 

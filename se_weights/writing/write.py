@@ -1,7 +1,7 @@
 """Writes a checkpoint as a file: check, write to a temporary file, read back, compare, rename."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -53,7 +53,30 @@ def write(
         WriteFailed: The file was not read back bit for bit.
     """
     path = Path(path)
-    file_format = _format_to_write(path)
+    write_as(_format_to_write(path), checkpoint, path, dialect=dialect, force=force, shard_bytes=shard_bytes)
+
+
+def write_as(
+    file_format: Format,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    dialect: str | None,
+    force: bool,
+    shard_bytes: int | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a checkpoint in a format, as `write` does, whatever the suffix of the path.
+
+    Args:
+        file_format: The format.
+        checkpoint: The checkpoint to write.
+        path: The file or folder.
+        dialect: The names and axes to write; the first dialect of the format if not given.
+        force: Whether to overwrite a file that already exists.
+        shard_bytes: For a folder of Hugging Face, the largest size of the tensors in each shard, in bytes.
+        texts: Further files of a folder, by name.
+    """
     if shard_bytes and file_format is not HUGGINGFACE:
         raise UnsupportedFormat(f"{path}: only a .hf folder can have several shards, and this is {file_format.name}")
     options = {"shard_bytes": shard_bytes} if shard_bytes else {}
@@ -70,6 +93,8 @@ def write(
     contents = FileContents(dict(_tensors(checkpoint, target_dialect)), metadata)
     with atomic_write(path, folder=file_format.folder, replace=force) as temporary:
         file_format.write(temporary, contents, **options)
+        for name, text in (texts or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         with in_background(lambda should_continue: fsync(temporary)), file_format.reopen(temporary) as written:
             _expect_same(written, contents, path)
 

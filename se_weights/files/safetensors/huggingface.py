@@ -20,7 +20,13 @@ CONFIG = "config.json"
 SHARD_BYTES = 5 * 10**9
 """Hugging Face's default for the largest size of a shard; a single larger tensor has a shard of its own."""
 
-PRETRAINED_KEYS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "crop": "crop_pct"}
+PRETRAINED_KEYS = {
+    "mean": "mean",
+    "std": "std",
+    "interpolation": "interpolation",
+    "crop": "crop_pct",
+    "crop_mode": "crop_mode",
+}
 """Keys of our preprocessing metadata, and of timm's `pretrained_cfg`."""
 
 
@@ -74,7 +80,8 @@ def _config(contents: FileContents) -> dict[str, Any]:
     preprocessing = json.loads(contents.metadata.get("preprocessing", "{}"))
     pretrained = {}
     if preprocessing.get("maximum") == 1.0:
-        pretrained = {timm: preprocessing[ours] for ours, timm in PRETRAINED_KEYS.items()}
+        pretrained = {timm: preprocessing[ours] for ours, timm in PRETRAINED_KEYS.items() if ours in preprocessing}
+        pretrained["input_size"] = [config.get("in_channels", 3), preprocessing["size"], preprocessing["size"]]
     return {
         "architecture": contents.metadata.get("model"),
         "num_classes": config.get("num_classes"),
