@@ -5,6 +5,7 @@ Run by `nox -s peers`; `EVERY_PEER=1 nox -s peers` also runs the deep networks.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import se_torch
 import se_weights
 from parity_tests.peers.update_published import read_table, recognised, updated
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
+from se_images import preprocess
 from se_parity import compare
 from se_weights import AmbiguousArchitecture, AmbiguousDialect, Checkpoint
 from se_weights.catalogue.published import TABLE, UNREAD, all_files, tensors_key
+from se_weights.preprocessing import IMAGENET
 
 TORCH_CASES = {
     "timm seresnet18": ("timm", "se_resnet18"),
@@ -338,6 +341,27 @@ def test_each_network_that_shares_tensors_with_a_published_one_computes_one_of_t
     assert found["torchvision"] >= 14
 
 
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize(
+    ("side", "crop", "interpolation"), [(224, 0.875, "bilinear"), (288, 0.95, "bicubic"), (96, 1.0, "bicubic")]
+)
+def test_images_are_prepared_as_timm_prepares_them(torch_peers, tmp_path, mode, side, crop, interpolation):
+    """Bit for bit, for 24 sizes of images; in the mode "center" the transform is that of torchvision's presets, too."""
+    rng = np.random.default_rng(0)
+    sizes = [(427, 640), (640, 427), (side, side), (side + 1, side - 1), (40, 500), (500, 40), (33, 47)]
+    sizes += [tuple(map(int, rng.integers(20, 700, 2))) for _ in range(17)]
+    images = {f"{height}x{width}": rng.integers(0, 256, (height, width, 3), np.uint8) for height, width in sizes}
+    assert len(images) == 24
+    np.savez(tmp_path / "images.npz", **images)
+    transform = {"input_size": [3, side, side], "crop_pct": crop, "crop_mode": mode, "interpolation": interpolation}
+    outputs = tmp_path / "outputs.npz"
+    torch_peers.make(transform=transform, images=str(tmp_path / "images.npz"), outputs=str(outputs))
+    preprocessing = replace(IMAGENET, size=side, crop=crop, crop_mode=mode, interpolation=interpolation)
+    theirs = np.load(outputs)
+    for size, image in images.items():
+        np.testing.assert_array_equal(preprocess([image], preprocessing)[0], theirs[size], err_msg=size)
+
+
 @pytest.mark.parametrize("case", selected(TORCH_CASES))
 def test_a_torch_peers_file_gives_its_logits_in_every_framework(torch_peers, case, images, tmp_path):
     weights = tmp_path / "theirs.pth"
@@ -356,9 +380,9 @@ def test_a_keras_peers_file_gives_its_logits_in_every_framework(keras_peers, cas
 
 def test_a_torch_peer_opens_a_folder_that_we_write(torch_peers, images, tmp_path):
     """timm finds the name of the model in `config.json`."""
-    first, last = tmp_path / "theirs.pth", tmp_path / "ours.hf"
+    first, last = tmp_path / "theirs.pth", tmp_path / "ours"
     theirs = outputs_of(torch_peers, "timm seresnet18", images, first)
-    se_weights.convert(first, last, dialect="timm")
+    se_weights.save_pretrained(se_weights.read(first), last)
     outputs = tmp_path / "again.npz"
     torch_peers.make(folder=str(last), images=str(images), outputs=str(outputs))
     again = dict(np.load(outputs))

@@ -162,6 +162,16 @@ def any_size(model):
     return model
 
 
+def transform_images(request):
+    """Save what timm's evaluation transform makes of images."""
+    from PIL import Image
+    from timm.data import create_transform
+
+    transform = create_transform(**request["transform"])
+    images = np.load(request["images"])
+    np.savez(request["outputs"], **{name: transform(Image.fromarray(images[name])).numpy() for name in images.files})
+
+
 def takes(model, image):
     """Whether a network takes images of this size: means that stride leave out an odd end, and shortcuts do not."""
     means = any(name.endswith(".aa") and isinstance(layer, nn.AvgPool2d) for name, layer in model.named_modules())
@@ -171,6 +181,9 @@ def takes(model, image):
 def answer(request):
     if "published" in request:
         Path(request["published"]).write_text(json.dumps(published.list_published("torch")))
+        return
+    if "transform" in request:
+        transform_images(request)
         return
     if "networks" in request:
         networks = published.list_networks(request["sources"], request["every"])

@@ -158,7 +158,10 @@ class Dialect:
         completed = self.completed(architecture)
         if not completed:
             return f"{self.name} has no such network"
-        supported = completed.replace(**self.tables[architecture.family].fixed_config_of(architecture))
+        try:
+            supported = completed.replace(**self.tables[architecture.family].fixed_config_of(architecture))
+        except ArchitectureError as error:
+            return f"{self.name} has no such network: {error}"
         if supported.function_key() == architecture.function_key():
             return None
         return "; ".join(
