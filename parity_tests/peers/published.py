@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -226,24 +227,31 @@ def list_networks(sources, every):
 
     Args:
         sources: Some of "timm", "torchvision" and "pytorchcv".
-        every: Whether to build all networks of timm and pytorchcv, and not only those of modules like ours.
+        every: Whether to build all networks, and not only those of modules and names like ours.
     """
     import timm
     import torch
     import torchvision
     from pytorchcv.model_provider import _models, get_model
 
-    like_ours = [name for module in OF_TIMM for name in timm.list_models(module=module)]
-    builders = {
-        "timm": (timm.create_model, timm.list_models() if every else like_ours),
-        "torchvision": (torchvision.models.get_model, torchvision.models.list_models(module=torchvision.models)),
-        "pytorchcv": (get_model, [name for name in _models if every or re.match(OF_PYTORCHCV, name)]),
+    of_torchvision = torchvision.models.list_models(module=torchvision.models)
+    known = {
+        "timm": (timm.create_model, [name for module in OF_TIMM for name in timm.list_models(module=module)]),
+        "torchvision": (
+            torchvision.models.get_model,
+            [name for name in of_torchvision if re.match(OF_TORCHVISION, name)],
+        ),
+        "pytorchcv": (get_model, [name for name in _models if re.match(OF_PYTORCHCV, name)]),
     }
+    others = {"timm": timm.list_models(), "torchvision": of_torchvision, "pytorchcv": list(_models)} if every else {}
     networks = {}
     with torch.device("meta"):
         for source in sources:
-            build, names = builders[source]
+            build, names = known[source]
             networks |= {f"{source} {name}": describe(build(name)) for name in names}
+            for name in set(others.get(source, ())) - set(names):
+                with suppress(NotImplementedError, RuntimeError):  # it cannot be built without memory
+                    networks[f"{source} {name}"] = describe(build(name))
     return networks
 
 
