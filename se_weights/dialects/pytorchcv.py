@@ -49,15 +49,22 @@ DENSENET_LAYERS: Layers = {
     Layer.LAST_NORM: "features.post_activ.bn",
     Layer.CLASSIFIER: "output",
 }
-SENET: Layers = {
+DEEP_STEM: Layers = {
     Layer.STEM_CONVOLUTION: "features.init_block.conv{number}.conv",
     Layer.STEM_NORM: "features.init_block.conv{number}.bn",
-    Layer.CLASSIFIER: "output.fc",
+}
+SENET: Layers = {**DEEP_STEM, Layer.CLASSIFIER: "output.fc"}
+AVERAGING: Layers = {
+    **DEEP_STEM,
+    Layer.PROJECTION: f"{BLOCK}.identity_block.conv.conv",
+    Layer.PROJECTION_NORM: f"{BLOCK}.identity_block.conv.bn",
 }
 
 
 def place(parameter: Parameter, architecture: SEResNetArchitecture) -> Place:
-    changed = SENET if architecture.stem.inner else {} if architecture.stem.pools else CIFAR_STEM
+    changed = {} if architecture.stem.pools else CIFAR_STEM
+    if architecture.stem.inner:
+        changed = AVERAGING if architecture.shortcut.averages else SENET if architecture.se else DEEP_STEM
     if architecture.order == "pre":
         changed = {**PRE_ACTIVATION, **({} if architecture.stem.norm else STEM_WITHOUT_NORM)}
     return make_place({**LAYERS, **changed}, "OI11")(parameter, architecture)
@@ -74,13 +81,22 @@ def densenet_hidden_config(architecture: SEDenseNetArchitecture) -> Config | Non
 
 
 def _hidden_config(stride_in: str) -> Callable[[SEResNetArchitecture], Config | None]:
-    """CIFAR networks and grouped bottlenecks stride in the 3x3 with either name."""
+    """CIFAR networks, grouped bottlenecks and those with a deep stem stride in the 3x3 with either name."""
 
     def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
-        convolution = stride_in if architecture.groups == 1 and architecture.stem.pools else "conv2"
-        dropout = 0.2 if architecture.stem.inner else 0.0
+        deep = bool(architecture.stem.inner)
+        convolution = stride_in if architecture.groups == 1 and architecture.stem.pools and not deep else "conv2"
         variants = VARIANTS if architecture.order == "pre" else ()
-        return make_hidden_config(architecture, variants=variants, stride_in=convolution, dropout=dropout)
+        averages = deep and not architecture.se and architecture.shortcut.averages
+        config = make_hidden_config(
+            architecture,
+            variants=variants,
+            stride_in=convolution,
+            dropout=0.2 if deep and architecture.se else 0.0,
+            averages=averages,
+        )
+        dilated = deep and not architecture.se and not averages  # resnetd50b, whose last stages are dilated
+        return {**config, "output_stride": 8} if config and dilated else config
 
     return hidden_config
 

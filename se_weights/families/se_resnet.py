@@ -32,7 +32,11 @@ STEMS = (
 
 STEM = probe(Role.CONVOLUTION, LayerPosition(Layer.STEM_CONVOLUTION), CANONICAL_LAYERS)
 FIRST_BLOCK = probe(Role.CONVOLUTION, LayerPosition(Layer.CONVOLUTION, stage=1), CANONICAL_LAYERS)
-PROBES = STEM, probe(Role.CONVOLUTION, LayerPosition(Layer.PROJECTION, stage=1), CANONICAL_LAYERS)
+PROBES = (
+    STEM,
+    probe(Role.CONVOLUTION, LayerPosition(Layer.PROJECTION, stage=1), CANONICAL_LAYERS),
+    probe(Role.CLASSIFIER, LayerPosition(Layer.CLASSIFIER), CANONICAL_LAYERS),
+)
 """Parameters whose names show which settings the names of a dialect depend on."""
 
 
@@ -47,7 +51,8 @@ def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
     networks: dict[object, SEResNetArchitecture] = {}
     orders = ("post", "pre")
-    for order, block, stem, averages, num_classes in product(orders, EXPANSION, STEMS, (False, True), (1, 0)):
+    settings = product(orders, EXPANSION, STEMS, (False, True), (True, False), (1, 0))
+    for order, block, stem, averages, se, num_classes in settings:
         initial = SEResNetArchitecture(
             order=order,
             name=UNNAMED,
@@ -56,6 +61,7 @@ def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]
             widths=(1,),
             stem=stem,
             shortcut=Shortcut(averages=averages),
+            se=se,
             squeeze=Squeeze(1),
             num_classes=num_classes,
         )
@@ -197,7 +203,7 @@ class _ArchitectureInference:
         """The SE settings that may result in the squeezed widths of the file: one for each rounding, or no SE."""
         stages = (len(self.inferred.depths), 1)
         if any(self.has_tensor(Layer.CHANNEL_GATE, Role.CHANNEL_CONVOLUTION, stage=stage, index=0) for stage in stages):
-            return [{"squeeze": {"gate": "eca", "reduction": 16}}]
+            return [{"se": True, "squeeze": {"gate": "eca", "reduction": 16}}]
         positions = [{"stage": stage, "index": 0, "number": number} for stage in stages for number in (1, 2)]
         gates = [shape for position in positions if (shape := self.tensor_shape(Layer.GATE, Role.GATE, **position))]
         if not gates:
@@ -205,7 +211,7 @@ class _ArchitectureInference:
         bias = any(self.has_tensor(Layer.GATE, Role.GATE_BIAS, **position) for position in positions)
         widths = dict.fromkeys((max(gate), min(gate)) for gate in gates)
         return [
-            {"squeeze": {"reduction": reduction, "rounding": rounding, "bias": bias}}
+            {"se": True, "squeeze": {"reduction": reduction, "rounding": rounding, "bias": bias}}
             for channels, squeezed in widths
             for rounding in SQUEEZES
             for reduction in [squeezed if rounding == "constant" else channels // squeezed]
