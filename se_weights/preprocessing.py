@@ -1,6 +1,8 @@
 """The preprocessing of images and the order of the classes that published weights were trained with."""
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -12,6 +14,13 @@ STANDARD_CLASSES = "standard"
 
 CAFFE_CLASSES = "caffe"
 """The ILSVRC 2012 classes in the order of the authors' Caffe release (hujie-frank/SENet)."""
+
+
+LARGEST_SIZE = 4096
+SMALLEST_CROP = 0.05
+"""Limits of what a file may ask for: an image is resized to `size` / `crop` pixels."""
+
+WORD = re.compile(r"[a-z][a-z_]{0,30}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,23 @@ class Preprocessing:
     crop: float
     classes: str
     crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        """Files and configs say these values, so none may be one that images cannot have."""
+        valid = {
+            "channels": self.channels in ("RGB", "BGR"),
+            "maximum": 0 < self.maximum < math.inf,
+            "mean": len(self.mean) == 3 and all(map(math.isfinite, self.mean)),
+            "std": len(self.std) == 3 and all(0 < value < math.inf for value in self.std),
+            "size": isinstance(self.size, int) and 0 < self.size <= LARGEST_SIZE,
+            "interpolation": WORD.fullmatch(self.interpolation),
+            "crop": SMALLEST_CROP <= self.crop <= 1,
+            "classes": len(self.classes) <= 100 and self.classes.isprintable(),
+            "crop_mode": WORD.fullmatch(self.crop_mode),
+        }
+        for name, holds in valid.items():
+            if not holds:
+                raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
 
     def apply(self, pixels: NDArray, maximum: float) -> NDArray[np.float32]:
         """Reorder and normalize the channels of images, without resizing them.

@@ -1,12 +1,15 @@
 """Decoding, resizing, cropping and normalizing images, bit for bit as Pillow and timm do; and names of classes."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from se_images import UnreadableImage, labels, preprocess, read_image, resize, resize_and_crop, top_predictions
-from se_weights import Preprocessing
+from se_parity.inputs.trained_like import trained_like_weights
+from se_spec import architecture
+from se_weights import Checkpoint, MalformedFile, Preprocessing, read, write
 from se_weights.preprocessing import CAFFE, CAFFE_CLASSES, CIFAR, IMAGENET, KNOWN
 from se_weights.transforms.reorder import caffe_to_standard
 
@@ -180,3 +183,46 @@ def test_the_most_probable_classes_come_first():
     assert (second[0].label.index, second[0].probability) == (9, 1.0)
     with pytest.raises(ValueError, match="top=0"):
         top_predictions(logits, IMAGENET, top=0)
+
+
+INVALID = [
+    *({"size": size} for size in (0, -1, 10**9, 1.5)),
+    *({"crop": crop} for crop in (0.0, 1.1, float("nan"))),
+    *({"std": std} for std in ((0.0, 1.0, 1.0), (1.0, 1.0), (float("inf"),) * 3)),
+    {"mean": (float("nan"), 0.0, 0.0)},
+    {"channels": "GBR"},
+    {"maximum": 0.0},
+    {"interpolation": "bi\x1b[31m"},
+    {"crop_mode": ""},
+    {"classes": "x" * 101},
+]
+
+
+@pytest.mark.parametrize("change", INVALID, ids=str)
+def test_a_file_cannot_ask_for_what_no_image_has(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} cannot be"):
+        replace(IMAGENET, **change)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"input_size": [3, 10**9, 10**9]}, "size cannot be"),
+        ({"input_size": [3, 224, 112]}, "224x112"),
+        ({"input_size": "big"}, "invalid"),
+        ({"mean": [0.5, 0.5]}, "not enough values"),
+        ({"mean": "grey"}, "could not convert"),
+        ({"std": [0, 0, 0]}, "std cannot be"),
+        ({"crop_pct": 7}, "crop cannot be"),
+        ({"interpolation": "\u001b[31m"}, "interpolation cannot be"),
+        ({"input_range": [0]}, "invalid"),
+    ],
+    ids=str,
+)
+def test_an_invalid_config_beside_a_file_is_refused(config, said, tmp_path):
+    network = architecture("se_resnet20_cifar")
+    write(Checkpoint(network, trained_like_weights(network)), tmp_path / "model.safetensors")
+    known = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], **config}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": known}))
+    with pytest.raises(MalformedFile, match=said):
+        read(tmp_path / "model.safetensors")

@@ -136,14 +136,13 @@ def _preprocessing(path: Path, document: Mapping[str, Any]) -> Preprocessing | N
         return None
     try:
         _, height, width = known.get("input_size", (3, IMAGENET.size, IMAGENET.size))
-        mean, std = (tuple(float(value) for value in known[key]) for key in ("mean", "std"))
-        if height != width or len(mean) != 3 or len(std) != 3 or not all(std):
-            raise ValueError(f"images of {height}x{width} with the means {mean} and deviations {std}")
+        if height != width:
+            raise ValueError(f"images of {printable(f'{height}x{width}')}")
         return Preprocessing(
             channels=str(known.get("input_space", IMAGENET.channels)),
             maximum=float(known.get("input_range", (0, IMAGENET.maximum))[1]),
-            mean=mean,
-            std=std,
+            mean=_three(known["mean"]),
+            std=_three(known["std"]),
             size=int(height),
             interpolation=str(known.get("interpolation", IMAGENET.interpolation)),
             crop=float(known.get("crop_pct") or IMAGENET.crop),
@@ -151,7 +150,13 @@ def _preprocessing(path: Path, document: Mapping[str, Any]) -> Preprocessing | N
             crop_mode=str(known.get("crop_mode") or IMAGENET.crop_mode),
         )
     except (TypeError, ValueError, OverflowError, IndexError, KeyError) as error:
-        raise refuse("metadata.json", f"{path}: the preprocessing of images is invalid: {error}") from error
+        what = f"{path}: the preprocessing of images is invalid: {printable(str(error))}"
+        raise refuse("metadata.json", what) from error
+
+
+def _three(values: Iterable[Any]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def implied_options(ranks: Mapping[str, int]) -> Iterator[tuple[str, object]]:
