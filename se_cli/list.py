@@ -1,15 +1,16 @@
 """`se-resnet list`."""
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-import se_hub
 import se_spec
 from se_cli.options import output_options
 from se_cli.output import Output, table
-from se_weights.catalogue import PublishedFile
+
+if TYPE_CHECKING:
+    from se_weights.catalogue import PublishedFile
 
 
 @click.command("list")
@@ -52,7 +53,9 @@ def command(pattern: str, pretrained: bool, as_json: bool, quiet: bool) -> None:
 
 def _list_pretrained(pattern: str, output: Output) -> None:
     """Show the published weights that match a pattern."""
-    entries = [_entry(row) for row in se_hub.pretrained_files(pattern)]
+    import se_hub  # the architectures must not wait for the import of urllib
+
+    entries = [_entry(row, se_hub.identity(row)) for row in se_hub.pretrained_files(pattern)]
     columns = "architecture", "weights", "size", "top-1", "licence"
     rows = [
         (entry["architecture"], entry["weights"], str(entry["image_size"] or ""), entry["top_1"], entry["licence"])
@@ -62,10 +65,10 @@ def _list_pretrained(pattern: str, output: Output) -> None:
     output.show_result({"weights": entries}, text)
 
 
-def _entry(row: PublishedFile) -> dict[str, Any]:
+def _entry(row: "PublishedFile", weights: str) -> dict[str, Any]:
     return {
         "architecture": row.architecture.name,
-        "weights": se_hub.identity(row),
+        "weights": weights,
         "default": row.default,
         "source": row.source,
         "address": f"hf://{row.repository}" if row.repository else row.url,
