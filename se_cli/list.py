@@ -1,16 +1,15 @@
 """`se-resnet list`."""
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import se_hub
 import se_spec
 from se_cli.options import output_options
 from se_cli.output import Output, table
-
-if TYPE_CHECKING:
-    from se_weights.catalogue import PublishedFile
+from se_weights.catalogue import PublishedFile
 
 
 @click.command("list")
@@ -53,9 +52,7 @@ def command(pattern: str, pretrained: bool, as_json: bool, quiet: bool) -> None:
 
 def _list_pretrained(pattern: str, output: Output) -> None:
     """Show the published weights that match a pattern."""
-    import se_hub  # the architectures must not wait for the import of urllib
-
-    entries = [_entry(row, se_hub.identity(row)) for row in se_hub.pretrained_files(pattern)]
+    entries = [_entry(row) for row in se_hub.pretrained_files(pattern)]
     columns = "architecture", "weights", "size", "top-1", "licence"
     rows = [
         (entry["architecture"], entry["weights"], str(entry["image_size"] or ""), entry["top_1"], entry["licence"])
@@ -65,10 +62,10 @@ def _list_pretrained(pattern: str, output: Output) -> None:
     output.show_result({"weights": entries}, text)
 
 
-def _entry(row: "PublishedFile", weights: str) -> dict[str, Any]:
+def _entry(row: PublishedFile) -> dict[str, Any]:
     return {
         "architecture": row.architecture.name,
-        "weights": weights,
+        "weights": se_hub.identity(row),
         "default": row.default,
         "source": row.source,
         "address": f"hf://{row.repository}" if row.repository else row.url,

@@ -16,9 +16,7 @@ class WeightsPath(click.Path):
     """A path of weights, or an address on another host, of which the local copy is taken."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if "://" not in str(value):
-            return super().convert(value, parameter, context)
-        import se_hub  # a local file must not wait for the import of urllib
+        import se_hub  # imports numpy, which --help must not wait for
 
         return se_hub.fetch(value) if se_hub.is_address(value) else super().convert(value, parameter, context)
 

@@ -25,9 +25,9 @@ from se_cli.output import Output, table
 from se_cli.prediction_page import prediction_page
 from se_images import Prediction
 from se_parity.run.client import FRAMEWORK_ENVIRONMENT, FRAMEWORKS
-from se_weights import Checkpoint, TargetExists
+from se_weights import Checkpoint
 from se_weights.preprocessing import KNOWN
-from se_weights.writing.atomic_write import atomic_write
+from se_weights.writing.atomic_write import atomic_write, target_exists
 
 
 @click.command("predict")
@@ -45,7 +45,7 @@ from se_weights.writing.atomic_write import atomic_write
 @click.option(
     "--preprocessing",
     type=click.Choice(list(KNOWN)),
-    help="How the images are prepared, where neither the file nor its code base says so.",
+    help="How the images are prepared, in the place of what the file or its code base says.",
 )
 @click.option("--report", "page", type=PATH, metavar="HTML", help="Also write an HTML page with what the network sees.")
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
@@ -72,6 +72,10 @@ def command(
     NAME is a network with published weights (`se-resnet list --pretrained`), which are downloaded the first time. The
     exit status is 1 if the most probable classes of the frameworks differ.
     """
+    if force and not page:
+        raise click.UsageError("--force overwrites a page: name it with --report")
+    if page and page.exists() and not force:
+        raise target_exists(page)
     output = Output(as_json, quiet)
     names = parse_names(frameworks, FRAMEWORKS, "--framework", FRAMEWORK_ALIASES) or ["torch"]
     pixels = {str(path): se_images.read_image(path) for path in images}
@@ -82,6 +86,10 @@ def command(
         raise click.UsageError("the preprocessing of these weights is not known: name it with --preprocessing")
     if not checkpoint.architecture.num_classes:
         raise click.UsageError("these weights have no classifier, and give features, not classes")
+    if checkpoint.architecture.in_channels != 3:
+        raise click.UsageError(
+            f"this network takes images of {checkpoint.architecture.in_channels} channels, not three"
+        )
     found: dict[str, list[list[Prediction]]] = {}
     seconds: dict[str, float] = {}
     with output.spinner("...") as show:
@@ -102,8 +110,6 @@ def command(
         for number, path in enumerate(pixels)
     ]
     if page:
-        if page.exists() and not force:
-            raise TargetExists(f"{page} exists: add --force to overwrite it")
         with atomic_write(page, replace=force) as temporary:
             temporary.write_text(prediction_page(subject, checkpoint, pixels, found))
     result = {

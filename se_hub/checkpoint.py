@@ -18,10 +18,11 @@ from se_hub.errors import UnknownWeights
 from se_hub.pretrained import find_pretrained, identity
 from se_hub.retrieval import fetch, fetch_published
 from se_hub.web import cache_folder
-from se_spec import Architecture, config_differences
+from se_spec import Architecture, __version__, config_differences
 from se_weights import Checkpoint, MalformedFile, TargetExists, WeightMismatch, WriteFailed, file_sha256
 from se_weights.catalogue import PublishedFile
 from se_weights.families import FAMILIES
+from se_weights.reading.model_config import CONFIG
 
 ENDS = ("num_classes", "in_channels")
 """Settings in which a model may differ from its published weights, whose classifier or stem is then replaced."""
@@ -45,10 +46,9 @@ def read(
     Raises:
         se_weights.WeightsError: What `se_weights.read` and `fetch` raise.
     """
-    options = {"dialect": dialect, "architecture": architecture, "prefix": prefix}
     if not is_address(path):
-        return se_weights.read(path, **options)  # type: ignore[arg-type]
-    return _read_once(fetch(fspath(path)), options)
+        return se_weights.read(path, dialect=dialect, architecture=architecture, prefix=prefix)
+    return _read_once(fetch(fspath(path)), {"dialect": dialect, "architecture": architecture, "prefix": prefix})
 
 
 def read_pretrained(
@@ -91,11 +91,14 @@ def read_pretrained(
 def _read_published(row: PublishedFile) -> Checkpoint:
     """The checkpoint of a published file, which may lack the classifier (backbones for segmentation do)."""
     path = fetch_published(row)
-    backbone = row.architecture.replace(num_classes=0)
     try:
         checkpoint = _read_once(path, {"dialect": row.dialect, "architecture": row.architecture})
-    except WeightMismatch:
-        checkpoint = _read_once(path, {"dialect": row.dialect, "architecture": backbone})
+    except WeightMismatch as mismatch:
+        backbone = row.architecture.replace(num_classes=0)
+        try:
+            checkpoint = _read_once(path, {"dialect": row.dialect, "architecture": backbone})
+        except WeightMismatch:
+            raise mismatch from None
     images = {"preprocessing": row.preprocessing.text} if row.preprocessing else {}
     return replace(checkpoint, metadata={**checkpoint.metadata, **images, "published": row.full_name})
 
@@ -116,9 +119,9 @@ def _read_once(path: Path, options: dict[str, Any]) -> Checkpoint:
 
 
 def _converted_copy(path: Path, options: dict[str, Any]) -> Path:
-    """The path of the converted copy of a file, by its content and by how it is read."""
+    """The path of the converted copy of a file, by its content and by how this version reads it."""
     content = path.parent if path.name.endswith(".json") else path
-    how = hashlib.sha256(f"{options} {_text(path.with_name('config.json'))}".encode()).hexdigest()
+    how = hashlib.sha256(f"{__version__} {options} {_text(path.with_name(CONFIG))}".encode()).hexdigest()
     return cache_folder() / "converted" / f"{file_sha256(content)}-{how[:16]}.safetensors"
 
 

@@ -5,7 +5,6 @@ names each file by its ETag, which is the SHA-256 of a large file and git's hash
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,8 @@ from se_hub.address import HubAddress
 from se_hub.errors import DownloadFailed, MissingFile, WrongContent
 from se_weights import MissingExtra
 from se_weights.files.hashing import file_sha256
-
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-"""The files of weights that a repository may have, in the order in which they are tried."""
+from se_weights.files.sharded import shard_names
+from se_weights.reading.model_config import CONFIG, WEIGHTS
 
 CHUNK = 1 << 20
 
@@ -33,7 +30,7 @@ def fetch(address: HubAddress) -> tuple[Path, bool]:
     repository.find(CONFIG)
     path = repository.file(address.file) if address.file else repository.weights()
     if path.name.endswith(".index.json"):
-        for shard in sorted(set(_weight_map(path).values())):
+        for shard in shard_names(path):
             repository.file(str(Path(address.file or "").parent / shard))
     return path, repository.downloaded
 
@@ -146,14 +143,3 @@ def git_hash(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    """The file of each tensor according to an index; what it names is checked again where the index is read."""
-    try:
-        shards = json.loads(index.read_bytes())["weight_map"]
-        if not all(re.fullmatch(r"[\w.-]+", shard) for shard in shards.values()):
-            raise ValueError("a shard lies elsewhere")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WrongContent(f"{index} is not an index of shards: {error}") from error
-    return shards

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from se_hub.errors import UnknownWeights
+from se_spec import list_architectures
 from se_weights.catalogue import PublishedFile
 from se_weights.catalogue.published import all_files
 
@@ -41,6 +42,10 @@ def find_pretrained(name: str, weights: bool | str = True) -> PublishedFile:
     files = [row for row in pretrained_files() if row.architecture.name == name]
     if not files:
         raise UnknownWeights(f"no code base publishes weights of {name!r} here: see `se-resnet list --pretrained`")
+    if weights is True and name not in list_architectures():
+        raise UnknownWeights(
+            f"networks of several kinds are called {name!r}: name the weights, one of {_listed(files)}"
+        )
     if weights is True:
         preferred = [row for row in files if row.source in SOURCES and row.architecture.num_classes] or files
         return min(preferred, key=_preference)

@@ -2,10 +2,9 @@
 
 import os
 import tempfile
-import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import IO
@@ -19,6 +18,9 @@ TIMEOUT = 30
 
 LARGEST = 8 << 30
 """Bytes of a file beyond which it is none of the catalogue."""
+
+CHUNK = 1 << 20
+"""Bytes that are read at once."""
 
 
 def cache_folder() -> Path:
@@ -57,41 +59,52 @@ def fetch(url: str, algorithm: str, digits: str) -> tuple[Path, bool]:
 
 def _download(url: str, file: IO[bytes]) -> None:
     """Write what an address sends into a file. Raises DownloadFailed if it cannot be reached or sends less."""
+    for chunk in _chunks(url):
+        file.write(chunk)
+
+
+def _chunks(url: str) -> Iterator[bytes]:
+    import urllib.request  # takes as long to import as the rest of se_hub ten times over
+    from http.client import HTTPException
+
+    size = 0
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             announced = int(answer.headers.get("Content-Length") or 0)
-            written = sum(file.write(chunk) for chunk in _chunks(answer))
+            while chunk := answer.read(CHUNK):
+                size += len(chunk)
+                if size > LARGEST:
+                    raise ValueError(f"it sends more than {LARGEST:,} bytes")
+                yield chunk
     except (OSError, HTTPException, ValueError) as error:
         raise DownloadFailed(f"{url}: the download failed ({error}): try again, or download it by yourself") from error
-    if announced and written != announced:
-        raise DownloadFailed(f"{url} sent {written:,} of {announced:,} bytes: try again")
-
-
-def _chunks(answer: IO[bytes]) -> Iterator[bytes]:
-    size = 0
-    while chunk := answer.read(1 << 20):
-        size += len(chunk)
-        if size > LARGEST:
-            raise ValueError(f"more than {LARGEST:,} bytes")
-        yield chunk
+    if announced and size != announced:
+        raise DownloadFailed(f"{url} sent {size:,} of {announced:,} bytes: try again")
 
 
 def _extract(url: str, path: Path) -> None:
-    """Replace an archive of one file by that file; torch's own archives have more than one."""
+    """Replace an archive of one file by that file."""
     if not url.endswith(".zip"):
         return
+    with tempfile.TemporaryFile(dir=path.parent) as extracted:
+        for chunk in _extracted(url, path):
+            extracted.write(chunk)
+        extracted.seek(0)
+        with path.open("wb") as file:
+            copyfileobj(extracted, file)
+
+
+def _extracted(url: str, path: Path) -> Iterator[bytes]:
+    """The content of the file in an archive. Raises WrongContent if it is damaged or has another number of files."""
     try:
         with zipfile.ZipFile(path) as archive:
             (member,) = archive.infolist()
             if member.file_size > LARGEST:
                 raise ValueError(f"a file of {member.file_size:,} bytes")
-            with tempfile.TemporaryFile(dir=path.parent) as extracted:
-                with archive.open(member) as source:
-                    copyfileobj(source, extracted)
-                extracted.seek(0)
-                with path.open("wb") as file:
-                    copyfileobj(extracted, file)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+            with archive.open(member) as source:
+                while chunk := source.read(CHUNK):
+                    yield chunk
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # the last for passwords
         raise WrongContent(f"{url} is not an archive of one file: {error}") from error
 
 

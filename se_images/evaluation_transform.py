@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from se_images.resize import resize
-from se_weights import Preprocessing
+from se_images.resize import FILTERS, resize
+from se_weights import Preprocessing, UnsupportedFormat
 
 Image = NDArray[np.uint8]
 
@@ -47,12 +47,15 @@ def resize_and_crop(image: Image, preprocessing: Preprocessing) -> Image:
         The pixels of shape (size, size, 3).
 
     Raises:
-        ValueError: The image has another shape or dtype, or the network has another mode of cropping.
+        ValueError: The image has another shape or dtype.
+        se_weights.UnsupportedFormat: The network has another filter or mode of cropping.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image of {image.dtype} {image.shape} is not one of uint8 (height, width, 3)")
     height, width = resized_sides(image.shape[0], image.shape[1], preprocessing)
     interpolation = "bilinear" if preprocessing.interpolation == "none" else preprocessing.interpolation
+    if interpolation not in FILTERS:
+        raise UnsupportedFormat(f"images are resized by {' or '.join(FILTERS)} here, and not by {interpolation!r}")
     return _crop(resize(image, height, width, interpolation), preprocessing.size, _fill(preprocessing))
 
 
@@ -65,10 +68,10 @@ def resized_sides(height: int, width: int, preprocessing: Preprocessing) -> tupl
         preprocessing: That of the network.
 
     Raises:
-        ValueError: The network has another mode of cropping.
+        se_weights.UnsupportedFormat: The network has another mode of cropping.
     """
     if preprocessing.crop_mode not in CROP_MODES:
-        raise ValueError(f"crop mode {preprocessing.crop_mode!r} is not one of {', '.join(CROP_MODES)}")
+        raise UnsupportedFormat(f"crop mode {preprocessing.crop_mode!r} is not one of {', '.join(CROP_MODES)}")
     sides = CROP_MODES[preprocessing.crop_mode](height, width, math.floor(preprocessing.size / preprocessing.crop))
     return max(sides[0], 1), max(sides[1], 1)
 

@@ -1,10 +1,8 @@
 """The names of the classes that published networks tell apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-
-import numpy as np
 
 from se_weights import Preprocessing
 from se_weights.preprocessing import CAFFE_CLASSES, STANDARD_CLASSES
@@ -38,8 +36,8 @@ def labels(num_classes: int, preprocessing: Preprocessing | None) -> tuple[Label
         return imagenet_labels()
     if num_classes == 1000 and order == CAFFE_CLASSES:
         return tuple(
-            Label(index, imagenet_labels()[standard].name, imagenet_labels()[standard].wordnet_id)
-            for index, standard in enumerate(np.asarray(caffe_to_standard()).tolist())
+            replace(imagenet_labels()[standard], index=index)
+            for index, standard in enumerate(caffe_to_standard().tolist())
         )
     return tuple(Label(index, str(index)) for index in range(num_classes))
 

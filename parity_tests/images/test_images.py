@@ -9,7 +9,7 @@ import pytest
 from se_images import UnreadableImage, labels, preprocess, read_image, resize, resize_and_crop, top_predictions
 from se_parity.inputs.trained_like import trained_like_weights
 from se_spec import architecture
-from se_weights import Checkpoint, MalformedFile, Preprocessing, read, write
+from se_weights import Checkpoint, MalformedFile, Preprocessing, UnsupportedFormat, read, write
 from se_weights.preprocessing import CAFFE, CAFFE_CLASSES, CIFAR, IMAGENET, KNOWN
 from se_weights.transforms.reorder import caffe_to_standard
 
@@ -92,8 +92,10 @@ def test_squashing_ignores_the_aspect():
     np.testing.assert_array_equal(resize_and_crop(noise(40, 30), preprocessing), expected)
 
 
-def test_an_unknown_crop_mode_is_an_error():
-    with pytest.raises(ValueError, match="crop mode 'corner' is not one of center, squash, border"):
+def test_an_unknown_filter_or_crop_mode_is_an_error():
+    with pytest.raises(UnsupportedFormat, match="and not by 'lanczos'"):
+        resize_and_crop(noise(8, 8), replace(IMAGENET, interpolation="lanczos"))
+    with pytest.raises(UnsupportedFormat, match="crop mode 'corner' is not one of center, squash, border"):
         resize_and_crop(noise(8, 8), replace(IMAGENET, crop_mode="corner"))
 
 

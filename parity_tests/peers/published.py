@@ -250,7 +250,7 @@ def list_networks(sources, every):
             build, names = known[source]
             networks |= {f"{source} {name}": describe(build(name)) for name in names}
             for name in set(others.get(source, ())) - set(names):
-                with suppress(NotImplementedError, RuntimeError):  # it cannot be built without memory
+                with suppress(RuntimeError):  # initial values that need memory; such networks are none of ours
                     networks[f"{source} {name}"] = describe(build(name))
     return networks
 

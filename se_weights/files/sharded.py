@@ -23,11 +23,12 @@ def open_contents(path: Path) -> Iterator[FileContents]:
     Raises:
         WeightsError: The index or a shard is refused; or a tensor is missing, or not listed in the index.
     """
-    suffix = next(known.shards for known in FORMATS if known.shards and path.name.endswith(known.suffixes))
+    suffix = _shard_suffix(path)
     shard_format = next(known for known in FORMATS if suffix in known.suffixes)
     index = _read_index(path, suffix)
     with ExitStack() as stack:
-        names = sorted({shard for shards in index.values() for shard in shards})
+        names = _shards_of(index)
+        _check_present(path, names)
         shards = {name: stack.enter_context(shard_format.open(path.parent / name)) for name in names}
         actual: dict[str, str] = {}
         for shard, contents in shards.items():
@@ -41,6 +42,19 @@ def open_contents(path: Path) -> Iterator[FileContents]:
         metadata = {key: text for contents in shards.values() for key, text in contents.metadata.items()}
         architectures = {key: text for contents in shards.values() for key, text in contents.architectures.items()}
         yield FileContents(tensors, metadata, architectures=architectures)
+
+
+def shard_names(path: Path) -> list[str]:
+    """The names of the files that an index names. Raises WeightsError if the index is refused."""
+    return _shards_of(_read_index(path, _shard_suffix(path)))
+
+
+def _shard_suffix(path: Path) -> str:
+    return next(known.shards for known in FORMATS if known.shards and path.name.endswith(known.suffixes))
+
+
+def _shards_of(index: Mapping[str, list[str]]) -> list[str]:
+    return sorted({shard for shards in index.values() for shard in shards})
 
 
 def _check_listed(index: Mapping[str, list[str]], actual: Mapping[str, str]) -> None:
@@ -65,7 +79,7 @@ def _read_index(path: Path, suffix: str) -> dict[str, list[str]]:
     index = {name: _as_list(shards) for name, shards in listed.items()} if isinstance(listed, dict) else {}
     if not index or not all(shards and all(isinstance(each, str) for each in shards) for shards in index.values()):
         raise refuse("shards.index", "its weight_map is not an object of file names")
-    _check_shards(path, {shard for shards in index.values() for shard in shards}, suffix)
+    _check_names(_shards_of(index), suffix)
     return index
 
 
@@ -73,13 +87,18 @@ def _as_list(shards: object) -> list:
     return shards if isinstance(shards, list) else [shards]
 
 
-def _check_shards(path: Path, shards: Iterable[str], suffix: str) -> None:
-    """Checks that the shards are files in the folder of the index."""
-    for shard in sorted(shards):
+def _check_names(shards: Iterable[str], suffix: str) -> None:
+    """Checks that the names of shards can be files in the folder of the index."""
+    for shard in shards:
         if any(character in shard for character in "/\\:\0") or shard in ("", ".", ".."):
             raise refuse("shards.path", f"it names {shard!r}, and shards must be in the folder of the index")
         if not shard.endswith(suffix) or not is_file_name(shard):
             raise refuse("shards.index", f"it names {shard!r}, and only a {suffix} file can be a shard")
+
+
+def _check_present(path: Path, shards: Iterable[str]) -> None:
+    """Checks that the shards lie in the folder of the index."""
+    for shard in shards:
         check_inside(path.parent, path.parent / shard)
         if not (path.parent / shard).is_file():
             raise refuse("shards.missing", shard)

@@ -19,8 +19,11 @@ from se_weights.preprocessing import IMAGENET, Preprocessing
 from se_weights.refusals import refuse
 
 CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-"""Names of weights files to which a `config.json` in the same folder belongs."""
+WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""Names of weights files to which a `config.json` in the same folder belongs, in the order in which they are read."""
 
 ANTI_ALIASED = re.compile(r"res(?:net|next)(aa|blur)")
 """How timm names its anti-aliased networks; later releases may have more than the table of published files."""

@@ -31,7 +31,7 @@ from se_weights.transforms.cast import CAST, parse_cast_reports
 
 PRESERVED_METADATA = (
     *("architecture", "dialect", "preprocessing", "tool"),
-    *("reordered", "folded", "identified", "cast", "weights_sha256"),
+    *("reordered", "folded", "identified", "cast", "adapted", "weights_sha256"),
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
 

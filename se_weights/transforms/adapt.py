@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,10 +51,4 @@ def adapt_in_channels(checkpoint: Checkpoint, in_channels: int) -> Checkpoint:
         how = f"repeated for {in_channels} channels and scaled"
     logger.warning("the kernel of %s is %s", first.name, how)
     weights = {**checkpoint.weights, first.name: np.ascontiguousarray(values.astype(kernel.dtype))}
-    return Checkpoint(
-        adapted, weights, checkpoint.dialect, {**_without_hash(checkpoint), ADAPTED: f"{first.name} {how}"}
-    )
-
-
-def _without_hash(checkpoint: Checkpoint) -> dict[str, str]:
-    return {key: text for key, text in checkpoint.metadata.items() if key != "weights_sha256"}
+    return replace(checkpoint.with_weights(weights, {ADAPTED: f"{first.name} {how}"}), architecture=adapted)
