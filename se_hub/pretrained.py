@@ -44,7 +44,8 @@ def find_pretrained(name: str, weights: bool | str = True) -> PublishedFile:
         raise UnknownWeights(f"no code base publishes weights of {name!r} here: see `se-resnet list --pretrained`")
     if weights is True and name not in list_architectures():
         raise UnknownWeights(
-            f"networks of several kinds are called {name!r}: name the weights, one of {_listed(files)}"
+            f"{len(files)} published files have networks without a name here: name the weights as `se-resnet list "
+            f"--pretrained {name}` does"
         )
     if weights is True:
         preferred = [row for row in files if row.source in SOURCES and row.architecture.num_classes] or files

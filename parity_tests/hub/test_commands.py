@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ def folder(tmp_path_factory) -> Path:
     metadata = {"preprocessing": IMAGENET.text}
     checkpoint = se_weights.Checkpoint(NETWORK, trained_like_weights(NETWORK), metadata=metadata)
     se_weights.write(checkpoint, folder / "model.safetensors")
+    lanczos = {"preprocessing": replace(IMAGENET, interpolation="lanczos").text}
+    se_weights.write(replace(checkpoint, metadata=lanczos), folder / "lanczos.safetensors")
+    se_weights.write(se_weights.adapt_in_channels(checkpoint, 1), folder / "grey.safetensors")
     rng = np.random.default_rng(0)
     for name, size in (("one.png", (300, 260, 3)), ("two.jpg", (100, 333, 3))):
         pixels = np.cumsum(rng.integers(-9, 10, size), axis=0) + 128
@@ -113,6 +117,9 @@ REFUSED = [
     (("predict", "model.safetensors", "none.png"), 6, "none.png"),
     (("predict", "model.safetensors", "model.safetensors"), 3, "is not an image"),
     (("predict", "model.safetensors"), 2, "Missing argument"),
+    (("predict", "grey.safetensors", "one.png"), 2, "takes images of 1 channels"),
+    (("predict", "lanczos.safetensors", "one.png"), 5, "and not by 'lanczos'"),
+    (("predict", "model.safetensors", "one.png", "--force"), 2, "name it with --report"),
     (("predict", "se_resnet51", "one.png"), 2, "no code base publishes weights of 'se_resnet51'"),
     (("predict", "se_resnet50:nothing", "one.png"), 2, "timm/seresnet50.a1_in1k"),
     (("predict", "se_resnet50", "one.png", "--dialect", "timm"), 2, "is no file"),

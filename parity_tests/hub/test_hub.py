@@ -1,5 +1,6 @@
 """Published weights by name and by address, fetched from a server on this machine; nothing needs the internet."""
 
+import errno
 import hashlib
 import io
 import json
@@ -272,10 +273,38 @@ def test_an_archive_of_one_file_is_extracted_and_the_hash_is_that_of_the_file(se
     assert path.read_bytes() == content
 
 
-def test_an_archive_that_is_none_is_refused(server):
-    row = plain_row(server, b"no archive", "resnet10-1253-y.pth.zip")
+def archive_of(*names: str, damaged: bool = False) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as writer:
+        for name in names:
+            writer.writestr(name, b"weights" * 999)
+    content = bytearray(file.getvalue())
+    if damaged:
+        content[50:60] = bytes(10)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no archive", archive_of("one", "two"), archive_of(), archive_of("one", damaged=True)],
+    ids=["no archive", "two files", "no file", "damaged"],
+)
+def test_an_archive_that_does_not_hold_one_whole_file_is_refused(server, content, request):
+    row = plain_row(server, content, f"resnet10-{request.node.callspec.id.replace(' ', '-')}.pth.zip")
     with pytest.raises(WrongContent, match="not an archive of one file"):
         se_hub.fetch_published(row)
+
+
+def test_a_full_disk_is_not_taken_for_a_failed_download(server, monkeypatch):
+    row = plain_row(server, b"weights" * 1004, "resnet18-f.pth")
+
+    def full(url, file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(web, "_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        se_hub.fetch_published(row)
+    assert not list((web.cache_folder() / "files" / row.digits).iterdir())
 
 
 def test_an_address_outside_the_catalogue_is_not_fetched(server):
@@ -319,6 +348,12 @@ def test_a_tag_that_several_code_bases_have_is_asked_about():
         se_hub.find_pretrained("se_resnet50", "none")
     with pytest.raises(UnknownWeights, match="no code base publishes weights of 'se_densenet264'"):
         se_hub.find_pretrained("se_densenet264")
+
+
+def test_networks_without_a_name_need_the_name_of_their_weights():
+    with pytest.raises(UnknownWeights, match="networks without a name here: name the weights"):
+        se_hub.find_pretrained("unnamed")
+    assert se_hub.find_pretrained("unnamed", "timm/resnet10t.c3_in1k").name == "resnet10t"
 
 
 @pytest.fixture
@@ -367,6 +402,16 @@ def test_a_stem_of_other_images_is_adapted_as_timm_does(published, channels):
     np.testing.assert_allclose(adapted.weights["conv1.weight"], repeated, rtol=1e-6)
     assert adapted.architecture.in_channels == channels
     assert f"repeated for {channels} channels" in adapted.metadata["adapted"]
+
+
+def test_the_differences_are_those_from_the_published_network(published, server, repository, timm_files):
+    from safetensors.numpy import load, save
+
+    tensors = load(timm_files["model.safetensors"])
+    server.repositories[repository] = {"main": {"model.safetensors": save({**tensors, "more": tensors["fc.bias"]})}}
+    with pytest.raises(se_weights.WeightMismatch) as caught:
+        se_hub.read_pretrained("se_resnet18", True, {})
+    assert caught.value.differences == ("+ more (1000,)",)
 
 
 def test_a_backbone_without_its_classifier_is_read(published, server, repository, timm_files, monkeypatch):

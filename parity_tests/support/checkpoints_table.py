@@ -16,7 +16,7 @@ Generated from `se_weights/catalogue/*.tsv` by `python -m parity_tests.support.c
 them. Hosts were not contacted: addresses and hashes are those in the code bases.
 
 {read} files of {sources} code bases are read, {unread} are not. {pairs} pairs of published networks have the same
-tensors and compute different functions; [README](../README.md#published-checkpoints) says how a file is told apart.
+tensors and compute different functions; [README](../README.md#published-checkpoints) says how a file is recognised.
 
 "size" is the side of the input, "crop" the share of the resized image that it is, and "top-1" the published accuracy
 in percent.
