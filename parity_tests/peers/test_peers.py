@@ -20,7 +20,8 @@ from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_images import preprocess
 from se_parity import compare
 from se_weights import AmbiguousArchitecture, AmbiguousDialect, Checkpoint
-from se_weights.catalogue.published import TABLE, UNREAD, all_files, tensors_key
+from se_weights.catalogue.published import TABLE, all_files, tensors_key
+from se_weights.catalogue.unread import UNREAD
 from se_weights.preprocessing import IMAGENET
 
 TORCH_CASES = {

@@ -15,7 +15,9 @@ from pathlib import Path
 from parity_tests.peers.conftest import Peers
 from se_spec import Architecture
 from se_weights import WeightMismatch
-from se_weights.catalogue.published import COLUMNS, TABLE, UNREAD, UNREAD_COLUMNS, decode, encode, tensors_key
+from se_weights.catalogue.cells import decode, encode
+from se_weights.catalogue.published import COLUMNS, TABLE, tensors_key
+from se_weights.catalogue.unread import UNREAD, UNREAD_COLUMNS
 from se_weights.dialects import DIALECTS
 from se_weights.reading.recognition import DialectMatch, recognise_all
 

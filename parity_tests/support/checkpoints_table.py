@@ -4,7 +4,8 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
-from se_weights.catalogue.published import PublishedFile, UnreadFile, all_files, unread_files
+from se_weights.catalogue.published import PublishedFile, all_files
+from se_weights.catalogue.unread import UnreadFile, unread_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 

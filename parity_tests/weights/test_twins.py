@@ -14,7 +14,8 @@ from parity_tests.support.cases import small_network
 from parity_tests.support.isolated_process import se_resnet
 from se_parity.inputs.open_case import open_case
 from se_spec import Architecture, architecture, manifest
-from se_weights.catalogue.published import all_files, decode, encode, file_hash, tensors_key, with_tensors_of
+from se_weights.catalogue.cells import decode, encode
+from se_weights.catalogue.published import all_files, file_hash, tensors_key, with_tensors_of
 from se_weights.dialects import DIALECTS
 from se_weights.errors import AmbiguousArchitecture, AmbiguousDialect, UnsupportedFormat, WeightsError
 from se_weights.reading.architecture_text import format_architecture, parse_architecture

@@ -1,42 +1,29 @@
-"""Published networks by the tensors that they have, from `published.tsv`, and the published files that are not read.
+"""Published networks by the tensors that they have, from `published.tsv`.
 
 Networks with the same tensors may compute different functions: an anti-aliased ResNet, one whose first 1x1 convolution
 strides, one whose pool rounds up. The table has a row for each published file, with its address, the beginning of its
 hash and its preprocessing, and for each network that a code base only has a name for.
-`python -m parity_tests.peers.update_published` writes both tables from the registries of the code bases.
+`python -m parity_tests.peers.update_published` writes the table from the registries of the code bases.
 """
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from se_spec import Architecture, ArchitectureError, architecture, config_differences, list_architectures, manifest
+from se_spec import Architecture, ArchitectureError, config_differences, manifest
+from se_weights.catalogue.cells import decode, decode_preprocessing
 from se_weights.dialects import DIALECTS, Dialect, Place
-from se_weights.preprocessing import CAFFE, CIFAR, IMAGENET, MMPRETRAIN, RAW, STANDARD_CLASSES, VGGFACE2, Preprocessing
+from se_weights.preprocessing import Preprocessing
 
 TABLE = Path(__file__).with_name("published.tsv")
 COLUMNS = (
     *("tensors", "source", "name", "tag", "default", "dialect", "architecture", "hash_algorithm", "digits"),
     *("repository", "url", "preprocessing", "licence", "accuracy"),
 )
-UNREAD = Path(__file__).with_name("unread.tsv")
-UNREAD_COLUMNS = ("source", "name", "tag", "repository", "url", "licence", "reason")
-
-NORMALIZATIONS = {
-    "imagenet": IMAGENET,
-    "half": replace(IMAGENET, mean=(0.5,) * 3, std=(0.5,) * 3),
-    "caffe": CAFFE,
-    "mmpretrain": MMPRETRAIN,
-    "raw": RAW,
-    "vggface2": VGGFACE2,
-    "cifar": CIFAR,
-}
-"""The words with which cells of preprocessing begin."""
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{8,64}(?![0-9a-f])")
 """What code bases write into the names of their files: the first digits of the hash."""
@@ -146,23 +133,6 @@ def tensors_key(network: Architecture) -> str:
     return hashlib.sha256("\n".join(f"{each.name} {each.shape}" for each in parameters).encode()).hexdigest()[:12]
 
 
-def encode(network: Architecture) -> str:
-    """An architecture as a cell of the table: the name, and the fields in which it differs from the named one."""
-    named = architecture(network.name).to_dict() if network.name in list_architectures() else {"name": network.name}
-    fields = {name: value for name, value in network.to_dict().items() if value != named.get(name)}
-    return f"{network.name} {json.dumps(fields, separators=(',', ':'))}"
-
-
-@cache
-def decode(cell: str) -> Architecture:
-    """The architecture of a cell of the table."""
-    name, _, text = cell.partition(" ")
-    fields = json.loads(text)
-    if name not in list_architectures():
-        return Architecture.from_dict({"name": name, **fields})
-    return Architecture.from_dict({**architecture(name).to_dict(), **fields})
-
-
 def _without_ends(network: Architecture) -> Architecture:
     return network.replace(num_classes=0, in_channels=3)
 
@@ -194,20 +164,7 @@ def _parse(row: dict[str, str]) -> PublishedFile:
         **{key: row[key] for key in plain},
         default=row["default"] == "yes",
         architecture=network,
-        preprocessing=_parse_preprocessing(row["preprocessing"], network.num_classes),
-    )
-
-
-def _parse_preprocessing(cell: str, classes: int) -> Preprocessing | None:
-    """The preprocessing of a cell such as "imagenet 224 bicubic 0.95": normalization, size, filter, crop, and mode."""
-    if not cell:
-        return None
-    normalization, size, interpolation, crop, *mode = cell.split()
-    known = NORMALIZATIONS[normalization]
-    order = known.classes if classes == 1000 or known.classes != STANDARD_CLASSES else "as published"
-    crop_mode = mode[0] if mode else known.crop_mode
-    return replace(
-        known, size=int(size), interpolation=interpolation, crop=float(crop), classes=order, crop_mode=crop_mode
+        preprocessing=decode_preprocessing(row["preprocessing"], network.num_classes),
     )
 
 
@@ -215,36 +172,6 @@ def all_files() -> Iterator[PublishedFile]:
     """Every row of the table."""
     for rows in _rows().values():
         yield from map(_parse, rows)
-
-
-@dataclass(frozen=True)
-class UnreadFile:
-    """A published file of these families that is not read.
-
-    Attributes:
-        source: The code base.
-        name: The name of the network in the code base.
-        tag: The name of the weights.
-        repository: The repository on Hugging Face's hub, or empty.
-        url: The address on another host, or empty.
-        licence: What the code base says of the licence of the weights.
-        reason: Why it is not read.
-    """
-
-    source: str
-    name: str
-    tag: str
-    repository: str
-    url: str
-    licence: str
-    reason: str
-
-
-def unread_files() -> Iterator[UnreadFile]:
-    """Every published file that is not read."""
-    with UNREAD.open(encoding="utf-8") as table:
-        for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-            yield UnreadFile(**row)
 
 
 @cache
