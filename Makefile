@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRA ?= torch
+DEMO := build/demo/digits.msgpack
 
 # uv reads its own settings only: it looks for packages where pip is configured to look, and chooses as pip does.
 pip_setting = $(or $(PIP_$(1)),$(shell $(PYTHON) -m pip config get global.$(2) 2>/dev/null))
@@ -19,14 +20,14 @@ export UV_INDEX_STRATEGY ?= unsafe-best-match
 # Where PYTHONDONTWRITEBYTECODE is set, each process would compile TensorFlow again, which takes 9 s.
 export UV_COMPILE_BYTECODE ?= 1
 
-.PHONY: setup demo test lint faults alone-one peers xla sweep alone every-peer fleet fuzz bench everything clean
+.PHONY: setup demo test docs lint faults alone-one peers xla sweep alone every-peer fleet fuzz bench everything clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[all,report,test,dev]"
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[all,report,docs,test,dev]"
 	touch $(READY)
 
 demo: setup
@@ -34,6 +35,16 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not faults and not sweep"
+
+# The examples, the notebooks, and the site; a warning fails, and so does a link to a page or heading that is missing.
+docs: setup $(DEMO)
+	$(BIN)/pytest -p parity_tests.support.documentation --numprocesses 2 --dist loadfile --timeout 600 README.md docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --builder html --fail-on-warning --quiet docs build/docs/html
+	$(BIN)/sphinx-build --builder linkcheck --fail-on-warning --quiet --doctree-dir build/docs/html/.doctrees \
+		--define nb_execution_mode=off docs build/docs/links
+
+$(DEMO): | setup
+	$(BIN)/se-resnet demo --out build/demo
 
 lint: setup
 	$(BIN)/ruff check .
@@ -82,6 +93,7 @@ everything:
 	$(MAKE) fuzz
 	$(MAKE) xla
 	$(MAKE) demo
+	$(MAKE) docs
 	$(MAKE) test
 
 clean:

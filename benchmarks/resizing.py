@@ -1,4 +1,7 @@
-"""How far the frameworks' own resizing is from Pillow's, for docs/preprocessing.md: `python -m benchmarks.resizing`."""
+"""How far the frameworks' own resizing is from Pillow's: `python -m benchmarks.resizing`.
+
+The table is in docs/reference/preprocessing.md.
+"""
 
 import os
 

@@ -19,8 +19,8 @@ from se_weights.files import open_file
 from se_weights.files.formats import NPZ
 
 LARGEST_ROUNDING = 1e-2
-"""Up to this error, rounding in half precision may explain a difference: bfloat16 logits differ by up to 6e-3 (README),
-and a network of other settings that was read as this one by 3e-2 and more."""
+"""Up to this error, rounding in half precision may explain a difference: bfloat16 logits differ by up to 6e-3
+(docs/guide/parity.md), and a network of other settings that was read as this one by 3e-2 and more."""
 
 MAX_ROWS = 12
 """How many hypotheses the table shows."""

@@ -12,45 +12,34 @@ from types import FrameType
 
 import click
 
+from se_cli.subcommands import SUBCOMMANDS
 from se_spec import __version__
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
-
-COMMANDS = {
-    "list": "List the architectures with their parameter counts and multiply-adds.",
-    "inspect": "Show what a weights file contains: format, dialect, architecture, tensors, hashes.",
-    "identify": "Find the settings that tensors cannot show, from a few outputs of the original code.",
-    "convert": "Convert a weights file to the format that the target's suffix names.",
-    "compare": "Compare the weights of two files, which may have any format and dialect, bit for bit.",
-    "verify": "Check that a file has not changed since it was written.",
-    "predict": "Name what images show, with a network in one or several frameworks.",
-    "download": "Fetch published weights, and say where they lie and under which licence.",
-    "parity": "Run a network in every framework and compare the logits with a float64 reference.",
-    "demo": "Train a small network on real images, convert it and evaluate it in every framework.",
-}
-"""The subcommands and their summaries for `se-resnet --help`."""
 
 
 class LazyGroup(click.Group):
     """A group whose commands are in modules of the same name, which are imported on demand."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(SUBCOMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in SUBCOMMANDS:
             return None
         # some libraries turn an interrupt during their import into another error
         previous = signal.signal(signal.SIGINT, _exit_at_once)
         try:
-            return import_module(f"se_cli.{name}").command
+            command: click.Command = import_module(f"se_cli.{name}").command
         finally:
             signal.signal(signal.SIGINT, previous)
+        command.epilog = SUBCOMMANDS[name].epilog
+        return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, subcommand.summary) for name, subcommand in SUBCOMMANDS.items()])
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Resizes images as Pillow does, to the bit: the fixed-point arithmetic of its `Image.resize` in numpy.
 
-Frameworks resize in other ways, whose pixels differ by up to 75 of 255 (docs/preprocessing.md); networks were trained
-and evaluated with Pillow's. Source: Pillow 13.0, src/libImaging/Resample.c, for images of 8 bits a channel.
+Frameworks resize in other ways, whose pixels differ by up to 75 of 255 (docs/reference/preprocessing.md); networks were
+trained and evaluated with Pillow's. Source: Pillow 13.0, src/libImaging/Resample.c, for images of 8 bits a channel.
 """
 
 import math

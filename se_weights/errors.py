@@ -7,7 +7,7 @@ class WeightsError(Exception):
     """Base class of all errors in reading, checking, converting and writing weights.
 
     Attributes:
-        id: The reason as a short text that does not change between releases (docs/refusals.md).
+        id: The reason as a short text that does not change between releases (docs/reference/refusals.md).
     """
 
     id = "weights"

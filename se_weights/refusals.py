@@ -1,7 +1,7 @@
 """The reasons for which a file is refused, by id: the kind of error, what was found and what to do about it.
 
-The ids do not change between releases. `docs/refusals.md` is generated from this table, and every row has at least one
-test case in `parity_tests/hostile/`.
+The ids do not change between releases. `docs/reference/refusals.md` is generated from this table, and every row has at
+least one test case in `parity_tests/hostile/`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Runs every mutant and writes docs/mutants.md: `python -m parity_tests.faults.mutants_table`."""
+"""Runs every mutant and writes docs/about/mutants.md: `python -m parity_tests.faults.mutants_table`."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -190,7 +190,7 @@ def main() -> None:
         "|---|---|---|---|",
         *training,
     ]
-    path = Path(__file__).parents[2] / "docs" / "mutants.md"
+    path = Path(__file__).parents[2] / "docs" / "about" / "mutants.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

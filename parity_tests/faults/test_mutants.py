@@ -1,6 +1,6 @@
 """Tests the parity check with mutants: it detects, localises and names every fault, and finds none in correct models.
 
-`python -m parity_tests.faults.mutants_table` runs all mutants and writes docs/mutants.md.
+`python -m parity_tests.faults.mutants_table` runs all mutants and writes docs/about/mutants.md.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from parity_tests.support.cases import skip_without
 from se_parity import Case, Worker, check_parity, sample_images, trained_like_weights
 from se_parity.diagnose.diagnosis import diagnose
 
-TABLE = Path(__file__).parents[2] / "docs" / "mutants.md"
+TABLE = Path(__file__).parents[2] / "docs" / "about" / "mutants.md"
 
 pytestmark = pytest.mark.faults
 

@@ -1,4 +1,4 @@
-"""Runs every case and writes the outcomes into docs/hostile_files.md: `python -m parity_tests.hostile`."""
+"""Runs every case and writes the outcomes into docs/about/hostile_files.md: `python -m parity_tests.hostile`."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from parity_tests.hostile import CASES, FAMILIES, Case, ValidFiles
 from parity_tests.hostile.run import MEGABYTES, SECONDS, Outcome, run
 
 THREADS = 2
-TABLE = Path(__file__).parents[2] / "docs" / "hostile_files.md"
+TABLE = Path(__file__).parents[2] / "docs" / "about" / "hostile_files.md"
 
 
 def status_and_id(status: int | None, reason: str | None) -> str:

@@ -1,6 +1,6 @@
 """Files that hypothesis mutates or generates: every reader reads them completely, or refuses them with a refusal id.
 
-The longer runs are in fuzz/, and their findings in docs/fuzzing.md.
+The longer runs are in fuzz/, and their findings in docs/about/fuzzing.md.
 """
 
 import io

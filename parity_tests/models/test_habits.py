@@ -1,4 +1,4 @@
-"""docs/habits.md: what users of each framework do with a model names the tests that hold it."""
+"""docs/reference/habits.md: what users of each framework do with a model names the tests that hold it."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = (ROOT / "docs" / "habits.md").read_text().split("\n## ")[1:]
+SECTIONS = (ROOT / "docs" / "reference" / "habits.md").read_text().split("\n## ")[1:]
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])

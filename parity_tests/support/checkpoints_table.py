@@ -1,4 +1,4 @@
-"""Generates docs/checkpoints.md from the published files: `python -m parity_tests.support.checkpoints_table`."""
+"""Generates docs/reference/checkpoints.md: `python -m parity_tests.support.checkpoints_table`."""
 
 from collections import Counter
 from itertools import combinations
@@ -7,7 +7,7 @@ from pathlib import Path
 from se_weights.catalogue.published import PublishedFile, all_files
 from se_weights.catalogue.unread import UnreadFile, unread_files
 
-PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "checkpoints.md"
 
 HEAD = """# Published checkpoints
 
@@ -17,7 +17,7 @@ Generated from `se_weights/catalogue/*.tsv` by `python -m parity_tests.support.c
 them. Hosts were not contacted: addresses and hashes are those in the code bases.
 
 {read} files of {sources} code bases are read, {unread} are not. {pairs} pairs of published networks have the same
-tensors and compute different functions; [README](../README.md#published-checkpoints) says how a file is recognised.
+tensors and compute different functions; [Which file do I have?](../guide/which_file.md) says how a file is recognised.
 
 "size" is the side of the input, "crop" the share of the resized image that it is, and "top-1" the published accuracy
 in percent.

@@ -19,8 +19,8 @@ from se_parity.run.client import Worker
 from se_weights import Checkpoint
 
 TOLERANCE = 1e-4
-"""The default tolerance, as a share of the logits' range. Two frameworks in float32 differ by up to 5e-6 (README);
-outputs of a network that ran in TF32 or float16 need a larger tolerance."""
+"""The default tolerance, as a share of the logits' range. Two frameworks in float32 differ by up to 5e-6
+(docs/guide/parity.md); outputs of a network that ran in TF32 or float16 need a larger tolerance."""
 
 TIE = 5.0
 """Hypotheses whose errors differ by less than this factor are not distinguished: the difference may be rounding."""
