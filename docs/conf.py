@@ -36,6 +36,7 @@ napoleon_numpy_docstring = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
 python_maximum_signature_line_length = 100
 
 myst_enable_extensions = ["colon_fence", "attrs_block"]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_images import Prediction, resize, resize_and_crop, resized_sides
-from se_spec import __version__
-from se_weights import Checkpoint, MissingExtra
+from se_parity.report.rendering import render_page
+from se_weights import Checkpoint
 from se_weights.preprocessing import Preprocessing
 
 SHOWN = 480
@@ -33,15 +33,11 @@ def prediction_page(
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ModuleNotFoundError as error:
-        raise MissingExtra("HTML pages need jinja2", "report") from error
-    loader = jinja2.PackageLoader("se_cli", "")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
     preprocessing = checkpoint.preprocessing
     assert preprocessing
-    return environment.get_template("prediction_page.html.j2").render(
+    return render_page(
+        "se_cli",
+        "prediction_page.html.j2",
         subject=subject,
         architecture=checkpoint.architecture.name,
         preprocessing=preprocessing,
@@ -60,7 +56,6 @@ def prediction_page(
             framework: [{each.label: each.probability for each in of_image} for of_image in predictions]
             for framework, predictions in found.items()
         },
-        version=__version__,
     )
 
 

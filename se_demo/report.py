@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-import jinja2
-
 from se_demo.plots import draw_plots
 from se_demo.run import Demo
+from se_parity.report.rendering import render_page
 from se_parity.run.client import DISPLAY_NAMES
-from se_spec import __version__
 
 
 def write_report(demo: Demo, folder: Path) -> Path:
@@ -22,16 +20,15 @@ def write_report(demo: Demo, folder: Path) -> Path:
         The path of `report.html`.
     """
     (folder / "report.json").write_text(json.dumps(demo.to_dict(), indent=2) + "\n")
-    loader = jinja2.PackageLoader("se_demo", "")
-    template = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined).get_template("report.html.j2")
     page = folder / "report.html"
     page.write_text(
-        template.render(
+        render_page(
+            "se_demo",
+            "report.html.j2",
             demo=demo,
             plots=draw_plots(demo),
             conversions={conversion.file: conversion for conversion in demo.conversions},
             frameworks=DISPLAY_NAMES,
-            version=__version__,
         )
     )
     return page

@@ -207,7 +207,8 @@ def test_parity_diagnoses_every_layer_and_writes_a_report(file, tmp_path):
     text = page.read_text()
     assert "Parity holds" in text
     assert "--stress --report" in text
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == text.count('role="img" aria-label="') == 3
+    assert "prefers-color-scheme: dark" in text
     assert not any(link in text for link in ("<script", "<link", "<img", 'src="', 'href="http'))
 
 

@@ -11,6 +11,7 @@ import se_weights
 from parity_tests.support.cases import skip_without
 from parity_tests.support.tolerances import FLOAT32_LOGITS, FLOAT64_LOGITS
 from se_demo.run import MODELS
+from se_parity.report.palette import LIGHT
 
 
 @skip_without("torch")
@@ -41,5 +42,8 @@ def test_the_demo_report_shows_that_no_label_changes(tmp_path, model):
     hashes = {se_weights.weights_sha256(se_weights.read(tmp_path / e["file"]).weights) for e in facts["evaluations"]}
     assert len(hashes) == 1
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == page.count('role="img" aria-label="') == 4
+    assert "prefers-color-scheme: dark" in page
+    assert "var(--torch)" in page
+    assert not set(LIGHT.values()) & set(re.findall(r"(?<=: )#[0-9a-f]{6}", page.partition("</style>")[2]))
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)

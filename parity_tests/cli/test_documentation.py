@@ -15,6 +15,7 @@ import se_spec
 from parity_tests.support import architectures_table, checkpoints_table, refusals_table
 from se_cli.main import main
 from se_cli.subcommands import SUBCOMMANDS
+from se_parity.report.palette import DARK, LIGHT
 from se_weights.dialects import DIALECTS
 from se_weights.files import FORMATS
 
@@ -126,3 +127,24 @@ def test_the_shell_completes_commands_and_options(line, completed):
     program = Path(sys.executable).with_name("se-resnet")
     ran = subprocess.run([program], env=variables, capture_output=True, text=True, check=False)
     assert ran.stdout.split() == [f"plain,{completed}"]
+
+
+def _luminance(color: str) -> float:
+    """The relative luminance of WCAG 2.2 of a color as #rrggbb."""
+    parts = [int(color[begin : begin + 2], 16) / 255 for begin in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _contrast(first: str, second: str) -> float:
+    brighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read_on_every_background(palette):
+    for background in ("background", "surface", "good", "near", "bad"):
+        assert _contrast(palette["text"], palette[background]) >= 4.5
+    for text in ("quiet", "accent", "passed", "failed", "torch", "tf", "flax"):
+        assert _contrast(palette[text], palette["background"]) >= 4.5, text
+    assert LIGHT.keys() == DARK.keys()

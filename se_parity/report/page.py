@@ -4,17 +4,17 @@ import shlex
 import sys
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
 from se_parity.diagnose.localise import MODULES
 from se_parity.examination import Examination
 from se_parity.reference.activations import logits_and_gates
-from se_parity.report.drawing import COLOURS, render_figures
+from se_parity.report.drawing import LINES, Plot, render_figures
+from se_parity.report.palette import LIGHT
+from se_parity.report.rendering import render_page
 from se_parity.run.client import DISPLAY_NAMES
 from se_parity.train.check_training import RECORDED_STEPS, RESULT_KINDS
-from se_spec import __version__
 
 SMALLEST = 1e-18
 """Smaller differences are drawn at this value, since a logarithmic axis has no zero."""
@@ -27,20 +27,17 @@ def write_page(examination: Examination, path: Path) -> None:
         examination: what `examine` returned, with a diagnosis of every framework (`ExaminationOptions.localise`).
         path: the file to write.
     """
-    loader = jinja2.PackageLoader("se_parity.report", "")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
     path.write_text(
-        environment.get_template("page.html.j2").render(
+        render_page(
+            "se_parity.report",
+            "page.html.j2",
             examination=examination,
             report=examination.report,
             steps=RECORDED_STEPS,
             kinds=RESULT_KINDS,
             names=DISPLAY_NAMES,
-            figures=render_figures(
-                {"depth": plot_depth, "differences": plot_differences, "gates": plot_gates}, examination
-            ),
+            figures=render_figures(PLOTS, examination),
             command=shlex.join(["se-resnet", *sys.argv[1:]]),
-            version=__version__,
         )
     )
 
@@ -54,11 +51,13 @@ def plot_depth(examination: Examination) -> Figure:
             layers = diagnosis.localisations[row].layers
             axes.plot(
                 [max(layer.running, SMALLEST) for layer in layers],
-                color=COLOURS[diagnosis.framework],
+                color=LIGHT[diagnosis.framework],
+                linestyle=LINES[diagnosis.framework],
                 label=DISPLAY_NAMES[diagnosis.framework],
                 linewidth=1,
             )
-        axes.plot([layer.running_limit for layer in layers], color="#666666", linewidth=1, linestyle=":", label="limit")
+        limits = [layer.running_limit for layer in layers]
+        axes.plot(limits, color=LIGHT["quiet"], linewidth=1, linestyle="dashdot", label="limit")
         axes.set_yscale("log")
         axes.set_ylabel(f"{dtype}, share of the range")
         blocks = [(index, layer.path) for index, layer in enumerate(layers) if layer.operation in MODULES.values()]
@@ -84,10 +83,11 @@ def plot_differences(examination: Examination) -> Figure:
                 np.clip(np.log10(np.maximum(shares, 10.0 ** edges[0])), edges[0], edges[-1]),
                 bins=edges,
                 histtype="step",
-                color=COLOURS[framework],
+                color=LIGHT[framework],
+                linestyle=LINES[framework],
                 label=DISPLAY_NAMES[framework],
             )
-        axes.axvline(np.log10(limit), color="#666666", linestyle=":", linewidth=1)
+        axes.axvline(np.log10(limit), color=LIGHT["quiet"], linestyle="dashdot", linewidth=1)
         axes.set_title(dtype, fontsize=9)
         axes.set_xlabel("log10 of the difference as a share of the range")
         axes.set_yticks([])
@@ -119,3 +119,11 @@ def plot_gates(examination: Examination) -> Figure:
         axes.tick_params(labelsize=6)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
+
+
+PLOTS = {
+    "depth": Plot(plot_depth, "The error of each layer's output by depth, one line for each framework, and the limit."),
+    "differences": Plot(plot_differences, "Histograms of the differences of all logits, and the limit."),
+    "gates": Plot(plot_gates, "The gates of the reference by block, and each framework's differences from them."),
+}
+"""The figures of the page, by their names in the template."""
