@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from xml.sax.saxutils import escape
+from html import escape
 
 from se_spec import Graph
 from se_spec.graph import IMAGES

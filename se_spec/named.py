@@ -54,6 +54,8 @@ def create_model_call(network: Architecture) -> str:
         the fewest settings; of several, the one of the network's own name.
     """
     names = [network.name, *_NAMED] if network.name in _NAMED else list(_NAMED)
+    if network == _NAMED[names[0]]:
+        return f"create_model({_quoted(network.name)})"
     family = [_NAMED[name] for name in names if _NAMED[name].family == network.family]
     named = min(family, key=lambda each: len(config_differences(network, each)))
     settings = network.settings_from(named)

@@ -145,9 +145,16 @@ class Dialect:
         Returns:
             The complete architecture, or None if the code base has no such network.
         """
-        table = self.tables.get(inferred.family)
-        config = table.hidden_config(inferred) if table and (self.carries_config or not inferred.folded) else None
+        config = self._hidden_config(inferred)
         return None if config is None else inferred.replace(**config)
+
+    def has(self, inferred: Architecture) -> bool:
+        """Whether the code base has a network that was inferred from names and shapes."""
+        return self._hidden_config(inferred) is not None
+
+    def _hidden_config(self, inferred: Architecture) -> Mapping[str, Any] | None:
+        table = self.tables.get(inferred.family)
+        return table.hidden_config(inferred) if table and (self.carries_config or not inferred.folded) else None
 
     def why_unsupported(self, architecture: Architecture) -> str | None:
         """The reason why no network of the code base computes the function of an architecture, or None if one does."""

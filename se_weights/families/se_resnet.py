@@ -47,13 +47,11 @@ def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
 
 
 @cache
-def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]:
-    """The smallest networks, one for each set of names that the dialect may give to their layers."""
-    networks: dict[object, SEResNetArchitecture] = {}
-    orders = ("post", "pre")
-    settings = product(orders, EXPANSION, STEMS, (False, True), (True, False), (1, 0))
-    for order, block, stem, averages, se, num_classes in settings:
-        initial = SEResNetArchitecture(
+def _smallest_networks() -> tuple[SEResNetArchitecture, ...]:
+    """One network of a single block for each setting on which names of layers may depend."""
+    settings = product(("post", "pre"), EXPANSION, STEMS, (False, True), (True, False), (1, 0))
+    return tuple(
+        SEResNetArchitecture(
             order=order,
             name=UNNAMED,
             block=block,
@@ -65,8 +63,18 @@ def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]
             squeeze=Squeeze(1),
             num_classes=num_classes,
         )
-        names = order, block, stem, *(dialect.place(parameter, initial) for parameter in PROBES)
-        if names not in networks and dialect.completed(initial):
+        for order, block, stem, averages, se, num_classes in settings
+    )
+
+
+@cache
+def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]:
+    """The smallest networks, one for each set of names that the dialect may give to their layers."""
+    networks: dict[object, SEResNetArchitecture] = {}
+    for initial in _smallest_networks():
+        places = (dialect.place(parameter, initial) for parameter in PROBES)
+        names = initial.order, initial.block, initial.stem, *places
+        if names not in networks and dialect.has(initial):
             networks[names] = initial
     return tuple(networks.values())
 
