@@ -39,6 +39,11 @@ ARCHITECTURES = {
     "bottleneck": se_spec.architecture("se_resnet50", **SMALL),
     "grouped": se_spec.architecture("se_resnext50_32x4d", **SMALL, **GROUPED),
     "deep stem": se_spec.architecture("senet154", **SMALL, groups=2, base_width=32, stem={"width": 6, "inner": (3, 4)}),
+    "pre-activation": se_spec.architecture("se_preresnet18", **SMALL, input_norm=True),
+    "eca": se_spec.architecture("ecaresnet26t", depths=(1, 1), widths=(4, 8), num_classes=3),
+    "anti-aliased": se_spec.architecture("se_resnetaa50d", **SMALL),
+    "rs": se_spec.architecture("se_resnetrs50", **SMALL),
+    "dilated": se_spec.architecture("resnet18", **SMALL | {"depths": (1,) * 4, "widths": (4,) * 4}, output_stride=16),
     "dense": se_spec.architecture("se_densenet121", **SMALL_DENSE, se_places=("layer", "transition")),
 }
 
@@ -333,15 +338,28 @@ SEEDS: dict[str, list[Callable[[], Sample]]] = {
     "safetensors": [
         lambda: written(".safetensors", "basic"),
         lambda: written(".safetensors", "deep stem", "float16"),
-        lambda: written(".safetensors", "dense"),
+        *(partial(written, ".safetensors", kind) for kind in ("dense", "pre-activation", "eca", "anti-aliased")),
     ],
     "shards": [indexed],
     "pieces": [pieces],
     "huggingface": [lambda: written(".hf", "bottleneck"), lambda: written(".hf", "grouped", shard_bytes=9000)],
-    "pth": [lambda: written(".pth", "bottleneck"), lambda: deflated(written(".pth", "deep stem"))],
+    "pth": [
+        lambda: written(".pth", "bottleneck"),
+        lambda: written(".pth", "rs"),
+        lambda: deflated(written(".pth", "deep stem")),
+    ],
     "stacked": [lambda: numpy_pickle(2), lambda: numpy_pickle(3), lambda: numpy_pickle(4)],
-    "npz": [lambda: written(".npz", "basic"), lambda: deflated(written(".npz", "grouped")), unusual_npz],
-    "msgpack": [lambda: written(".msgpack", "bottleneck"), chunked_msgpack],
+    "npz": [
+        lambda: written(".npz", "basic"),
+        lambda: written(".npz", "dilated"),
+        lambda: deflated(written(".npz", "grouped")),
+        unusual_npz,
+    ],
+    "msgpack": [
+        lambda: written(".msgpack", "bottleneck"),
+        lambda: written(".msgpack", "pre-activation"),
+        chunked_msgpack,
+    ],
     "hdf5": [
         lambda: written(".weights.h5", "basic"),
         lambda: hdf5("model.weights.h5", packed),

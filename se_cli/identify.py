@@ -61,8 +61,8 @@ def command(
     """Find the settings that FILE's tensors cannot show, from a few outputs of the original code.
 
     Every hypothesis that fits the tensors is run: which convolution has the stride, the pool's padding, the batch norm
-    epsilon, a ReLU before the squeeze, the order of channels and classes, the preprocessing. The exit status is 1 if
-    no hypothesis reproduces the outputs, or if they do not determine which of several is right.
+    epsilon, a ReLU before the squeeze, anti-aliasing, dilation, the order of channels and classes, the preprocessing.
+    The exit status is 1 if no hypothesis reproduces the outputs, or if they do not determine which of several is right.
     """
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_candidates(file, dialect=dialect)

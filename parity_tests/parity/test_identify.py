@@ -30,10 +30,11 @@ ORIGINALS = {  # the dialect of the original network, and the settings that must
 
 
 def with_settings(known, settings):
+    changes = {}
     for setting, value in settings.items():
         group, _, name = setting.partition(".")
-        known = known.replace(**{group: {name: value} if name else value})
-    return known
+        changes[group] = {**changes.get(group, {}), name: value} if name else value
+    return known.replace(**changes)
 
 
 def images(dtype="float32"):
@@ -79,6 +80,18 @@ def test_a_network_is_identified_by_its_outputs(tmp_path, name, outputs):
         assert found.next_error > 10 * found.identified.error
     else:  # labels alone cannot show an epsilon, and may leave more open; they must not identify a wrong network
         assert not found.identified or found.identified.hypothesis.architecture.function_key() == known.function_key()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"output_stride": 16}, pytest.param({"output_stride": 8, "dilates_first": True}, marks=SWEEP)], ids=str
+)
+def test_a_dilated_network_is_identified_by_its_logits(tmp_path, settings):
+    dialect = "cadene" if "dilates_first" in settings else "timm"  # smp dilates from the first block on
+    deep = {"depths": (1, 1, 1, 2), "widths": (8, 8, 12, 16)}
+    path, known, weights = case(tmp_path, dialect, deep | settings)
+    found = identify(se_weights.read_candidates(path), images(), logits=Oracle(known, weights).logits(images()))
+    assert found.identified.hypothesis.architecture.function_key() == known.function_key()
+    assert found.next_error > 10 * found.identified.error
 
 
 @pytest.mark.parametrize("outputs", ["logits", "labels"])

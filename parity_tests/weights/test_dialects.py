@@ -10,7 +10,7 @@ import pytest
 
 import se_spec
 import se_weights
-from parity_tests.support.cases import skip_without
+from parity_tests.support.cases import ARCHITECTURES, architecture, skip_without
 from se_parity import Oracle, sample_images, trained_like_weights
 from se_spec import manifest, parameter_count
 from se_weights import DIALECTS, AmbiguousDialect, Checkpoint, MalformedFile, UnsafeFile, WeightMismatch, weights_sha256
@@ -98,6 +98,18 @@ def test_every_architecture_survives_its_dialect_bit_for_bit(tmp_path, dialect, 
     assert weights_sha256(alone.weights) == weights_sha256(checkpoint.weights)
     if not DIALECTS[dialect].carries_config:
         assert alone.architecture.function_key() == checkpoint.architecture.function_key()
+
+
+SETTINGS = [case for case in ARCHITECTURES if case not in se_spec.list_architectures()]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_dialect_has_a_place_for_every_parameter_of_networks_that_its_code_base_lacks(dialect):
+    """The metadata of a file may claim any network, which is then compared with the tensors in every dialect."""
+    for case in SETTINGS:
+        network = architecture(case)
+        if network.family in DIALECTS[dialect].tables:
+            assert DIALECTS[dialect].places(network).keys() == set(manifest(network))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".weights.h5", ".msgpack", ".npz"])

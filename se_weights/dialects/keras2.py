@@ -50,8 +50,9 @@ def qubvel_place(parameter: Parameter, architecture: SEResNetArchitecture) -> Pl
     if architecture.order == "pre" and parameter.layer is not Layer.GATE:
         return Place((f"{parameter.path(PRE_ACTIVATION)}/{leaf}",), axes)
     position = LayerPosition(parameter.layer, parameter.stage, parameter.index, parameter.number)
+    kind = CLASSES.get(parameter.layer, NO_LAYER)
     counters = _keras_counters(architecture).get(position, ())
-    return Place(tuple(f"{CLASSES[parameter.layer]}/{counter}/{leaf}" for counter in counters) or ("none",), axes)
+    return Place(tuple(f"{kind}/{counter}/{leaf}" for counter in counters) or ("none",), axes)
 
 
 @cache

@@ -295,6 +295,8 @@ SE_RESNET = Family(
         "shortcut.averages": (False, True),
         "squeeze.after_relu": (False, True),
         "antialias": tuple(ANTIALIASES),
+        "output_stride": (32, 16, 8),
+        "dilates_first": (False, True),
     },
     training_settings=("dropout", "drop_path"),
 )
