@@ -60,7 +60,7 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
     return {
         "help": repeat(lambda: run(*SE_RESNET, "--help"), rounds),
         "inspect": repeat(lambda: run(*SE_RESNET, "inspect", safetensors), rounds),
-        "inspect imports": measure_imports("import se_cli.main, se_cli.inspect"),
+        "inspect imports": measure_imports("import se_cli.main, se_cli.commands.inspect"),
         "pairs": [measure_pair(*pair, folder, sources, rounds) for pair in product(SUFFIXES, SUFFIXES)],
         "growth": [point for network in SIZES for point in measure_scaling(network, folder, rounds)],
         "batch": measure_batch(folder),

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are in modules of the same name, which are imported on demand."""
+    """A group whose commands are in modules of `commands` of the same name, imported on demand."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(SUBCOMMANDS)
@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         # some libraries turn an interrupt during their import into another error
         previous = signal.signal(signal.SIGINT, _exit_at_once)
         try:
-            command: click.Command = import_module(f"se_cli.{name}").command
+            command: click.Command = import_module(f"se_cli.commands.{name}").command
         finally:
             signal.signal(signal.SIGINT, previous)
         command.epilog = SUBCOMMANDS[name].epilog

@@ -18,7 +18,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without, small_network
-from se_cli.graph_picture import draw_graph
+from se_cli.presentation.graph_picture import draw_graph
 from se_spec import Graph, Node
 from se_spec.layers import Add, ReLU, Scale
 from se_weights.dialects import DIALECTS

@@ -7,7 +7,7 @@ import pytest
 
 import se_spec
 from parity_tests.support.cases import each_framework, network, skip_without, small_network
-from se_cli.parity_tables import _training_verdict
+from se_cli.presentation.parity_tables import _training_verdict
 from se_parity import Worker
 from se_parity.examination import RECIPES, TRAINING_DTYPES
 from se_parity.reference.backward import Backward

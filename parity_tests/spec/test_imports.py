@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from parity_tests.support.cases import skip_without
+from se_cli.subcommands import SUBCOMMANDS
 
 HEAVY = {"torch", "tensorflow", "keras", "jax", "flax"}
 
@@ -18,7 +19,8 @@ IMPORTS = [
     ("se_parity", set()),
     ("se_demo.run", set()),
     ("se_cli.main", set()),
-    *((f"se_cli.{name}", set()) for name in ("list", "inspect", "convert", "compare", "parity", "demo", "statuses")),
+    ("se_cli.statuses", set()),
+    *((f"se_cli.commands.{name}", set()) for name in SUBCOMMANDS),
     pytest.param("se_torch", {"torch"}, marks=skip_without("torch")),
     pytest.param("se_tf", {"tensorflow", "keras"}, marks=skip_without("tf")),
     pytest.param("se_flax", {"jax", "flax"}, marks=skip_without("flax")),

@@ -26,9 +26,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
     "__main__",
     "parity_tests.support.isolated_process",
-    "se_cli.convert",
-    "se_cli.compare",
-    "se_cli.verify",
+    "se_cli.commands.convert",
+    "se_cli.commands.compare",
+    "se_cli.commands.verify",
     "h5py",
     "encodings.cp437",
     *(known.path for known in FORMATS),

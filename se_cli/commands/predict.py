@@ -11,7 +11,7 @@ import click
 
 import se_hub
 import se_images
-from se_cli.download import find_weights
+from se_cli.commands.download import find_weights
 from se_cli.options import (
     FRAMEWORK_ALIASES,
     PATH,
@@ -22,7 +22,7 @@ from se_cli.options import (
     prefix_option,
 )
 from se_cli.output import Output, table
-from se_cli.prediction_page import prediction_page
+from se_cli.presentation.prediction_page import prediction_page
 from se_images import Prediction
 from se_parity.run.client import FRAMEWORK_ENVIRONMENT, FRAMEWORKS
 from se_weights import Checkpoint

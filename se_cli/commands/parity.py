@@ -17,7 +17,7 @@ from se_cli.options import (
     prefix_option,
 )
 from se_cli.output import Output
-from se_cli.parity_tables import partial_summary, summary
+from se_cli.presentation.parity_tables import partial_summary, summary
 from se_cli.statuses import FAILED
 from se_parity import FRAMEWORKS, examine
 from se_parity.case import Case

@@ -36,7 +36,7 @@ def prediction_page(
     preprocessing = checkpoint.preprocessing
     assert preprocessing
     return render_page(
-        "se_cli",
+        "se_cli.presentation",
         "prediction_page.html.j2",
         subject=subject,
         architecture=checkpoint.architecture.name,

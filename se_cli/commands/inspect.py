@@ -10,9 +10,9 @@ import click
 
 import se_spec
 import se_weights
-from se_cli.graph_picture import draw_graph
 from se_cli.options import PATH, WEIGHTS, architecture_option, output_options, prefix_option
 from se_cli.output import Output, definition_list, plain_table, size_in_bytes, table
+from se_cli.presentation.graph_picture import draw_graph
 from se_spec import Architecture
 from se_weights import AmbiguousDialect
 from se_weights.files import detect_format

@@ -9,7 +9,7 @@ import click
 
 import se_spec
 import se_weights
-from se_cli.convert_batch import BatchShardType, convert_batch
+from se_cli.commands.convert_batch import BatchShardType, convert_batch
 from se_cli.options import PATH, WEIGHTS, architecture_option, output_options, prefix_option
 from se_cli.output import Output, size_in_bytes
 from se_weights.batch import BatchShard, Options

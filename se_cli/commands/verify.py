@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import se_weights
-from se_cli.compare import WeightsSummary, list_differences
+from se_cli.commands.compare import WeightsSummary, list_differences
 from se_cli.options import PATH, WEIGHTS, output_options
 from se_cli.output import Output
 from se_cli.statuses import FAILED
