@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from se_hub import hugging_face, web
-from se_hub.address import HUB, HubAddress
+from se_hub.address import HUB, HubAddress, is_address
 from se_hub.errors import UnknownWeights
 from se_hub.pretrained import is_fetchable
 from se_weights.catalogue import PublishedFile
@@ -44,6 +44,11 @@ def fetch(address: str) -> Path:
             "download it by yourself, and pass the file"
         )
     return _fetch_from_web(row)
+
+
+def locate(source: str) -> Path:
+    """The path of weights, or of the local copy where they are named by an address, as `fetch` returns it."""
+    return fetch(source) if is_address(source) else Path(source)
 
 
 def fetch_published(row: PublishedFile) -> Path:

@@ -159,6 +159,20 @@ def test_an_address_takes_the_place_of_a_file(se_resnet, folder, server):
     )
 
 
+def test_a_list_of_a_batch_may_have_addresses(se_resnet, folder, server):
+    (folder / "list.txt").write_text(f"{ADDRESS}\nhf://owner/absent\nlanczos.safetensors\n")
+    ran = se_resnet("convert", "--batch", "list.txt", "converted", "--to", ".npz", "--json")
+    assert ran.returncode == 6, ran.stderr
+    results = [json.loads(line) for line in (folder / "converted" / "results.jsonl").read_text().splitlines()]
+    assert [each["source"] for each in results] == [ADDRESS, "hf://owner/absent", "lanczos.safetensors"]
+    assert [each["status"] for each in results] == [0, 6, 0]
+    assert se_resnet("compare", "converted/se_resnet18.npz", "model.safetensors").returncode == 0
+    server.requests.clear()
+    again = se_resnet("convert", "--batch", "list.txt", "converted", "--to", ".npz", "--resume", "--json")
+    assert again.returncode == 6
+    assert not any(request.startswith("GET") and "se_resnet18" in request for request in server.requests)
+
+
 def test_a_download_says_where_the_file_lies(se_resnet, folder):
     result = json.loads(se_resnet("download", ADDRESS, "--json").stdout)
     content = Path(result["path"]).read_bytes()

@@ -47,6 +47,7 @@ def convert_batch(
     Returns:
         The largest exit status among the files; 0 where there are none.
     """
+    import se_hub
     from se_cli.statuses import describe  # imports se_parity, whose errors have statuses too
 
     expect_writable(options.suffix)
@@ -66,6 +67,7 @@ def convert_batch(
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,
             shard=shard,
+            locate=se_hub.locate,
             describe=describe,
             on_result=show,
         )

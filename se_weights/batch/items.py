@@ -20,7 +20,7 @@ class Item:
     """One conversion of a batch.
 
     Attributes:
-        source: The path of the file or folder to read.
+        source: The path of the file or folder to read, or an address that the caller of `run_batch` locates.
         target: The path to write, relative to the batch's output folder.
         dialect: The dialect to read, or None for that of the batch's options.
         architecture: The name of the architecture, or None for that of the batch's options.

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from se_weights.batch.items import Item
 from se_weights.batch.options import Options
-from se_weights.errors import TargetExists
+from se_weights.errors import TargetExists, WeightsError
 from se_weights.files.hashing import file_sha256
 from se_weights.provenance.conversion_record import record_path
 
@@ -62,12 +62,13 @@ class Journal:
         self.file.flush()
         os.fsync(self.file.fileno())
 
-    def finished_result(self, item: Item, out: Path) -> Result | None:
+    def finished_result(self, item: Item, out: Path, locate: Callable[[str], Path]) -> Result | None:
         """The result of an item that was converted, or None if source, target or options have changed since.
 
         Args:
             item: A source, and the path of its target in `out`.
             out: The folder of the batch's targets.
+            locate: Returns the path of a source.
         """
         result = self.finished.get(item.target)
         if not result or result["status"] or result["options"] != self.options.digest:
@@ -76,11 +77,11 @@ class Journal:
         try:
             unchanged = (
                 result["source"] == item.source
-                and result["source_sha256"] == file_sha256(Path(item.source))
+                and result["source_sha256"] == file_sha256(locate(item.source))
                 and result["target_sha256"] == file_sha256(target)
                 and (not self.options.manifest or result["manifest_sha256"] == file_sha256(record_path(target)))
             )
-        except (OSError, KeyError):
+        except (OSError, KeyError, WeightsError):
             return None
         return result if unchanged else None
 

@@ -24,6 +24,9 @@ from se_weights.writing.atomic_write import atomic_write
 KILLED = "process.killed"
 """The id of an item whose process ended without a result."""
 
+Locate = Callable[[str], Path]
+"""Returns the path of a source, which may be an address."""
+
 Describe = Callable[[Exception], tuple[int, str]]
 """Returns the exit status and the id of an error."""
 
@@ -36,6 +39,7 @@ def run_batch(
     jobs: int,
     resume: bool = False,
     shard: BatchShard | None = None,
+    locate: Locate = Path,
     describe: Describe = lambda error: (1, type(error).__name__),
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
@@ -50,7 +54,8 @@ def run_batch(
         jobs: The number of items to convert at a time.
         resume: Whether to resume an interrupted batch, and skip items whose source and target have not changed.
         shard: The part of the batch to convert; all of it if not given.
-        describe: Returns the exit status and the id of an error. It is called in another process.
+        locate: Returns the path of a source. It is called in other processes, too, like `describe`.
+        describe: Returns the exit status and the id of an error.
         on_result: Is called with each result, in the order in which the items finish.
 
     Returns:
@@ -68,12 +73,12 @@ def run_batch(
         waiting = []
         results: dict[str, Result] = {}
         for item in items:
-            if earlier := journal.finished_result(item, out):
+            if earlier := journal.finished_result(item, out, locate):
                 results[item.target] = earlier
                 on_result(earlier)
             else:
                 waiting.append(item)
-        for item, result in _convert_all(waiting, out, options, jobs, journal, describe):
+        for item, result in _convert_all(waiting, out, options, jobs, journal, locate, describe):
             journal.append({"done": result})
             results[item.target] = result
             on_result(result)
@@ -84,7 +89,13 @@ def run_batch(
 
 
 def _convert_all(
-    items: Sequence[Item], out: Path, options: Options, jobs: int, journal: Journal, describe: Describe
+    items: Sequence[Item],
+    out: Path,
+    options: Options,
+    jobs: int,
+    journal: Journal,
+    locate: Locate,
+    describe: Describe,
 ) -> Iterator[tuple[Item, Result]]:
     """Convert items, `jobs` at a time, and yield each with its result when it finishes."""
     context = multiprocessing.get_context("forkserver")
@@ -99,7 +110,7 @@ def _convert_all(
                 journal.append({"begun": item.target})
                 receiver, sender = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(
-                    target=_convert_item, args=(item, str(out), options, force, describe, sender)
+                    target=_convert_item, args=(item, str(out), options, force, locate, describe, sender)
                 )
                 with delayed_interrupt():
                     process.start()
@@ -144,7 +155,9 @@ def delayed_interrupt() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _convert_item(item: Item, out: str, options: Options, force: bool, describe: Describe, sender: Connection) -> None:
+def _convert_item(
+    item: Item, out: str, options: Options, force: bool, locate: Locate, describe: Describe, sender: Connection
+) -> None:
     """Convert one item in its own process. Interrupts are left to the parent, which kills this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ONE_THREAD.set(True)
@@ -152,7 +165,7 @@ def _convert_item(item: Item, out: str, options: Options, force: bool, describe:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = convert(
-            item.source,
+            locate(item.source),
             target,
             dialect=options.dialect,
             source_dialect=item.dialect or options.source_dialect,
