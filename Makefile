@@ -41,7 +41,7 @@ docs: setup $(DEMO)
 	$(BIN)/pytest -p parity_tests.support.documentation --numprocesses 2 --dist loadfile --timeout 600 README.md docs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --builder html --fail-on-warning --quiet docs build/docs/html
 	$(BIN)/sphinx-build --builder linkcheck --fail-on-warning --quiet --doctree-dir build/docs/html/.doctrees \
-		--define nb_execution_mode=off docs build/docs/links
+		docs build/docs/links
 
 $(DEMO): | setup
 	$(BIN)/se-resnet demo --out build/demo

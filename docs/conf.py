@@ -1,15 +1,12 @@
 """Configuration of the documentation site, which `make docs` builds in `build/docs/html`."""
 
 import os
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from se_parity.report.palette import DARK, LIGHT
+from se_spec import __version__
+
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-
-from se_parity.report.palette import DARK, LIGHT  # noqa: E402  after the path
-from se_spec import __version__  # noqa: E402
 
 project = "se-resnet"
 author = "The se-resnet maintainers"
@@ -26,9 +23,6 @@ extensions = [
     "sphinx_design",
     "sphinx_llms_txt",
 ]
-exclude_patterns = ["conftest.py", "pictures/*.py"]
-nitpicky = False
-keep_warnings = True
 
 # Docstrings are read on GitHub and in editors, too, and put code into single backticks.
 default_role = "code"
@@ -39,7 +33,7 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 python_maximum_signature_line_length = 100
 
-myst_enable_extensions = ["colon_fence", "attrs_block"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
 nb_execution_mode = "force"
@@ -52,7 +46,8 @@ nb_output_stderr = "remove"
 linkcheck_ignore = [r"https?://"]  # the machines that build this site see no network
 
 
-def furo_variables(palette):
+def furo_variables(palette: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the theme Furo that stand for colors of a palette."""
     return {
         "color-foreground-primary": palette["text"],
         "color-foreground-secondary": palette["quiet"],
