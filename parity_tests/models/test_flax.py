@@ -242,9 +242,8 @@ def test_create_model_takes_the_dtypes_and_tabulate_lists_the_layers():
 
     import se_flax
 
-    model = se_flax.create_model(
-        "se_resnet18", num_classes=3, dtype=jnp.bfloat16, param_dtype=jnp.float16, rngs=flax_rngs()
-    )
+    sizes = {"depths": (1, 1, 1, 1), "widths": (8, 8, 16, 16), "reduction": 4, "num_classes": 3}
+    model = se_flax.create_model("se_resnet18", **sizes, dtype=jnp.bfloat16, param_dtype=jnp.float16, rngs=flax_rngs())
     assert model.conv1.kernel[...].dtype == model.bn1.mean[...].dtype == jnp.float16
     model.eval()
     x = jnp.ones((1, 33, 33, 3))
