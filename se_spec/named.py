@@ -53,9 +53,9 @@ def create_model_call(network: Architecture) -> str:
         Code such as `create_model("se_resnet18", num_classes=10, se_bias=True)`, with the named architecture that needs
         the fewest settings; of several, the one of the network's own name.
     """
-    names = [network.name, *_NAMED] if network.name in _NAMED else list(_NAMED)
-    if network == _NAMED[names[0]]:
+    if network == _NAMED.get(network.name):
         return f"create_model({_quoted(network.name)})"
+    names = [network.name, *_NAMED] if network.name in _NAMED else list(_NAMED)
     family = [_NAMED[name] for name in names if _NAMED[name].family == network.family]
     named = min(family, key=lambda each: len(config_differences(network, each)))
     settings = network.settings_from(named)

@@ -45,7 +45,10 @@ class Drawing:
 
     def write(self, name: str) -> None:
         width, height = self.size
-        head = f'<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 10 5 0 10z" fill="{GRAY}"/></marker>'  # noqa: E501  one element
+        head = (
+            '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+            f'<path d="M0 0 10 5 0 10z" fill="{GRAY}"/></marker>'
+        )
         (FOLDER / f"{name}.svg").write_text(
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             f'role="img" font-family="system-ui, sans-serif" font-size="13" text-anchor="middle" fill="{INK}">\n'

@@ -148,3 +148,4 @@ def test_text_can_be_read_on_every_background(palette):
     for text in ("quiet", "accent", "passed", "failed", "torch", "tf", "flax"):
         assert _contrast(palette[text], palette["background"]) >= 4.5, text
     assert LIGHT.keys() == DARK.keys()
+    assert len(set(palette.values())) == len(palette)

@@ -167,9 +167,11 @@ def test_a_list_of_a_batch_may_have_addresses(se_resnet, folder, server):
     assert [each["source"] for each in results] == [ADDRESS, "hf://owner/absent", "lanczos.safetensors"]
     assert [each["status"] for each in results] == [0, 6, 0]
     assert se_resnet("compare", "converted/se_resnet18.npz", "model.safetensors").returncode == 0
+    written = (folder / "converted" / "se_resnet18.npz").stat().st_ino
     server.requests.clear()
     again = se_resnet("convert", "--batch", "list.txt", "converted", "--to", ".npz", "--resume", "--json")
     assert again.returncode == 6
+    assert (folder / "converted" / "se_resnet18.npz").stat().st_ino == written
     assert not any(request.startswith("GET") and "se_resnet18" in request for request in server.requests)
 
 

@@ -1,8 +1,8 @@
 """Runs the examples of the documentation: `pytest -p parity_tests.support.documentation README.md docs`.
 
 Python blocks of a page share their names. Each line of a `sh` block is a command, and so is each line after `$` in a
-`console` block, whose other lines are what it must print; `...` stands for anything. An example of which a reader's
-machine needs more is preceded by `<!-- skip: next "reason" -->`.
+`console` block, whose other lines are what it must print; `...` stands for anything. An example that cannot be run
+here is preceded by `<!-- skip: next "reason" -->`.
 """
 
 import doctest

@@ -16,7 +16,7 @@ LIGHT: Mapping[str, str] = {
     "failed": "#a8001f",
     "torch": "#c2410c",
     "tf": "#8a6100",
-    "flax": "#0b5cad",
+    "flax": "#00678a",
 }
 DARK: Mapping[str, str] = {
     "text": "#e6e6e6",
@@ -32,7 +32,7 @@ DARK: Mapping[str, str] = {
     "failed": "#ff8a95",
     "torch": "#ff8f5a",
     "tf": "#e2b340",
-    "flax": "#7db4e8",
+    "flax": "#6cc5e0",
 }
-"""Text has a contrast of at least 4.5 to 1 with its background; the frameworks' colors differ in lightness for readers
-who do not see their hue, and figures also draw them with different lines."""
+"""A color stands for one name only, by which figures find its value on a dark page. Text has a contrast of at least 4.5
+to 1 with its background. Figures also tell frameworks apart by their lines."""
