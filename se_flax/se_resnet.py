@@ -35,12 +35,16 @@ class SEBasicBlock(nnx.Module):
     """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
+        block.check_zero_init(zero_init_residual)
+        self.shared_norm = block.shared_norm
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.aa = antialias(block.aa)
         self.conv2 = convolution(conv2, **options)
-        self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
+        self.bn2 = (
+            identity if block.shared_norm else batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, **options)
+        )
         self.act = relu(block.relu_before_se)
         self.se = squeeze_excitation(block.se, **options)
         self.drop_path = drop_path(block.drop_path, **options)
@@ -49,7 +53,9 @@ class SEBasicBlock(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         residual = self.aa(nnx.relu(self.bn1(self.conv1(x))))
-        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.drop_path(self.se(self.act(residual)))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
@@ -66,11 +72,12 @@ class SEBottleneck(nnx.Module):
     """
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **options: Any) -> None:
+        self.shared_norm = block.shared_norm
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1, **options)
         self.bn1 = batch_norm(conv1, block.epsilon, **options)
         self.conv2 = convolution(conv2, **options)
-        self.bn2 = batch_norm(conv2, block.epsilon, **options)
+        self.bn2 = identity if block.shared_norm else batch_norm(conv2, block.epsilon, **options)
         self.aa = antialias(block.aa)
         self.conv3 = convolution(conv3, **options)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, **options)
@@ -82,7 +89,9 @@ class SEBottleneck(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         residual = nnx.relu(self.bn1(self.conv1(x)))
-        residual = self.aa(nnx.relu(self.bn2(self.conv2(residual))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.aa(nnx.relu(residual))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:

@@ -7,7 +7,7 @@ from se_spec.architecture import Architecture
 
 def parameter_count(architecture: Architecture) -> int:
     """The number of learned parameters, as the paper and timm count them: without running statistics."""
-    nodes = architecture.graph.nodes
+    nodes = [node for node in architecture.graph.nodes if node.position]
     return sum(prod(shape) for node in nodes for role, shape in node.operation.parameters if role.learned)
 
 

@@ -88,13 +88,20 @@ class Node:
         path: its canonical path, such as "layer1.0.conv2"; that of the models' attribute where it has parameters.
         operation: what it computes.
         inputs: the paths of the operations whose outputs it takes, or IMAGES.
-        position: which layer it is, where it has parameters.
+        position: which layer it is, where it has parameters of its own.
+        shared: the path of the layer whose parameters it uses, where they are not its own.
     """
 
     path: str
     operation: Operation
     inputs: tuple[str, ...]
     position: LayerPosition | None = None
+    shared: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The path of the layer whose parameters it uses: its own, or that of a shared one."""
+        return self.shared or self.path
 
 
 @dataclass(frozen=True)
@@ -114,11 +121,14 @@ class Graph:
 
     @property
     def foldable_norms(self) -> dict[str, str]:
-        """The batch norm after each convolution whose output only this norm takes, which can therefore be folded."""
+        """The batch norm after each convolution whose output only this norm takes, which can therefore be folded.
+
+        A shared norm comes after several convolutions, and can be folded into each of them.
+        """
         operations = {node.path: node.operation for node in self.nodes}
         uses = Counter(path for node in self.nodes for path in node.inputs)
         return {
-            path: node.path
+            path: node.layer
             for node in self.nodes
             if isinstance(node.operation, BatchNorm)
             for path in node.inputs
@@ -193,19 +203,25 @@ class GraphBuilder:
         self.nodes.append(Node(path, operation, inputs))
         return path
 
-    def add_layer(self, position: LayerPosition, operation: Operation, *inputs: str) -> str:
+    def add_layer(
+        self, position: LayerPosition, operation: Operation, *inputs: str, shared: LayerPosition | None = None
+    ) -> str:
         """Add an operation with parameters.
 
         Args:
             position: which layer it is.
             operation: what it computes.
             *inputs: the paths of the operations whose outputs it takes, or IMAGES.
+            shared: the layer before it whose parameters it uses; by default it has its own.
 
         Returns:
             Its canonical path.
         """
         path = position.path(self.layers)
-        self.nodes.append(Node(path, operation, inputs, position))
+        if shared:
+            self.nodes.append(Node(path, operation, inputs, shared=shared.path(self.layers)))
+        else:
+            self.nodes.append(Node(path, operation, inputs, position))
         return path
 
     def graph(self) -> Graph:

@@ -36,13 +36,19 @@ class SEBasicBlock(ResidualBlock):
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **kwargs: Any) -> None:
         super().__init__(block, zero_init_residual=zero_init_residual, **kwargs)
+        block.check_zero_init(zero_init_residual)
+        self.shared_norm = block.shared_norm
         dtype = self.dtype_policy
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
         self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.aa = antialias(block.aa, name="aa", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, name="bn2", dtype=dtype)
+        self.bn2 = (
+            identity(name="bn2", dtype=dtype)
+            if block.shared_norm
+            else batch_norm(conv2, block.epsilon, zero_init=zero_init_residual, name="bn2", dtype=dtype)
+        )
         self.act = relu(block.relu_before_se, name="act", dtype=dtype)
         self.se = squeeze_excitation(block.se, name="se", dtype=dtype)
         self.drop_path = drop_path(block.drop_path, name="drop_path", dtype=dtype)
@@ -51,7 +57,9 @@ class SEBasicBlock(ResidualBlock):
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = self.aa(ops.relu(self.bn1(self.conv1(x))))
-        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.drop_path(self.se(self.act(residual)))
         x = self.pool(x)
         for layer in self.downsample:
             x = layer(x)
@@ -70,12 +78,17 @@ class SEBottleneck(ResidualBlock):
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False, **kwargs: Any) -> None:
         super().__init__(block, zero_init_residual=zero_init_residual, **kwargs)
+        self.shared_norm = block.shared_norm
         dtype = self.dtype_policy
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1, name="conv1", dtype=dtype)
         self.bn1 = batch_norm(conv1, block.epsilon, name="bn1", dtype=dtype)
         self.conv2 = convolution(conv2, name="conv2", dtype=dtype)
-        self.bn2 = batch_norm(conv2, block.epsilon, name="bn2", dtype=dtype)
+        self.bn2 = (
+            identity(name="bn2", dtype=dtype)
+            if block.shared_norm
+            else batch_norm(conv2, block.epsilon, name="bn2", dtype=dtype)
+        )
         self.aa = antialias(block.aa, name="aa", dtype=dtype)
         self.conv3 = convolution(conv3, name="conv3", dtype=dtype)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual, name="bn3", dtype=dtype)
@@ -87,7 +100,9 @@ class SEBottleneck(ResidualBlock):
 
     def call(self, x: KerasTensor, training: bool | None = None) -> KerasTensor:
         residual = ops.relu(self.bn1(self.conv1(x)))
-        residual = self.aa(ops.relu(self.bn2(self.conv2(residual))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.aa(ops.relu(residual))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         x = self.pool(x)
         for layer in self.downsample:

@@ -36,12 +36,14 @@ class SEBasicBlock(nn.Module):
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False) -> None:
         super().__init__()
+        block.check_zero_init(zero_init_residual)
+        self.shared_norm = block.shared_norm
         conv1, conv2 = block.convolutions
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, block.epsilon)
         self.aa = antialias(block.aa)
         self.conv2 = convolution(conv2)
-        self.bn2 = batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
+        self.bn2 = identity() if block.shared_norm else batch_norm(conv2, block.epsilon, zero_init=zero_init_residual)
         self.act = relu(block.relu_before_se)
         self.se = squeeze_excitation(block.se)
         self.drop_path = drop_path(block.drop_path)
@@ -50,7 +52,9 @@ class SEBasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.aa(torch.relu(self.bn1(self.conv1(x))))
-        residual = self.drop_path(self.se(self.act(self.bn2(self.conv2(residual)))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.drop_path(self.se(self.act(residual)))
         return torch.relu(residual + self.downsample(self.pool(x)))
 
 
@@ -64,11 +68,12 @@ class SEBottleneck(nn.Module):
 
     def __init__(self, block: Block, *, zero_init_residual: bool = False) -> None:
         super().__init__()
+        self.shared_norm = block.shared_norm
         conv1, conv2, conv3 = block.convolutions
         self.conv1 = convolution(conv1)
         self.bn1 = batch_norm(conv1, block.epsilon)
         self.conv2 = convolution(conv2)
-        self.bn2 = batch_norm(conv2, block.epsilon)
+        self.bn2 = identity() if block.shared_norm else batch_norm(conv2, block.epsilon)
         self.aa = antialias(block.aa)
         self.conv3 = convolution(conv3)
         self.bn3 = batch_norm(conv3, block.epsilon, zero_init=zero_init_residual)
@@ -80,7 +85,9 @@ class SEBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         residual = torch.relu(self.bn1(self.conv1(x)))
-        residual = self.aa(torch.relu(self.bn2(self.conv2(residual))))
+        residual = self.conv2(residual)
+        residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)
+        residual = self.aa(torch.relu(residual))
         residual = self.drop_path(self.se(self.act(self.bn3(self.conv3(residual)))))
         return torch.relu(residual + self.downsample(self.pool(x)))
 

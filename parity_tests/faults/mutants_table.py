@@ -12,6 +12,7 @@ from parity_tests.faults.densenet_mutants import DENSENET_MUTANTS
 from parity_tests.faults.gate_mutants import GATE_MUTANTS
 from parity_tests.faults.mutants import MUTANTS
 from parity_tests.faults.preactivation_mutants import PREACTIVATION_MUTANTS
+from parity_tests.faults.shared_norm_mutants import SHARED_NORM_MUTANTS
 from parity_tests.faults.training_mutants import TRAINING_MUTANTS
 from se_parity import Case, Worker, compare, sample_images, trained_like_weights
 from se_parity.diagnose.explain import explain
@@ -23,7 +24,9 @@ from se_parity.train.explain_training import explain_training
 
 WORKER_PROGRAM = "parity_tests.faults.planted_worker"
 
-ALL_MUTANTS = MUTANTS | ANTIALIAS_MUTANTS | GATE_MUTANTS | PREACTIVATION_MUTANTS | DENSENET_MUTANTS
+ALL_MUTANTS = (
+    MUTANTS | ANTIALIAS_MUTANTS | GATE_MUTANTS | PREACTIVATION_MUTANTS | SHARED_NORM_MUTANTS | DENSENET_MUTANTS
+)
 
 RECIPES = {
     "sgd": Recipe(weight_decay=1e-3),
@@ -96,11 +99,20 @@ def preactivated_case() -> Case:
     return Case("preactivated mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
 
 
+@cache
+def shared_norm_case() -> Case:
+    settings = {"depths": (2, 1), "widths": (8, 12), "num_classes": 5, "reduction": 4, "shared_norms": True}
+    architecture = se_spec.architecture("se_resnet18", **settings)
+    weights = trained_like_weights(architecture)
+    return Case("shared norm mutants", architecture, weights, sample_images(architecture, 2, 45, 31)).astype("float64")
+
+
 CASES = (
     (DENSENET_MUTANTS, dense_case),
     (ANTIALIAS_MUTANTS, blurred_case),
     (GATE_MUTANTS, eca_case),
     (PREACTIVATION_MUTANTS, preactivated_case),
+    (SHARED_NORM_MUTANTS, shared_norm_case),
 )
 
 
@@ -115,9 +127,10 @@ def expected(known: Case) -> ExpectedLogits:
 
 
 @cache
-def training_answer(optimiser: str, dtype: str, offset: float) -> ExpectedTraining:
+def training_answer(optimiser: str, dtype: str, offset: float, shared_norms: bool) -> ExpectedTraining:
     settings = {"depths": (1, 2, 1), "widths": (8, 12, 16), "num_classes": 5, "reduction": 4, "se_bias": True}
-    architecture = se_spec.architecture("se_resnet50", **settings, stem="3x3", conv_bias=True)
+    settings |= {"stem": "3x3", "conv_bias": True, "shared_norms": shared_norms}
+    architecture = se_spec.architecture("se_resnet50", **settings)
     weights = trained_like_weights(architecture)
     weights["conv1.bias"] = weights["conv1.bias"] + np.float32(offset)
     known = Case("training mutants", architecture, weights, sample_images(architecture, 4, 33, 26)).astype(dtype)
@@ -144,7 +157,7 @@ def run_mutant(name: str) -> MutantResult:
 
 def run_training_mutant(name: str) -> MutantResult:
     mutant = TRAINING_MUTANTS[name]
-    known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset)
+    known = training_answer(mutant.optimiser, mutant.dtype, mutant.offset, mutant.shared_norms)
     with Worker(mutant.framework, variables={"PLANTED": name}, program=WORKER_PROGRAM) as worker:
         training = check_training(worker, known, mutant.dtype)
         first, explanations = training.first_failure, explain_training(known, training)

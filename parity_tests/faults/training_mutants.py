@@ -21,6 +21,7 @@ class TrainingMutant:
         optimiser: The optimiser that the network is trained with, "sgd" or "adamw".
         dtype: The dtype that the network is trained in.
         offset: Added to the biases of the first convolution.
+        shared_norms: Whether the first two convolutions of each block share a norm.
         why: Where `fault` is empty: why it cannot be named.
     """
 
@@ -30,6 +31,7 @@ class TrainingMutant:
     optimiser: str = "sgd"
     dtype: str = "float64"
     offset: float = 0.0
+    shared_norms: bool = False
     why: str = ""
 
 
@@ -177,6 +179,22 @@ def fast_variance() -> None:
     nnx.BatchNorm.__init__ = init
 
 
+def second_use_not_counted(forward: Any) -> Any:
+    """The forward pass of a bottleneck whose shared norm keeps its statistics when it is used again."""
+
+    def changed(self: Any, x: Any) -> Any:
+        import torch
+
+        from se_torch.layers import kept_statistics
+
+        residual = self.conv2(torch.relu(self.bn1(self.conv1(x))))
+        with kept_statistics(self.bn1):
+            residual = torch.relu(self.bn1(residual))
+        return torch.relu(self.se(self.bn3(self.conv3(residual))) + self.downsample(x))
+
+    return changed
+
+
 def smoothed_labels() -> None:
     import jax
     import optax
@@ -201,6 +219,12 @@ TRAINING_MUTANTS = {
     "torch: a momentum of 0.99": TrainingMutant("torch", "a momentum of 0.99", torch_momentum(0.01)),
     "torch: running statistics not updated": TrainingMutant(
         "torch", "running statistics not updated", torch_momentum(0.0)
+    ),
+    "torch: a shared norm updated once": TrainingMutant(
+        "torch",
+        "a shared norm updated at its first use only",
+        replace_attribute("se_torch.se_resnet", "SEBottleneck.forward", second_use_not_counted),
+        shared_norms=True,
     ),
     "torch: no gradient into the gates": TrainingMutant(
         "torch",

@@ -64,6 +64,26 @@ SWEEP = pytest.mark.sweep
 QUICK = ("pytorchcv's seresnet50b", "a pool without margins")
 
 
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("given_as", "scale"), [("logits", 40.0), pytest.param("probabilities", 1.0, marks=SWEEP)])
+def test_a_network_is_identified_by_its_probabilities(tmp_path, given_as, scale):
+    """As a model that ends in a softmax gives them; they are recognised among logits, and some may be zero."""
+    dialect, settings = ORIGINALS[QUICK[0]]
+    path, known, weights = case(tmp_path, dialect, settings)
+    weights["fc.weight"] *= np.float32(scale)
+    np.savez(path, **{**np.load(path), "output.weight": weights["fc.weight"]})
+    probabilities = softmax(Oracle(known, weights).logits(images()))
+    assert (probabilities.min() == 0) == (scale > 1)
+    found = identify(se_weights.read_candidates(path), images(), **{given_as: probabilities})
+    assert found.outputs == "probabilities"
+    assert found.identified.hypothesis.architecture.function_key() == known.function_key()
+    assert found.next_error > 5 * found.identified.error
+
+
 @pytest.mark.parametrize("outputs", ["logits", pytest.param("labels", marks=SWEEP)])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [SWEEP]) for name in ORIGINALS])
 def test_a_network_is_identified_by_its_outputs(tmp_path, name, outputs):

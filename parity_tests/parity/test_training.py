@@ -40,6 +40,7 @@ TRAINED = {
             "stem": {"kernel": 3, "inner": (4, 6), "pool": "convolution"},
         },
     ),
+    "a norm after two convolutions": ("se_resnet18", {"depths": (2, 1), "widths": (8, 12), "shared_norms": True}),
     "dense layers": ("se_densenet121", {**DENSE, "small_inputs": True, "new_first": True}),
     "dense layers whose features are computed again": (
         "se_densenet121",

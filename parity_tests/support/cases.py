@@ -67,6 +67,8 @@ ARCHITECTURES = {
     },
     "se_preresnet50 with norms in the shortcuts": {**TWO_STAGES, "shortcut": {"norm": True, "averages": True}},
     "se_preresnet50 folded": {**TWO_STAGES, "folded": True, "input_norm": True, "conv_bias": True},
+    "se_resnet18 of YichaoCai1": {**TWO_STAGES, "shared_norms": True, "se_bias": True},
+    "se_resnet50 of YichaoCai1": {**TWO_STAGES, "shared_norms": True, "shortcut": {"where": "blocks"}},
     "se_resnet18 without norms in the shortcuts": {**TWO_STAGES, "shortcut": {"norm": False}, "conv_bias": True},
     "se_resnet18 folded, without norms in the shortcuts": {
         **TWO_STAGES,
@@ -100,6 +102,7 @@ ARCHITECTURES = {
 """Every named architecture, and others that change each setting from its default."""
 
 RARE_CASES = {
+    "se_resnet50 of YichaoCai1",
     "se_resnetrs50 folded",
     "ecaresnet50d, small",
     "se_preresnet18, small",

@@ -28,7 +28,14 @@ from se_parity.reference.pools import (
     max_pool,
     max_pool_backward,
 )
-from se_spec import AveragePool, Block, BlurPool, Convolution, EfficientChannelAttention, SEResNetArchitecture
+from se_spec import (
+    AveragePool,
+    Block,
+    BlurPool,
+    Convolution,
+    EfficientChannelAttention,
+    SEResNetArchitecture,
+)
 
 
 class HandWrittenOracle:
@@ -157,16 +164,22 @@ class HandWrittenOracle:
         return x if convolution.folded else self.norm(path, x)
 
     def norm(self, path: str, x: Array) -> Array:
-        mean, variance = (self.statistics or self.running_statistics)(path, x)
-        gain = self.weights.get(f"{path}.weight", 1.0) / np.sqrt(variance + self.architecture.bn_epsilon)
+        layer = owner(self.architecture, path)
+        mean, variance = (self.statistics or self.running_statistics)(layer, x)
+        gain = self.weights.get(f"{layer}.weight", 1.0) / np.sqrt(variance + self.architecture.bn_epsilon)
         centred = x - channels(mean)
-        return self.observe(path, centred * channels(gain) + channels(self.weights[f"{path}.bias"]), x)
+        return self.observe(path, centred * channels(gain) + channels(self.weights[f"{layer}.bias"]), x)
 
     def running_statistics(self, path: str, x: Array) -> tuple[Array, Array]:
         return self.weights[f"{path}.running_mean"], self.weights[f"{path}.running_var"]
 
     def relu(self, path: str, x: Array) -> Array:
         return self.observe(path, np.where(np.isnan(x), x, np.maximum(x, 0.0)), x)
+
+
+def owner(architecture: SEResNetArchitecture, path: str) -> str:
+    """The path of the norm whose parameters a norm of a block uses."""
+    return path.replace(".bn2", ".bn1") if architecture.shared_norms else path
 
 
 def shifted_channels(x: Array, count: int) -> list[Array]:
@@ -204,13 +217,14 @@ class HandWrittenBackward:
         return TrainingPass(loss, self.gradients, self.updated_statistics())
 
     def updated_statistics(self) -> dict[str, Array]:
-        statistics = {}
+        statistics = {name: array for name, array in self.weights.items() if ".running_" in name}
         for path, x in self.inputs.items():
-            if f"{path}.running_mean" in self.weights:
+            layer = owner(self.architecture, path)
+            if f"{layer}.running_mean" in statistics:
                 mean, variance = batch_statistics(path, x)
                 count = x.size // x.shape[1]
                 for leaf, new in (("running_mean", mean), ("running_var", variance * count / max(count - 1, 1))):
-                    statistics[f"{path}.{leaf}"] = 0.9 * self.weights[f"{path}.{leaf}"] + 0.1 * new
+                    statistics[f"{layer}.{leaf}"] = 0.9 * statistics[f"{layer}.{leaf}"] + 0.1 * new
         return statistics
 
     def network(self, d: Array) -> None:
@@ -309,11 +323,12 @@ class HandWrittenBackward:
         mean, variance = batch_statistics(path, x)
         deviation = np.sqrt(variance + self.architecture.bn_epsilon)
         normal = (x - channels(mean)) / channels(deviation)
-        if f"{path}.weight" in self.weights:
-            self.gradients[f"{path}.weight"] = (d * normal).sum(axis=axes)
-        self.gradients[f"{path}.bias"] = d.sum(axis=axes)
+        layer = owner(self.architecture, path)
+        if f"{layer}.weight" in self.weights:
+            self.gradients[f"{layer}.weight"] = (d * normal).sum(axis=axes) + self.gradients.get(f"{layer}.weight", 0.0)
+        self.gradients[f"{layer}.bias"] = d.sum(axis=axes) + self.gradients.get(f"{layer}.bias", 0.0)
         centred = d - channels(d.mean(axis=axes)) - normal * channels((d * normal).mean(axis=axes))
-        return centred * channels(self.weights.get(f"{path}.weight", 1.0) / deviation)
+        return centred * channels(self.weights.get(f"{layer}.weight", 1.0) / deviation)
 
     def convolution(self, path: str, d: Array, convolution: Convolution) -> Array:
         x, kernel = self.inputs[path], self.weights[f"{path}.weight"]

@@ -274,4 +274,5 @@ def with_trained_like_weights(model, size=(64, 80)):
             shape = norm.running_var.shape
             norm.running_mean += 0.05 * norm.running_var.sqrt() * torch.randn(shape, generator=generator)
             norm.running_var *= 2 ** (2 * torch.rand(shape, generator=generator) - 1)
+            norm.momentum = 0.1
     return model.eval()

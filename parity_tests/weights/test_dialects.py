@@ -29,6 +29,8 @@ NETWORKS = {
     "averaging": ("se_resnet50", {**DEEP, "shortcut": {"averages": True}}),
     "cifar": ("se_resnet18", {"stem": "3x3"}),
     "without SE": ("resnet50", {}),
+    "shared norms": ("se_resnet50", {"shared_norms": True}),
+    "shared norms, basic": ("se_resnet18", {"shared_norms": True}),
     "ResNet-RS": ("se_resnetrs50", {"stem": {"inner": (8, 12)}}),
     "norms first": ("se_preresnet50", {}),
     "norms first, cifar": ("se_preresnet18", {"stem": "3x3", "final_norm": False}),
@@ -55,7 +57,9 @@ def in_dialect(dialect, network):
     chosen = DIALECTS[dialect]
     if plain.family not in chosen.tables:
         return None
-    shown = {field: plain.setting(field) for field in ("se", "se_places", "stem") if field in vars(plain)}
+    shown = {
+        field: plain.setting(field) for field in ("se", "se_places", "stem", "shared_norms") if field in vars(plain)
+    }
     fixed_config = chosen.tables[plain.family].fixed_config_of(plain)
     if any(fixed_config.get(field, value) != value for field, value in shown.items()):
         return None
@@ -63,10 +67,7 @@ def in_dialect(dialect, network):
     return completed if completed and not chosen.why_unsupported(completed) else None
 
 
-ALONE = [name for name in DIALECTS if name != "torch-backbones"]
-"""The dialects that have a tensor of its own for each parameter; test_resnets.py tests the other one."""
-
-PAIRS = [pair for pair in product(ALONE, NETWORKS) if in_dialect(*pair)]
+PAIRS = [pair for pair in product(DIALECTS, NETWORKS) if in_dialect(*pair)]
 
 
 def distinct(architecture):
@@ -80,7 +81,7 @@ def distinct(architecture):
 
 
 def test_every_dialect_is_tested_here():
-    assert {dialect for dialect, _ in PAIRS} == set(ALONE)
+    assert {dialect for dialect, _ in PAIRS} == set(DIALECTS)
 
 
 @pytest.mark.parametrize(("dialect", "network"), PAIRS)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without
 from parity_tests.support.tolerances import FLOAT64_LOGITS
-from se_parity import Oracle, compare
+from se_parity import Oracle, compare, trained_like_weights
 from se_weights import UnsupportedFormat
 
 pytestmark = skip_without("torch")
@@ -66,15 +67,48 @@ def test_a_file_of_a_published_class_has_its_logits(tmp_path, name):
     assert all(torch.equal(state[key], own[key]) for key in own)
 
 
-def test_weights_that_differ_are_not_written_as_one_tensor(tmp_path):
-    """After training with our networks, the norms of a block are no longer one."""
+@pytest.mark.parametrize("name", ["torch_backbones' 18", "torch_backbones' 50"])
+def test_a_shared_norm_trains_as_in_its_class_and_is_written_back(tmp_path, name):
+    """Both uses move its statistics, and their gradients add; the class then loads what se_torch has trained."""
     import torch
 
-    torch.save(published("torch_backbones' 18").state_dict(), tmp_path / "a.pth")
-    checkpoint = se_weights.read(tmp_path / "a.pth")
-    assert "two equal ones" in checkpoint.metadata["twins"]
-    changed = dict(checkpoint.weights)
-    changed["layer1.0.bn2.bias"] = changed["layer1.0.bn2.bias"] + 1
-    with pytest.raises(UnsupportedFormat, match=r"layer1\.0\.bn1\.bias and layer1\.0\.bn2\.bias"):
-        se_weights.write(checkpoint.with_weights(changed, {}), tmp_path / "b.pth", dialect="torch-backbones")
+    import se_torch
+
+    published_model = published(name)
+    torch.save(published_model.state_dict(), tmp_path / "a.pth")
+    model = se_torch.from_file(tmp_path / "a.pth").double().train()
+    images, labels = torch.randn(4, 3, 41, 50, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+
+    def step(network, log_probabilities):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(2):
+            optimizer.zero_grad()
+            torch.nn.functional.nll_loss(log_probabilities(network(images)), labels).backward()
+            optimizer.step()
+
+    step(model, lambda logits: logits.log_softmax(dim=1))
+    step(published_model.double().train(), torch.log)
+    trained = se_weights.Checkpoint(model.architecture, se_torch.read_weights(model))
+    se_weights.write(trained, tmp_path / "b.npz", dialect="torch-backbones")
+    written, expected = np.load(tmp_path / "b.npz"), published_model.state_dict()
+    assert {key for key in expected if "num_batches" not in key} == set(written.files)
+    for key in written.files:
+        assert np.abs(written[key] - expected[key].numpy()).max() <= 1e-9 * max(1.0, np.abs(written[key]).max()), key
+
+
+def test_a_network_with_a_norm_for_each_convolution_is_not_written_as_one_that_shares_them(tmp_path):
+    network = se_spec.architecture("se_resnet18", depths=(1,), widths=(16,), se_bias=True)
+    checkpoint = se_weights.Checkpoint(network, trained_like_weights(network))
+    with pytest.raises(UnsupportedFormat, match="shared_norms is False, and True in torch-backbones"):
+        se_weights.write(checkpoint, tmp_path / "b.pth", dialect="torch-backbones")
     assert not (tmp_path / "b.pth").exists()
+
+
+def test_a_file_without_the_tensors_of_one_norm_lacks_them(tmp_path):
+    """It is not read as a network that shares its norms."""
+    network = se_spec.architecture("se_resnet18", depths=(1, 1), widths=(16, 32), num_classes=5)
+    weights = {name: array for name, array in trained_like_weights(network).items() if "layer2.0.bn2" not in name}
+    np.savez(tmp_path / "a.npz", **weights)
+    with pytest.raises(se_weights.WeightMismatch, match=r"- layer2\.0\.bn2\.running_var") as caught:
+        se_weights.read(tmp_path / "a.npz")
+    assert "bn1" not in str(caught.value)

@@ -13,7 +13,15 @@ import se_weights
 from se_cli.options import PATH, WEIGHTS, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, first_hypotheses, identify
+from se_parity.identify.identify import (
+    TOLERANCE,
+    HypothesisResult,
+    Identification,
+    KnownOutputs,
+    first_hypotheses,
+    identify,
+    known_outputs,
+)
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
@@ -32,8 +40,8 @@ MAX_ROWS = 12
     "--inputs",
     type=PATH,
     required=True,
-    help="A .npz file with `images` (N, C, H, W or N, H, W, C) and the `logits` (N, classes) or `labels` (N) that the "
-    "original code computed for them.",
+    help="A .npz file with `images` (N, C, H, W or N, H, W, C) and the `logits` or `probabilities` (N, classes) or "
+    "`labels` (N) that the original code computed for them.",
 )
 @click.option("--dialect", metavar="NAME", help="Try only this dialect.")
 @click.option(
@@ -66,12 +74,11 @@ def command(
     """
     output = Output(as_json, quiet)
     checkpoints = se_weights.read_candidates(file, dialect=dialect)
-    images, logits, labels = _read_inputs(inputs, checkpoints[0])
-    output.announce(_plan(checkpoints, images, logits))
+    images, outputs = _read_inputs(inputs, checkpoints[0])
+    output.announce(_plan(checkpoints, images, outputs))
     with output.spinner("reading") as on_step:
-        identification = identify(
-            checkpoints, images, logits=logits, labels=labels, tolerance=tolerance, on_step=on_step
-        )
+        known = {outputs.kind: outputs.values}
+        identification = identify(checkpoints, images, **known, tolerance=tolerance, on_step=on_step)
     identified = identification.identified
     result = {
         "file": str(file),
@@ -80,7 +87,7 @@ def command(
         "untold": identification.undetermined,
         "next_error": identification.next_error,
         "limit": identification.limit,
-        "from": "labels" if identification.from_labels else "logits",
+        "from": identification.outputs,
         "findings": [_result_dict(result) for result in identification.results],
     }
     lines = _summary(identification)
@@ -92,13 +99,13 @@ def command(
         context.exit(FAILED)
 
 
-def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray | None, NDArray | None]:
-    """The images (N, C, H, W), and the logits, the labels or both."""
+def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, KnownOutputs]:
+    """The images (N, C, H, W), and what the original code computed for them."""
     with open_file(path) as (file_format, contents, _):
         if file_format is not NPZ:
             raise UnsupportedFormat(f"{path} is {file_format.name}: images and outputs must be in a .npz file")
         arrays = {name: tensor.load() for name, tensor in contents.tensors.items()}
-    images, logits, labels = (arrays.get(name) for name in ("images", "logits", "labels"))
+    images = arrays.get("images")
     architecture = checkpoint.architecture
     if images is None or images.ndim != 4 or architecture.in_channels not in (images.shape[1], images.shape[3]):
         shape, channels = "no images" if images is None else images.shape, architecture.in_channels
@@ -107,21 +114,23 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, NDArray |
         )
     if images.shape[1] != architecture.in_channels:
         images = np.moveaxis(images, 3, 1)
-    classes = architecture.num_classes or architecture.features
-    if logits is not None and logits.shape != (len(images), classes):
-        raise MalformedFile(f"{path}: `logits` must be ({len(images)}, {classes}): found {logits.shape}")
-    if labels is not None and labels.shape != (len(images),):
-        raise MalformedFile(f"{path}: `labels` must be ({len(images)},): found {labels.shape}")
-    if logits is None and labels is None:
-        raise MalformedFile(f"{path} must contain `logits` or `labels` besides `images`: found {', '.join(arrays)}")
-    return images, logits, labels
+    by_class = len(images), architecture.num_classes or architecture.features
+    shapes = {"logits": by_class, "probabilities": by_class, "labels": (len(images),)}
+    outputs = {name: array for name, array in arrays.items() if name in shapes}
+    for name, array in outputs.items():
+        if array.shape != shapes[name]:
+            raise MalformedFile(f"{path}: `{name}` must be {shapes[name]}: found {array.shape}")
+    if not outputs:
+        names = " or ".join(f"`{name}`" for name in shapes)
+        raise MalformedFile(f"{path} must contain {names} besides `images`: found {', '.join(arrays)}")
+    return images, known_outputs(**outputs)
 
 
-def _plan(checkpoints: Sequence[Checkpoint], images: NDArray, logits: NDArray | None) -> str:
+def _plan(checkpoints: Sequence[Checkpoint], images: NDArray, outputs: KnownOutputs) -> str:
     """What will be run, and what it costs."""
-    count, architecture = len(first_hypotheses(checkpoints, images, logits)), checkpoints[0].architecture
+    count, architecture = len(first_hypotheses(checkpoints, images, outputs)), checkpoints[0].architecture
     multiply_adds = se_spec.multiply_adds(architecture, *images.shape[2:])
-    on = "1 image" if logits is not None else f"{len(images)} images"
+    on = f"{len(images)} images" if outputs.are_labels else "1 image"
     return (
         f"running {count} hypotheses on {on}, {multiply_adds / 1e9:.2f} G multiply-adds an image; then the nearest "
         f"with other epsilons, and on all {len(images)} images"
@@ -146,19 +155,19 @@ def _summary(identification: Identification) -> list[str | Table]:
         (f"{result.error:.1e}", *(values[field] for field in differing))
         for result, values in zip(shown, settings, strict=True)
     ]
-    measure = "wrong labels" if identification.from_labels else "error"
+    measure = "wrong labels" if identification.outputs == "labels" else "error"
     findings = table(measure, *differing, rows=rows, right=(measure,))
     common = [f"in all of these: {_format_settings(shared)}"] if shared else []
     return [findings, *common, f"{len(identification.results)} hypotheses were run", _verdict(identification)]
 
 
 def _verdict(identification: Identification) -> str:
-    outputs = "labels" if identification.from_labels else "logits"
+    outputs, from_labels = identification.outputs, identification.outputs == "labels"
     nearest, identified = identification.results[0], identification.identified
     if not identification.matches:
         settings = _format_settings(nearest.hypothesis.to_dict())
         verdict = f"no hypothesis reproduces the {outputs}; the nearest has an error of {nearest.error:.1e}: {settings}"
-        if identification.from_labels or nearest.error > LARGEST_ROUNDING:
+        if from_labels or nearest.error > LARGEST_ROUNDING:
             return verdict
         tolerance = f"--tolerance {2 * nearest.error:.0e}"
         return f"{verdict}; if the original code ran in TF32, float16 or bfloat16, {tolerance} accepts it"

@@ -28,6 +28,73 @@ TIE = 5.0
 ROUNDING = 1e-6
 """Errors below this share of the range are rounding, whatever their ratio."""
 
+SMALLEST_PROBABILITY = 1e-30
+"""Smaller probabilities of float32 have fewer digits, or are zero; they are compared as this one."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownOutputs:
+    """What the original code computed for the images.
+
+    Attributes:
+        kind: "logits", "probabilities" or "labels".
+        values: logits or probabilities (N, num_classes), or labels (N).
+    """
+
+    kind: str
+    values: NDArray
+
+    @property
+    def are_labels(self) -> bool:
+        return self.kind == "labels"
+
+    def error(self, logits: NDArray) -> float:
+        """How far the logits of a hypothesis are from these outputs, of which there may be more.
+
+        Returns:
+            The largest difference as a share of the range, of logarithms where these are probabilities; or the share of
+            labels that differ.
+        """
+        known = self.values[: len(logits)]
+        if self.are_labels:
+            return float(np.mean(logits.argmax(axis=1) != known))
+        if self.kind == "probabilities":  # which determine the logits up to a constant for each image
+            known = _below_largest(np.log(np.maximum(known, SMALLEST_PROBABILITY, dtype=np.float64)))
+            logits = _below_largest(logits.astype(np.float64))
+        distance = np.abs(logits - known).max() / logit_range(known)
+        return float(distance) if np.isfinite(distance) else float("inf")
+
+
+def _below_largest(logarithms: NDArray) -> NDArray:
+    """The differences (N, num_classes) from the largest value of each image, as far as probabilities show them."""
+    differences = logarithms - logarithms.max(axis=1, keepdims=True)
+    return np.maximum(differences, np.log(SMALLEST_PROBABILITY))
+
+
+def known_outputs(
+    *, logits: NDArray | None = None, probabilities: NDArray | None = None, labels: NDArray | None = None
+) -> KnownOutputs:
+    """The outputs that tell most: logits, else probabilities, else labels.
+
+    Args:
+        logits: (N, num_classes). Of a network that ends in a softmax they may be probabilities, which is seen: no value
+            is negative, and those of each image add up to one.
+        probabilities: (N, num_classes).
+        labels: (N).
+
+    Raises:
+        ValueError: none of them is given.
+    """
+    if logits is not None:
+        sums = logits.sum(axis=1, dtype=np.float64)
+        softmax = logits.shape[1] > 1 and logits.min() >= 0 and np.abs(sums - 1).max() < 1e-3
+        return KnownOutputs("probabilities" if softmax else "logits", logits)
+    if probabilities is not None:
+        return KnownOutputs("probabilities", probabilities)
+    if labels is not None:
+        return KnownOutputs("labels", labels)
+    raise ValueError("identify needs the logits, the probabilities or the labels of the images")
+
 
 @dataclass(frozen=True, eq=False)
 class HypothesisResult:
@@ -35,7 +102,7 @@ class HypothesisResult:
 
     Attributes:
         hypothesis: what was run.
-        error: the largest difference as a share of the logits' range, or the share of labels that differ.
+        error: as `KnownOutputs.error` gives it.
     """
 
     hypothesis: Hypothesis
@@ -49,12 +116,12 @@ class Identification:
     Attributes:
         results: of every hypothesis, the smallest error first.
         limit: the largest error of a match.
-        from_labels: whether labels were compared, rather than logits.
+        outputs: what was compared: "logits", "probabilities" or "labels".
     """
 
     results: Sequence[HypothesisResult]
     limit: float
-    from_labels: bool
+    outputs: str
 
     @property
     def matches(self) -> list[HypothesisResult]:
@@ -70,7 +137,7 @@ class Identification:
         are the same, but not if only their labels are: then the matches may differ in their epsilon at most.
         """
         candidates = [match for match in self.matches if match.hypothesis.dialect] or self.matches
-        decided = not self.from_labels or set(self.undetermined) <= {"bn_epsilon"}
+        decided = self.outputs != "labels" or set(self.undetermined) <= {"bn_epsilon"}
         return candidates[0] if len(candidates) == 1 and decided else None
 
     @property
@@ -91,6 +158,7 @@ def identify(
     images: NDArray,
     *,
     logits: NDArray | None = None,
+    probabilities: NDArray | None = None,
     labels: NDArray | None = None,
     tolerance: float = TOLERANCE,
     on_step: Callable[[str], None] = lambda step: None,
@@ -100,17 +168,17 @@ def identify(
     Args:
         checkpoints: one file as each dialect that matches it (`se_weights.read_candidates`).
         images: (N, C, H, W), as the original network received them, or as pixels from 0 to 255.
-        logits: (N, num_classes), of the original code.
-        labels: (N), of the original code; used where there are no logits.
+        logits: (N, num_classes), of the original code, as `known_outputs` takes them.
+        probabilities: (N, num_classes), of an original network that ends in a softmax.
+        labels: (N), of the original code; used where there is neither.
         tolerance: the largest difference of matching logits, as a share of their range.
         on_step: called with a description before each run.
 
     Raises:
-        ValueError: neither logits nor labels are given.
+        ValueError: no outputs are given.
     """
-    if logits is None and labels is None:
-        raise ValueError("identify needs the logits or the labels of the images")
-    first_count, full_count = (1 if logits is not None else len(images)), len(images)
+    outputs = known_outputs(logits=logits, probabilities=probabilities, labels=labels)
+    first_count, full_count = (len(images) if outputs.are_labels else 1), len(images)
     with ExitStack() as stack:
         runner = _HypothesisRunner(stack, images)
         first: dict[tuple[object, ...], Hypothesis] = {}  # with each key; it stands for the others
@@ -120,11 +188,10 @@ def identify(
             distinct = dict.fromkeys(first.setdefault(hypothesis.key, hypothesis) for hypothesis in candidates)
             for number, hypothesis in enumerate(distinct, start=1):
                 on_step(f"{description} {number} of {len(distinct)}")
-                outputs = hypothesis.reorder_classes(runner.logits(hypothesis, count))
-                errors[hypothesis] = _hypothesis_error(outputs, logits, labels)
+                errors[hypothesis] = outputs.error(hypothesis.reorder_classes(runner.logits(hypothesis, count)))
             return errors
 
-        structures = first_hypotheses(checkpoints, images, logits)
+        structures = first_hypotheses(checkpoints, images, outputs)
         errors = run_all(structures, first_count, "hypothesis")
         errors |= run_all(with_epsilons(_nearest(errors, 3)), first_count, "epsilon")
         if min(errors.values()) > tolerance:
@@ -134,18 +201,18 @@ def identify(
             near = [hypothesis for hypothesis, error in errors.items() if error <= reach]
             errors |= run_all(list(dict.fromkeys([*near, *_nearest(errors, 5)])), full_count, "all images")
     results = [HypothesisResult(hypothesis, errors[hypothesis]) for hypothesis in _nearest(errors, len(errors))]
-    return Identification(results, tolerance if logits is not None else 0.0, logits is None)
+    return Identification(results, 0.0 if outputs.are_labels else tolerance, outputs.kind)
 
 
-def first_hypotheses(checkpoints: Sequence[Checkpoint], images: NDArray, logits: NDArray | None) -> list[Hypothesis]:
+def first_hypotheses(checkpoints: Sequence[Checkpoint], images: NDArray, outputs: KnownOutputs) -> list[Hypothesis]:
     """The hypotheses that `identify` runs first, with the epsilon that their dialect implies.
 
     Args:
-        checkpoints: as `identify` takes them, like `images` and `logits`.
+        checkpoints: as `identify` takes them, like `images`.
         images: (N, C, H, W).
-        logits: (N, num_classes), or None.
+        outputs: of the original code for the images.
     """
-    classes = checkpoints[0].architecture.num_classes if logits is None else logits.shape[1]
+    classes = checkpoints[0].architecture.num_classes if outputs.are_labels else outputs.values.shape[1]
     return list(hypotheses(checkpoints, images, classes))
 
 
@@ -180,16 +247,6 @@ class _HypothesisRunner:
             self.worker.load(hypothesis.architecture, weights, "float32")
             self.loaded_network = network
         return self.worker.logits(images)
-
-
-def _hypothesis_error(outputs: NDArray, logits: NDArray | None, labels: NDArray | None) -> float:
-    """How far the outputs are from the given logits or labels, of which there may be more."""
-    if logits is None:
-        assert labels is not None
-        return float(np.mean(outputs.argmax(axis=1) != labels[: len(outputs)]))
-    expected = logits[: len(outputs)]
-    distance = np.abs(outputs - expected).max() / logit_range(expected)
-    return float(distance) if np.isfinite(distance) else float("inf")
 
 
 def _nearest(errors: dict[Hypothesis, float], count: int) -> list[Hypothesis]:

@@ -6,6 +6,8 @@ rounding to a tenth of its logits' range. So gains have the size that training l
 of each residual branch, and the statistics are measured on a batch and then perturbed.
 """
 
+from collections import defaultdict
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +50,11 @@ def trained_like_weights(
         parameter.name: _draw(parameter, parameter.module in last_norms, rng) for parameter in manifest(architecture)
     }
 
+    uses: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+
     def measure(path: str, x: Array) -> tuple[Array, Array]:
-        mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+        uses[path].append((x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))))
+        mean, variance = np.mean(uses[path], axis=0)  # of a shared norm, whose uses have different inputs
         shift = MEAN_PERTURBATION * np.sqrt(variance) * rng.normal(size=mean.shape)
         factor = VARIANCE_PERTURBATION ** rng.uniform(-1, 1, size=mean.shape)
         drawn[f"{path}.running_mean"] = mean + shift

@@ -70,7 +70,9 @@ class SimulatedRounding:
     ) -> None:
         self.weights = weights
         self.epsilon = architecture.bn_epsilon
-        self.copies = {node.path for node in architecture.graph.nodes if isinstance(node.operation, COPIES)}
+        nodes = architecture.graph.nodes
+        self.copies = {node.path for node in nodes if isinstance(node.operation, COPIES)}
+        self.layers = {node.path: node.layer for node in nodes}
         self.roundoff = roundoff
         self.rng = np.random.default_rng(seed)
 
@@ -78,7 +80,7 @@ class SimulatedRounding:
         if path in self.copies:
             return output
         stored = self.roundoff.stored * np.abs(output)
-        summed = self.roundoff.summed * self._sum_size(path, output, x)
+        summed = self.roundoff.summed * self._sum_size(self.layers[path], output, x)
         scale = np.sqrt(stored**2 + summed**2)
         return output + DEVIATIONS * scale * self.rng.standard_normal(output.shape)
 

@@ -131,12 +131,13 @@ class Backward:
         return d
 
     def updated_statistics(self) -> dict[str, Array]:
-        return {
-            name: (1 - BATCH_NORM_MOMENTUM) * self.weights[name] + BATCH_NORM_MOMENTUM * new
-            for path, x in self.inputs.items()
-            if f"{path}.running_mean" in self.weights
-            for name, new in self.measured_statistics(path, x)
-        }
+        updated: dict[str, Array] = {}
+        for node in self.graph.nodes:
+            if isinstance(node.operation, BatchNorm):
+                for name, new in self.measured_statistics(node.layer, self.inputs[node.path]):
+                    before = updated.get(name, self.weights[name])  # a shared norm is updated at each use
+                    updated[name] = (1 - BATCH_NORM_MOMENTUM) * before + BATCH_NORM_MOMENTUM * new
+        return updated
 
     def measured_statistics(self, path: str, x: Array) -> list[tuple[str, Array]]:
         """The values that a batch norm's running statistics move towards: the batch's mean and unbiased variance.
@@ -165,7 +166,7 @@ class Backward:
             case Convolution() as operation:
                 return self.convolution(path, d, operation)
             case BatchNorm() as operation:
-                return self.norm(path, d, operation)
+                return self.norm(node, d, operation)
             case Dense():
                 return self.dense(path, d)
             case ReLU():
@@ -224,8 +225,8 @@ class Backward:
             self.store(f"{path}.bias", d.sum(axis=0), len(x))
         return (self.observe_gradient(d @ weight, len(weight)),)
 
-    def norm(self, path: str, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
-        x, axes = self.inputs[path], (0, 2, 3)
+    def norm(self, node: Node, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
+        x, path, axes = self.inputs[node.path], node.layer, (0, 2, 3)
         mean, variance = batch_statistics(path, x)
         deviation = np.sqrt(variance + operation.epsilon)
         normal = (x - channels(mean)) / channels(deviation)
@@ -252,14 +253,15 @@ class Backward:
         return (self.observe_gradient(inputs, operation.kernel),)
 
     def store(self, name: str, gradient: Array, terms: int) -> None:
-        """Store the gradient of a parameter.
+        """Store the gradient of a parameter, or add it to that of a later use.
 
         Args:
             name: canonical name of the parameter.
             gradient: on the axes of the parameter.
             terms: how many terms each of its values sums.
         """
-        self.gradients[name] = self.observe_gradient(gradient, terms)
+        observed = self.observe_gradient(gradient, terms)
+        self.gradients[name] = self.gradients[name] + observed if name in self.gradients else observed
 
 
 def max_over_space_backward(x: Array, d: Array) -> Array:

@@ -110,6 +110,8 @@ def operations(case: Case) -> Callable[[str, Array, Array], Operation]:
             else KINDS.get(type(computed), type(computed).__name__)
         )
         convolution = computed if isinstance(computed, layers.Convolution) else None
-        return Operation(path, kind, x, output, by_path.get(path, {}), convolution, case.architecture.bn_epsilon)
+        return Operation(
+            path, kind, x, output, by_path.get(nodes[path].layer, {}), convolution, case.architecture.bn_epsilon
+        )
 
     return operation

@@ -45,8 +45,8 @@ Observer = Callable[[str, Array, Array], Array]
 output. A sum is observed together with the ReLU after it, and dropout, which does nothing in evaluation, is not."""
 
 Statistics = Callable[[str, Array], tuple[Array, Array]]
-"""Called with the path of a batch norm and its input (N, C, H, W); returns the mean and the variance (C) to normalise
-with."""
+"""Called with the path of a batch norm and its input (N, C, H, W), for each use of a shared one; returns the mean and
+the variance (C) to normalise with."""
 
 
 class Oracle:
@@ -118,15 +118,15 @@ class Oracle:
             case Dropout():
                 return x
             case Convolution() as operation:
-                kernel, bias = self.weights[f"{node.path}.weight"], self.weights.get(f"{node.path}.bias")
+                kernel, bias = self.weights[f"{node.layer}.weight"], self.weights.get(f"{node.layer}.bias")
                 output = convolve(x, kernel, operation)
                 output = output if bias is None else output + channels(bias)
             case BatchNorm() as operation:
-                mean, variance = (self.statistics or self._running_statistics)(node.path, x)
-                gain = self.weights.get(f"{node.path}.weight", 1.0) / np.sqrt(variance + operation.epsilon)
-                output = (x - channels(mean)) * channels(gain) + channels(self.weights[f"{node.path}.bias"])
+                mean, variance = (self.statistics or self._running_statistics)(node.layer, x)
+                gain = self.weights.get(f"{node.layer}.weight", 1.0) / np.sqrt(variance + operation.epsilon)
+                output = (x - channels(mean)) * channels(gain) + channels(self.weights[f"{node.layer}.bias"])
             case Dense():
-                output = x @ self.weights[f"{node.path}.weight"].T + self.weights.get(f"{node.path}.bias", 0.0)
+                output = x @ self.weights[f"{node.layer}.weight"].T + self.weights.get(f"{node.layer}.bias", 0.0)
             case ReLU():
                 output = np.where(np.isnan(x), x, np.maximum(x, 0.0))
             case MaxPool() as operation:
@@ -150,7 +150,7 @@ class Oracle:
             case ChannelShuffle(groups=groups):
                 output = shuffled(x, groups)
             case ChannelConvolution():
-                output = convolve_channels(x, self.weights[f"{node.path}.weight"])
+                output = convolve_channels(x, self.weights[f"{node.layer}.weight"])
             case ReLU6():
                 output = np.where(np.isnan(x), x, np.clip(x, 0.0, 6.0))
             case Tanh():

@@ -16,6 +16,7 @@ from se_parity.reference.backward import Backward
 from se_parity.reference.oracle import Array
 from se_parity.train.check_training import ExpectedTraining, Training
 from se_parity.train.training_faults import GRADIENT_FAULTS, OPTIMISER_FAULTS, STATISTICS_FAULTS
+from se_spec.layers import BatchNorm
 
 Results = Mapping[str, NDArray]
 
@@ -71,11 +72,14 @@ def _statistics(expected: ExpectedTraining, results: Results) -> dict[str, dict[
     """The running statistics after the first step with each fault of a batch norm."""
     images, labels = expected.batches[0]
     backward = Backward(replace(expected.case, images=images), labels)
-    norms = [path for path in backward.inputs if f"{path}.running_mean" in backward.weights]
+    inputs: dict[str, list[Array]] = {}
+    for node in backward.graph.nodes:
+        if isinstance(node.operation, BatchNorm):
+            inputs.setdefault(node.layer, []).append(backward.inputs[node.path])
     return {
         name: {
-            f"1/weight/{path}.{leaf}": statistic(leaf, backward.weights[f"{path}.{leaf}"], backward.inputs[path])
-            for path in norms
+            f"1/weight/{norm}.{leaf}": statistic(leaf, backward.weights[f"{norm}.{leaf}"], uses)
+            for norm, uses in inputs.items()
             for leaf in ("running_mean", "running_var")
         }
         for name, statistic in STATISTICS_FAULTS.items()

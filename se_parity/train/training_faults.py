@@ -3,7 +3,7 @@
 The optimisers take the arguments of `se_parity.recipe.Update`, and return the new weight as it does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,10 +27,10 @@ class GateDetached(Backward):
 class StatisticsDetached(Backward):
     """The batch statistics are treated as constants."""
 
-    def norm(self, path: str, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
-        super().norm(path, d, operation)
-        _, variance = batch_statistics(path, self.inputs[path])
-        gain = self.weights[f"{path}.weight"] / np.sqrt(variance + operation.epsilon)
+    def norm(self, node: Node, d: Array, operation: BatchNorm) -> tuple[Array, ...]:
+        super().norm(node, d, operation)
+        _, variance = batch_statistics(node.layer, self.inputs[node.path])
+        gain = self.weights[f"{node.layer}.weight"] / np.sqrt(variance + operation.epsilon)
         return (d * gain[:, None, None],)
 
 
@@ -69,30 +69,40 @@ GRADIENT_FAULTS: dict[str, type[Backward]] = {
 }
 
 
-Statistic = Callable[[str, Array, Array], Array]
-"""Called with "running_mean" or "running_var", its value (C) and the norm's input (N, C, H, W); returns the new one."""
+Statistic = Callable[[str, Array, Sequence[Array]], Array]
+"""Called with "running_mean" or "running_var", its value (C) and the inputs (N, C, H, W) of the norm, of which a shared
+one has several; returns the new value."""
 
 
 def _moving_average(share: float, unbiased: bool = True) -> Statistic:
     """Statistics that move by `share` of the way to those of the batch."""
 
-    def statistic(leaf: str, running: Array, x: Array) -> Array:
-        count = x.size // x.shape[1]
-        mean, variance = batch_statistics("", x)
-        correction = count / max(count - 1, 1) if unbiased else 1.0
-        return (1 - share) * running + share * (mean if leaf == "running_mean" else variance * correction)
+    def statistic(leaf: str, running: Array, inputs: Sequence[Array]) -> Array:
+        for x in inputs:
+            count = x.size // x.shape[1]
+            mean, variance = batch_statistics("", x)
+            correction = count / max(count - 1, 1) if unbiased else 1.0
+            running = (1 - share) * running + share * (mean if leaf == "running_mean" else variance * correction)
+        return running
 
     return statistic
 
 
-def _fast_variance(leaf: str, running: Array, x: Array) -> Array:
+def _fast_variance(leaf: str, running: Array, inputs: Sequence[Array]) -> Array:
     """The batch variance computed as E[x^2] - E[x]^2 in float32, as Flax's `use_fast_variance`."""
-    count = x.size // x.shape[1]
-    single = x.astype(np.float32)
-    mean = single.mean(axis=(0, 2, 3), dtype=np.float32)
-    variance = np.maximum((single**2).mean(axis=(0, 2, 3), dtype=np.float32) - mean**2, 0) * count / max(count - 1, 1)
-    new = mean if leaf == "running_mean" else variance
-    return (1 - BATCH_NORM_MOMENTUM) * running + BATCH_NORM_MOMENTUM * new.astype(np.float64)
+    for x in inputs:
+        count = x.size // x.shape[1]
+        single = x.astype(np.float32)
+        mean = single.mean(axis=(0, 2, 3), dtype=np.float32)
+        variance = np.maximum((single**2).mean(axis=(0, 2, 3), dtype=np.float32) - mean**2, 0)
+        new = mean if leaf == "running_mean" else variance * count / max(count - 1, 1)
+        running = (1 - BATCH_NORM_MOMENTUM) * running + BATCH_NORM_MOMENTUM * new.astype(np.float64)
+    return running
+
+
+def _first_use_only(leaf: str, running: Array, inputs: Sequence[Array]) -> Array:
+    """Only the first use of a shared norm moves its statistics."""
+    return _moving_average(BATCH_NORM_MOMENTUM)(leaf, running, inputs[:1])
 
 
 STATISTICS_FAULTS: dict[str, Statistic] = {
@@ -101,7 +111,8 @@ STATISTICS_FAULTS: dict[str, Statistic] = {
     "the momentum read backwards and a biased variance": _moving_average(1 - BATCH_NORM_MOMENTUM, unbiased=False),
     "a momentum of 0.99": _moving_average(0.01),
     "a momentum of 0.99 and a biased variance": _moving_average(0.01, unbiased=False),
-    "running statistics not updated": lambda leaf, running, x: running,
+    "running statistics not updated": lambda leaf, running, inputs: running,
+    "a shared norm updated at its first use only": _first_use_only,
     "the fast variance, in float32": _fast_variance,
 }
 

@@ -60,6 +60,7 @@ def normalised(
     convolution: Convolution,
     epsilon: float,
     x: str,
+    shared: LayerPosition | None = None,
 ) -> str:
     """A convolution, and its norm where that is not folded into it.
 
@@ -70,6 +71,7 @@ def normalised(
         convolution: the convolution.
         epsilon: of the norm.
         x: the path of the convolution's input.
+        shared: the norm before it whose parameters the norm uses; by default it has its own.
 
     Returns:
         The path of the output.
@@ -77,4 +79,4 @@ def normalised(
     x = builder.add_layer(convolution_position, convolution, x)
     if convolution.folded:
         return x
-    return builder.add_layer(norm_position, BatchNorm(convolution.out_channels, epsilon), x)
+    return builder.add_layer(norm_position, BatchNorm(convolution.out_channels, epsilon), x, shared=shared)

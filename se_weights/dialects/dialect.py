@@ -111,7 +111,6 @@ class Dialect:
             of its files contain the architecture.
         options_without_tensors: Options of the code base's networks that change the function and no tensor; may be
             empty.
-        remark: What a user should know of every network that is read in this dialect; may be empty.
     """
 
     name: str
@@ -121,7 +120,6 @@ class Dialect:
     companions: Callable[[Parameter, Place], tuple[str, ...]] = lambda parameter, place: ()
     carries_config: bool = False
     options_without_tensors: str = ""
-    remark: str = ""
 
     def place(self, parameter: Parameter, architecture: Architecture) -> Place:
         """The names and axes of a parameter of an architecture."""

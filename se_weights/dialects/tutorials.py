@@ -5,7 +5,7 @@ senet.py), miraclewkf/SENet-PyTorch@9e45824e82 (se_resnet.py and se_resnext.py),
 and a CIFAR SE-ResNet that is published in blog posts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from se_spec import Layer, Parameter, SEResNetArchitecture
 from se_spec.families.se_resnet.graph import CANONICAL_LAYERS
@@ -32,7 +32,7 @@ SHARED_LAYERS: Layers = {
     Layer.STEM_CONVOLUTION: "conv1",
     Layer.STEM_NORM: "bn",
     Layer.CONVOLUTION: f"{SHARED_BLOCK}.conv{{number}}",
-    Layer.NORM: (f"{SHARED_BLOCK}.bn1", f"{SHARED_BLOCK}.bn1", f"{SHARED_BLOCK}.bn2"),
+    Layer.NORM: (f"{SHARED_BLOCK}.bn1", f"{SHARED_BLOCK}.bn1", f"{SHARED_BLOCK}.bn2"),  # the second is the first
     Layer.GATE: (f"{SHARED_BLOCK}.se.compress", f"{SHARED_BLOCK}.se.excitation"),
     Layer.PROJECTION: f"{SHARED_BLOCK}.shortcut.0",
     Layer.PROJECTION_NORM: f"{SHARED_BLOCK}.shortcut.1",
@@ -58,12 +58,12 @@ def _shared_place(parameter: Parameter, architecture: SEResNetArchitecture) -> P
     return make_place(layers, "OI11")(parameter, architecture)
 
 
-def _hidden_config(*, pools: bool) -> Callable[[SEResNetArchitecture], Config | None]:
-    """For SE-ResNets with a stem of one convolution."""
+def _hidden_config(*, pools: bool, variants: Iterable[str] = ()) -> Callable[[SEResNetArchitecture], Config | None]:
+    """For SE-ResNets with a stem of one convolution, which may have these variants."""
 
     def hidden_config(architecture: SEResNetArchitecture) -> Config | None:
         known = architecture.se and not architecture.stem.inner and architecture.stem.pools == pools
-        return make_hidden_config(architecture) if known else None
+        return make_hidden_config(architecture, variants=variants) if known else None
 
     return hidden_config
 
@@ -105,11 +105,15 @@ TORCH_BACKBONES = Dialect(
     {
         "se_resnet": NameTable(
             _shared_place,
-            _hidden_config(pools=True),
-            {"se": True, "squeeze": {"bias": True, "rounding": "floor", "reduction": 16}, "conv_bias": False},
+            _hidden_config(pools=True, variants=["shared norms"]),
+            {
+                "se": True,
+                "shared_norms": True,
+                "squeeze": {"bias": True, "rounding": "floor", "reduction": 16},
+                "conv_bias": False,
+            },
             imagenet,
         )
     },
     batch_counter,
-    remark="a norm that two convolutions of a block share is read as two equal ones, which training makes different",
 )

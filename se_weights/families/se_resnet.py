@@ -97,6 +97,7 @@ class _ArchitectureInference:
             if not (self.infer_stem() and self.infer_first_block()):
                 return
             self.infer_stages()
+            self.inferred = self.inferred.replace(shared_norms=self.has_shared_norms())
         except ArchitectureError:
             return
         norms = self.norms_config()
@@ -230,13 +231,25 @@ class _ArchitectureInference:
         numbers = (1, self.convolutions_per_block)
         first, last = ({"stage": 1, "index": 0, "number": number} for number in numbers)
         biased = self.has_tensor(Layer.CONVOLUTION, Role.CONVOLUTION_BIAS, **first)
-        folded = biased and not self.has_norm(Layer.NORM, **{**first, "number": 2})
+        after_first = {**first, "number": 2 if self.inferred.order == "pre" else 1}
+        folded = biased and not self.has_norm(Layer.NORM, **after_first)
         ends_biased = self.has_tensor(Layer.CONVOLUTION, Role.CONVOLUTION_BIAS, **last)
         return {
             "folded": folded,
             "conv_bias": ends_biased if self.inferred.order == "pre" else biased and not folded,
             "final_norm": self.inferred.order == "pre" and self.has_norm(Layer.LAST_NORM),
         }
+
+    def has_shared_norms(self) -> bool:
+        """Whether the first two convolutions of a block have one norm: a second has no tensors, or the same ones."""
+        if self.inferred.order == "pre":
+            return False
+        blocks = [{"stage": stage, "index": 0} for stage in range(1, len(self.inferred.depths) + 1)]
+        if not any(self.has_norm(Layer.NORM, **block, number=1) for block in blocks):
+            return False
+        norms = (probe(Role.BETA, LayerPosition(Layer.NORM, 1, 0, number), CANONICAL_LAYERS) for number in (1, 2))
+        names = {self.dialect.place(norm, self.inferred).names for norm in norms}
+        return len(names) == 1 or not any(self.has_norm(Layer.NORM, **block, number=2) for block in blocks)
 
     def has_norm(self, layer: Layer, **position: int) -> bool:
         return any(self.has_tensor(layer, role, **position) for role in NORM_ROLES)
@@ -270,7 +283,17 @@ class _ArchitectureInference:
 
 def inferred_settings(inferred: SEResNetArchitecture) -> dict[str, object]:
     """The settings that tensors show even if the user names the architecture."""
-    names = ("stem", "squeeze", "conv_bias", "folded", "num_classes", "in_channels", "input_norm", "final_norm")
+    names = (
+        "stem",
+        "squeeze",
+        "conv_bias",
+        "folded",
+        "num_classes",
+        "in_channels",
+        "input_norm",
+        "final_norm",
+        "shared_norms",
+    )
     shortcut = {"where": inferred.shortcut.where, "norm": inferred.shortcut.norm}
     return {**{name: getattr(inferred, name) for name in names}, "shortcut": shortcut}
 

@@ -117,7 +117,6 @@ def _note(match: DialectMatch, twins: Sequence[PublishedFile]) -> str:
         f"without metadata, {hidden} are not known: those of a plain network are assumed"
         if match.dialect.is_only_ours(match.architecture)
         else "",
-        match.dialect.remark,
     ]
     return "; ".join(filter(None, notes))
 

@@ -87,7 +87,6 @@ def write_as(
             f"{path}: {checkpoint.architecture.name} cannot be written in the dialect {target_dialect.name}: {reason}"
         )
     _expect_supported_dtypes(file_format, checkpoint, path)
-    _expect_equal_where_shared(target_dialect, checkpoint, path)
     _expect_no_target(path, file_format, force)
     metadata = _metadata(file_format, target_dialect, checkpoint)
     contents = FileContents(dict(_tensors(checkpoint, target_dialect)), metadata)
@@ -162,22 +161,6 @@ def _expect_supported_dtypes(file_format: Format, checkpoint: Checkpoint, path: 
         supported = ", ".join(file_format.dtypes)
         raise UnsupportedFormat(
             f"{path}: a {file_format.name} file cannot hold {', '.join(unsupported)}, only {supported}"
-        )
-
-
-def _expect_equal_where_shared(dialect: Dialect, checkpoint: Checkpoint, path: Path) -> None:
-    """A dialect may store two parameters as one tensor, where a network uses a layer twice."""
-    first: dict[tuple[str, ...], str] = {}
-    places = dialect.places(checkpoint.architecture)
-    owners = [(first.setdefault(place.names, parameter.name), parameter.name) for parameter, place in places.items()]
-    different = [
-        f"{one} and {other}"
-        for one, other in owners
-        if one != other and not _same_bits(checkpoint.weights[one], checkpoint.weights[other])
-    ]
-    if different:
-        raise UnsupportedFormat(
-            f"{path}: {dialect.name} stores as one tensor what differs in these weights: {', '.join(different[:3])}"
         )
 
 

@@ -239,6 +239,7 @@ FAULTS = (
     ),
     Fault("the statistics of the batch instead of the running ones", NORM, normalise_with_batch_statistics),
     Fault("the fast variance of the batch, in float32", NORM, normalise_with_fast_statistics),
+    Fault("no norm after the second convolution", NORM, skip_operation, r".*\d\.bn2"),
     Fault("running statistics not loaded", NORM, partial(fill_parameters, {"running_mean": 0.0, "running_var": 1.0})),
     Fault("running mean not loaded", NORM, partial(fill_parameters, {"running_mean": 0.0})),
     Fault("running variance not loaded", NORM, partial(fill_parameters, {"running_var": 1.0})),

@@ -6,7 +6,8 @@ build(architecture, dtype)        a model in evaluation mode, without weights
 load_weights(model, weights)      copies weights into it; functions that were made of the model then use those
 MODE_FUNCTIONS                    by name of a mode, a function that turns a model into a RunFunction to logits
 layer_functions(model, paths)     the layers of the model that the canonical paths name, each as a RunFunction
-layer_outputs(model, paths)       a function from images to the outputs of those layers as the network runs
+layer_outputs(model, paths)       a function from images to the outputs of those layers as the network runs; of a layer
+                                  that is used more than once, the first output
 train(model, recipe, batches)     yields a TrainedStep after every step; the model has then been updated
 
 Args:

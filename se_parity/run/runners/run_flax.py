@@ -116,7 +116,7 @@ def layer_outputs(model: Network, paths: Sequence[str]) -> LayerOutputs:
             def recording_call(self: nnx.Module, *args: Any, **kwargs: Any) -> jax.Array:
                 output = call(self, *args, **kwargs)
                 if id(self) in names:
-                    outputs[names[id(self)]] = array(output)
+                    outputs.setdefault(names[id(self)], array(output))
                 return output
 
             return recording_call

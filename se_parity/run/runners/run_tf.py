@@ -85,7 +85,7 @@ def layer_outputs(model: keras.Model, paths: Sequence[str]) -> LayerOutputs:
         def recording_call(self: keras.layers.Layer, *args: object, **kwargs: object) -> keras.KerasTensor:
             output = call(self, *args, **kwargs)
             if id(self) in names:
-                outputs[names[id(self)]] = array(output)
+                outputs.setdefault(names[id(self)], array(output))
             return output
 
         with patch.object(keras.layers.Layer, "__call__", recording_call):

@@ -117,7 +117,10 @@ def layer_outputs(model: torch.nn.Module, paths: Sequence[str]) -> LayerOutputs:
         outputs: dict[str, NDArray] = {}
 
         def record(path: str) -> Callable[..., None]:
-            return lambda module, inputs, output: outputs.update({path: array(output)})
+            def hook(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+                outputs.setdefault(path, array(output))
+
+            return hook
 
         layers = find_layers(model, paths, torch.nn.Module)
         hooks = [layer.register_forward_hook(record(path)) for path, layer in layers.items()]

@@ -57,6 +57,8 @@ class SEResNetArchitecture(Architecture):
         conv_bias: whether the convolutions have biases beside their norms.
         order: "post" where norm and ReLU come after each convolution of a block, or "pre" where they come before it
             (arXiv 1603.05027).
+        shared_norms: whether one norm comes after both convolutions of a basic block, or after the first two of a
+            bottleneck; both update its running statistics in training (YichaoCai1's torch_backbones).
         final_norm: whether a norm and a ReLU follow the last block; for the order "pre" only.
         input_norm: whether a norm without gain comes before the stem.
         dropout: fraction of the pooled features that is dropped before the classifier in training.
@@ -85,6 +87,7 @@ class SEResNetArchitecture(Architecture):
     dilates_first: bool = False
     conv_bias: bool = False
     order: str = "post"
+    shared_norms: bool = False
     final_norm: bool = False
     input_norm: bool = False
     dropout: float = 0.0
@@ -95,7 +98,7 @@ class SEResNetArchitecture(Architecture):
         expect_kind(str, block=self.block)
         expect_one_of(EXPANSION, block=self.block)
         expect_kind(bool, se=self.se, conv_bias=self.conv_bias)
-        expect_kind(bool, final_norm=self.final_norm, input_norm=self.input_norm)
+        expect_kind(bool, shared_norms=self.shared_norms, final_norm=self.final_norm, input_norm=self.input_norm)
         expect_one_of(("post", "pre"), order=self.order)
         expect_kind(float, dropout=self.dropout, drop_path=self.drop_path)
         expect(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
@@ -133,6 +136,8 @@ class SEResNetArchitecture(Architecture):
             raise ArchitectureError("dilates_first is for an output_stride below 32")
         if self.order == "post" and self.final_norm:
             raise ArchitectureError('final_norm is for the order "pre"; after it, the last block ends with a ReLU')
+        if self.shared_norms and (self.order, self.reduce_first) != ("post", 1):
+            raise ArchitectureError('shared_norms are for the order "post", and need reduce_first=1')
         if self.order == "pre" and (self.antialias != "none" or self.squeeze.after_relu):
             raise ArchitectureError('antialias and a ReLU before the squeeze are for the order "post"')
         for width in self.widths:
@@ -189,6 +194,7 @@ class SEResNetArchitecture(Architecture):
             "eca": self._has_eca,
             "pool convolution": self.stem.pool == "convolution",
             "pre-activation": self.order == "pre",
+            "shared norms": self.shared_norms,
             "final norm": self.final_norm,
             "input norm": self.input_norm,
             "dilation": self.output_stride < 32,
@@ -203,8 +209,8 @@ class SEResNetArchitecture(Architecture):
     def with_folded_norms(self) -> Self:
         """As in every Architecture; without any norm, the settings of biases and norms have their defaults."""
         if self.order == "pre" or self.input_norm or not (self.stem.norm and self.shortcut.norm):
-            return self.replace(folded=True)
-        return self.replace(folded=True, conv_bias=False, bn_epsilon=BATCH_NORM_EPSILON)
+            return self.replace(folded=True, shared_norms=False)
+        return self.replace(folded=True, conv_bias=False, shared_norms=False, bn_epsilon=BATCH_NORM_EPSILON)
 
     @property
     def depth(self) -> int:
@@ -215,7 +221,7 @@ class SEResNetArchitecture(Architecture):
         stem = self.stem.inner, self.stem.width or self.widths[0], self.stem.pool == "convolution"
         groups = self.groups, self.base_width, self.reduce_first
         gate = self.squeeze.gate if self.se else ""
-        settings = self.shortcut.kernel, self.antialias, self.order
+        settings = self.shortcut.kernel, self.antialias, self.order, self.shared_norms
         return self.block, self.depths, self.widths, gate, stem, groups, *settings
 
     @property
@@ -317,6 +323,7 @@ class SEResNetArchitecture(Architecture):
                     shortcut_kernel=self.shortcut.kernel if stride != 1 else 1,
                     shortcut_norm=self.shortcut.norm,
                     order=self.order,
+                    shared_norm=self.shared_norms,
                     averages=self.shortcut.averages and stride != 1,
                     squeezed_channels=self._squeezed(out_channels),
                     se_bias=self.se and self.squeeze.bias,

@@ -32,6 +32,7 @@ class Block:
         shortcut_norm: whether a norm follows that.
         order: "post" where a norm, and a ReLU or the sum, come after each convolution; "pre" where a norm and a ReLU
             come before it, and a shortcut's convolution takes what the first ReLU gives (arXiv 1603.05027).
+        shared_norm: whether the second convolution has the norm of the first one.
         antialias: the pool that strides in the place of the block's 3x3, one of ANTIALIASES.
         averages: whether a 2x2 mean before the shortcut's convolution strides in its place.
         squeezed_channels: width of the SE bottleneck; 0 for a block without SE.
@@ -60,6 +61,7 @@ class Block:
     shortcut_kernel: int = 1
     shortcut_norm: bool = True
     order: str = "post"
+    shared_norm: bool = False
     antialias: str = "none"
     averages: bool = False
     squeezed_channels: int = 0
@@ -121,6 +123,8 @@ class Block:
         """Raise ArchitectureError where the residual branch is to start at zero, and no norm ends it."""
         if zero_init_residual and self.order == "pre":
             raise ArchitectureError('zero_init_residual is for the order "post": no norm ends a residual branch here')
+        if zero_init_residual and self.shared_norm and self.kind == "basic":
+            raise ArchitectureError("zero_init_residual needs a last norm; with shared_norms, it is the first one too")
 
     @property
     def pool(self) -> AveragePool | None:

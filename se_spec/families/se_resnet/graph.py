@@ -72,7 +72,8 @@ def _block(builder: GraphBuilder, block: Block, x: str) -> str:
         if block.aa and number == len(block.convolutions):  # the 3x3 that would stride is the one before the last
             residual = builder.add(f"{block.name}.aa", block.aa, residual)
         position = LayerPosition(Layer.CONVOLUTION, *place, number), LayerPosition(Layer.NORM, *place, number)
-        residual = normalised(builder, *position, convolution, block.epsilon, residual)
+        shared = LayerPosition(Layer.NORM, *place) if block.shared_norm and number == 2 else None
+        residual = normalised(builder, *position, convolution, block.epsilon, residual, shared)
     if block.relu_before_se:
         residual = builder.add(f"{block.name}.act", ReLU(), residual)
     residual = squeeze_excitation(builder, f"{block.name}.se", LayerPosition(Layer.GATE, *place), block.se, residual)
