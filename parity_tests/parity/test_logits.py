@@ -10,6 +10,7 @@ from parity_tests.support.cases import (
     THREE_STAGES,
     Network,
     each_architecture,
+    each_framework,
     full_size,
     named_network,
     network,
@@ -41,11 +42,17 @@ def plain_modes(framework: str) -> list[str]:
     return [mode.name for mode in modes_of(framework) if not mode.variables]
 
 
+IN_EACH_FRAMEWORK = pytest.mark.parametrize("worker", each_framework(), indirect=True)
+"""One network after another in all frameworks: the weights of all of them do not fit in memory."""
+
+
+@IN_EACH_FRAMEWORK
 @pytest.mark.parametrize("case", each_architecture())
 def test_float64_logits_match_the_reference(worker, case):
     assert share(worker, named_network(case), "float64") <= FLOAT64_LOGITS
 
 
+@IN_EACH_FRAMEWORK
 @pytest.mark.parametrize("case", each_architecture(named_only=True))
 def test_float32_logits_are_within_the_limit_derived_from_rounding(worker, case):
     network = named_network(case)

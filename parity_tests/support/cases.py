@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 
 import pytest
@@ -157,14 +157,17 @@ class Network:
         weights: Trained-like weights in float32, by canonical name.
         images: Images of shape (N, C, H, W).
         reference: float64 logits of the reference network, of shape (N, classes).
-        limit: Largest allowed difference of float32 logits from them, as a share of their range.
     """
 
     architecture: Architecture
     weights: dict[str, NDArray]
     images: NDArray
     reference: Array
-    limit: float
+
+    @cached_property
+    def limit(self) -> float:
+        """Largest allowed difference of float32 logits from the reference, as a share of their range."""
+        return logits_limit(self.architecture, self.weights, self.images, self.reference)
 
     @property
     def case(self) -> Case:
@@ -179,7 +182,7 @@ def network(architecture: Architecture, batch: int = BATCH, height: int = HEIGHT
     weights = trained_like_weights(architecture)
     images = sample_images(architecture, batch, height, width)
     reference = Oracle(architecture, weights).logits(images)
-    return Network(architecture, weights, images, reference, logits_limit(architecture, weights, images, reference))
+    return Network(architecture, weights, images, reference)
 
 
 @cache
@@ -188,7 +191,7 @@ def full_size() -> Network:
     return network(se_spec.architecture("se_resnet50"), 2, 224, 224)
 
 
-@cache
+@lru_cache(4)
 def named_network(case: str) -> Network:
     return network(architecture(case))
 
@@ -207,12 +210,13 @@ def skip_without(framework: str) -> pytest.MarkDecorator:
 def each_architecture(*, named_only: bool = False, family: str = "") -> list[object]:
     """Parameters for every case, or for those of a family.
 
-    With `named_only`, the small ones that test a setting run in the sweep only.
+    With `named_only`, the small ones that test a setting run in the sweep only, and those of EVERY_ARCHITECTURE never.
     """
     small = {case for case, config in ARCHITECTURES.items() if {"depths", "block_config"} & config.keys()}
     default = DEFAULT_CASES - small if named_only else DEFAULT_CASES
     marks = {case: [] if case in default else [pytest.mark.sweep] for case in ARCHITECTURES}
-    selected = ARCHITECTURES if os.environ.get("EVERY_ARCHITECTURE") else DEFAULT_CASES | SWEEP_CASES
+    every = os.environ.get("EVERY_ARCHITECTURE") and not named_only
+    selected = ARCHITECTURES if every else DEFAULT_CASES | SWEEP_CASES
     cases = [case for case in ARCHITECTURES if case in selected and family in ("", architecture(case).family)]
     return [pytest.param(case, marks=marks[case]) for case in cases]
 
