@@ -55,6 +55,7 @@ def test_a_file_of_a_published_class_has_its_logits(tmp_path, name):
         expected = model.double()(torch.tensor(images)).numpy()
     checkpoint = se_weights.read(tmp_path / "a.pth")
     assert checkpoint.dialect == DIALECTS[name]
+    assert ("softmax" in " ".join(se_weights.notes(checkpoint))) == name.startswith("torch_backbones")
     logits = Oracle(checkpoint.architecture, checkpoint.weights).logits(images)
     if name.startswith("torch_backbones"):  # which end in a softmax
         logits, expected = (array - array.max(axis=1, keepdims=True) for array in (logits, np.log(expected)))

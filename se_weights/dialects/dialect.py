@@ -111,6 +111,7 @@ class Dialect:
             of its files contain the architecture.
         options_without_tensors: Options of the code base's networks that change the function and no tensor; may be
             empty.
+        ends_in_softmax: Whether the networks of the code base return probabilities; ours return the logits.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Dialect:
     companions: Callable[[Parameter, Place], tuple[str, ...]] = lambda parameter, place: ()
     carries_config: bool = False
     options_without_tensors: str = ""
+    ends_in_softmax: bool = False
 
     def place(self, parameter: Parameter, architecture: Architecture) -> Place:
         """The names and axes of a parameter of an architecture."""

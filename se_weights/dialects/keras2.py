@@ -119,6 +119,7 @@ QUBVEL = Dialect(
     "qubvel's classification_models: Keras 2, unnamed layers, one kernel a group; pre-activation: stage1_unit1_conv1",
     "keras2",
     {"se_resnet": NameTable(qubvel_place, qubvel_hidden_config, qubvel_config, qubvel_preprocessing)},
+    ends_in_softmax=True,
 )
 TFIMM = Dialect(
     "tfimm",

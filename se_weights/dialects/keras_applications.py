@@ -70,10 +70,12 @@ KERAS_APPLICATIONS_H5 = Dialect(
     "keras.applications.DenseNet in a legacy .h5 file: conv2_block1_0_bn",
     "keras2",
     {"se_densenet": NameTable(h5_place, hidden_config, {"se_places": (), "stem": "7x7"}, imagenet)},
+    ends_in_softmax=True,
 )
 KERAS_APPLICATIONS = Dialect(
     "keras-applications",
     "keras.applications.DenseNet in Keras 3's own files: unnamed layers",
     "keras",
     {"se_densenet": NameTable(place, hidden_config, {"se_places": (), "stem": "7x7"}, imagenet)},
+    ends_in_softmax=True,
 )

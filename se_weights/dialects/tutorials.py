@@ -100,7 +100,7 @@ MIRACLEWKF = Dialect(
 )
 TORCH_BACKBONES = Dialect(
     "torch-backbones",
-    "YichaoCai1's torch_backbones: conv2_x.block_2_0, one norm for several convolutions; logits before its softmax",
+    "YichaoCai1's torch_backbones: conv2_x.block_2_0, one norm for several convolutions",
     "torch",
     {
         "se_resnet": NameTable(
@@ -116,4 +116,5 @@ TORCH_BACKBONES = Dialect(
         )
     },
     batch_counter,
+    ends_in_softmax=True,
 )

@@ -19,8 +19,8 @@ def notes(checkpoint: Checkpoint) -> list[str]:
 
     Returns:
         One note for each problem, with the names of tensors: values that are not finite, variances that are not
-        positive, weights that are constant, and metadata with the hash of other weights; and one for what the tensors
-        do not show.
+        positive, weights that are constant, and metadata with the hash of other weights; one for what the tensors do
+        not show; and one where the original network does not return logits.
     """
     names_by_problem: dict[str, list[str]] = {}
     parameters = manifest(checkpoint.architecture)
@@ -30,6 +30,8 @@ def notes(checkpoint: Checkpoint) -> list[str]:
             names_by_problem.setdefault(problem, []).append(parameter.name)
     sentences = [f"{problem} in {_joined(names)}" for problem, names in names_by_problem.items()]
     sentences += [checkpoint.metadata["twins"]] if "twins" in checkpoint.metadata else []
+    if checkpoint.metadata.get("output") == "softmax":
+        sentences.append("the original network ends in a softmax: its outputs are the softmax of these logits")
     recorded = checkpoint.metadata.get("weights_sha256")
     if recorded and recorded != checkpoint.weights_sha256:
         sentences.append("the metadata have the hash of other weights: the file was changed since se-resnet wrote it")

@@ -31,7 +31,7 @@ from se_weights.transforms.cast import CAST, parse_cast_reports
 
 PRESERVED_METADATA = (
     *("architecture", "dialect", "preprocessing", "tool"),
-    *("reordered", "folded", "identified", "cast", "adapted", "weights_sha256"),
+    *("output", "reordered", "folded", "identified", "cast", "adapted", "weights_sha256"),
 )
 """The keys of a file's metadata that its checkpoint keeps; those of other tools are dropped."""
 
@@ -225,6 +225,7 @@ def _load_checkpoint(
     images = images or (published and published.preprocessing) or match.dialect.preprocessing(match.architecture)
     entries = {
         "preprocessing": images.text if images else "",
+        "output": "softmax" if match.dialect.ends_in_softmax and match.architecture.num_classes else "",
         **{key: text for key, text in contents.metadata.items() if key in PRESERVED_METADATA},
         "source": escaped(path.name),
         "source_sha256": sha256(),
