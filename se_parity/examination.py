@@ -12,9 +12,10 @@ from se_parity.case import Case
 from se_parity.diagnose.diagnosis import MAX_SHOWN, Diagnosis, diagnose
 from se_parity.diagnose.explain import Explanation, fault_observer
 from se_parity.diagnose.faults.operation_faults import FAULTS
+from se_parity.judge.check_parity import check_parity, count_steps
 from se_parity.judge.difference import Difference, compare
 from se_parity.judge.golden import GoldenComparison, compare_with_golden, expect_same_cases, read_golden
-from se_parity.judge.matrix import DTYPES, Report, check_parity, count_steps
+from se_parity.judge.matrix import DTYPES, Report
 from se_parity.recipe import Recipe
 from se_parity.reference.oracle import Oracle
 from se_parity.run.client import FRAMEWORKS, Worker

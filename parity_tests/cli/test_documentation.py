@@ -13,6 +13,7 @@ import pytest
 import se_hub
 import se_spec
 from parity_tests.support import architectures_table, checkpoints_table, refusals_table
+from parity_tests.support.twins_table import differing, twins_of_networks
 from se_cli.main import main
 from se_cli.subcommands import SUBCOMMANDS
 from se_parity.report.palette import DARK, LIGHT
@@ -44,6 +45,13 @@ def test_the_table_of_formats_matches_the_program():
         row = next(line for line in lines if line.startswith(f"| `{known.suffixes[0]}`"))
         assert row.rstrip(" |").rpartition("| ")[2].split(", ") == list(known.frameworks)
         assert all(f"`{suffix}`" in row for suffix in known.suffixes)
+
+
+def test_the_table_of_twins_has_every_pair():
+    """The errors in it are those of a run; `make sweep` tests that each pair is told apart."""
+    lines = (DOCS / "reference" / "twins.md").read_text().splitlines()
+    expected = [differing(row, twin) for row, twins in twins_of_networks() for twin in twins]
+    assert [line.rsplit("|", 3)[0] + "|" for line in lines if line.count("|") == 6][2:] == expected
 
 
 def test_the_table_of_dialects_matches_the_program():

@@ -9,6 +9,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.cli.test_command_line import se_resnet
+from parity_tests.support.twins_table import error_of, identify_small, twins_of_networks
 from se_parity import Oracle, trained_like_weights
 from se_parity.identify.hypotheses import AS_GIVEN, FILE_IN_CAFFES_ORDER, REVERSED
 from se_parity.identify.identify import identify
@@ -112,6 +113,14 @@ def test_a_dilated_network_is_identified_by_its_logits(tmp_path, settings):
     found = identify(se_weights.read_candidates(path), images(), logits=Oracle(known, weights).logits(images()))
     assert found.identified.hypothesis.architecture.function_key() == known.function_key()
     assert found.next_error > 10 * found.identified.error
+
+
+@SWEEP
+@pytest.mark.parametrize(("network", "twins"), [pytest.param(*row, id=row[0].full_name) for row in twins_of_networks()])
+def test_published_networks_with_the_same_tensors_are_told_apart(network, twins):
+    found = identify_small(network)
+    assert error_of(network, found) <= found.limit
+    assert all(error_of(twin, found) > 100 * found.limit for twin in twins)
 
 
 @pytest.mark.parametrize("outputs", ["logits", "labels"])

@@ -1,7 +1,9 @@
 """The parts of the parity check: workers, differences and limits."""
 
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from parity_tests.parity.test_logits import plain_modes
 from parity_tests.support.cases import skip_without, small_network
 from se_parity import Oracle, Worker, WorkerFailed, check_parity, compare
+from se_parity.judge.check_parity import ParityInterrupted, count_steps
 from se_parity.judge.limits import logits_limit
 from se_parity.judge.matrix import installed_frameworks
 
@@ -127,3 +130,48 @@ def test_a_wrong_weight_fails_the_report():
     spoilt = replace(report, runs=[replace(run, difference=compare(network.reference, other)) for run in report.runs])
     assert not spoilt.passed
     assert not replace(report, runs=[]).passed
+
+
+def child_processes() -> set[int]:
+    """Those that this process has started, in any of its threads."""
+    return {int(child) for path in Path("/proc/self/task").glob("*/children") for child in path.read_text().split()}
+
+
+IN_PARALLEL = {"frameworks": ["torch", "flax"], "modes": ["eager", "jit"], "jobs": 2}
+
+
+@skip_without("flax")
+@skip_without("torch")
+def test_workers_that_run_at_the_same_time_report_as_one_after_another():
+    case, steps = small_network("basic").case, []
+    parallel = check_parity([case], **IN_PARALLEL, dtypes=["float64"], on_step=steps.append)
+    serial = check_parity([case], **{**IN_PARALLEL, "jobs": 1}, dtypes=["float64"])
+    assert [run.name for run in parallel.runs] == [run.name for run in serial.runs]
+    assert [worker.name for worker in parallel.workers] == [worker.name for worker in serial.workers]
+    for one, other in zip(parallel.runs, serial.runs, strict=True):
+        assert np.array_equal(one.logits, other.logits)
+    assert len(steps) == count_steps(1, ["torch", "flax"], ["eager", "jit"], ["float64"])
+
+
+@skip_without("flax")
+@skip_without("torch")
+def test_an_interrupt_ends_every_worker_and_keeps_the_finished_runs():
+    before = child_processes()
+
+    def interrupt(step: str) -> None:
+        if step.startswith("torch") and "float32" in step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ParityInterrupted) as caught:
+        check_parity([small_network("basic").case], **IN_PARALLEL, dtypes=["float64", "float32"], on_step=interrupt)
+    assert "torch eager, float64" in caught.value.report.runs[0].name
+    assert child_processes() <= before
+
+
+@skip_without("flax")
+@skip_without("torch")
+def test_a_worker_that_fails_ends_the_others():
+    before = child_processes()
+    with pytest.raises(WorkerFailed, match="the torch worker ended"):
+        check_parity([small_network("basic").case], **IN_PARALLEL, pythons={"torch": shutil.which("false")})
+    assert child_processes() <= before

@@ -1,9 +1,9 @@
 """Generates docs/reference/checkpoints.md: `python -m parity_tests.support.checkpoints_table`."""
 
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
+from parity_tests.support.twins_table import twin_pairs
 from se_weights.catalogue.published import PublishedFile, all_files
 from se_weights.catalogue.unread import UnreadFile, unread_files
 
@@ -17,7 +17,8 @@ Generated from `se_weights/catalogue/*.tsv` by `python -m parity_tests.support.c
 them. Hosts were not contacted: addresses and hashes are those in the code bases.
 
 {read} files of {sources} code bases are read, {unread} are not. {pairs} pairs of published networks have the same
-tensors and compute different functions; [Which file do I have?](../guide/which_file.md) says how a file is recognised.
+tensors and compute different functions ([they are told apart](twins.md)); [Which file do I
+have?](../guide/which_file.md) says how a file is recognised.
 
 "size" is the side of the input, "crop" the share of the resized image that it is, and "top-1" the published accuracy
 in percent.
@@ -39,17 +40,6 @@ def page() -> str:
         parts.append(f"\n## {source}\n\n" + _table(COLUMNS, map(_cells, of_source)))
     parts.append("\n## Not read\n\n" + _table(("file", "why"), map(_unread_cells, unread)))
     return "".join(parts)
-
-
-def twin_pairs() -> set[frozenset[str]]:
-    """Pairs of published networks with the same tensors that compute different functions."""
-    pairs = set()
-    by_tensors: dict[str, dict[object, str]] = {}
-    for row in all_files():
-        by_tensors.setdefault(row.tensors, {}).setdefault(row.function, f"{row.source} {row.name}")
-    for networks in by_tensors.values():
-        pairs |= {frozenset(pair) for pair in combinations(networks.values(), 2)}
-    return pairs
 
 
 def _cells(row: PublishedFile) -> tuple[str, ...]:

@@ -25,8 +25,9 @@ from se_parity.estimate import estimated_seconds
 from se_parity.examination import RECIPES, ExaminationOptions, count_examined
 from se_parity.inputs.open_case import open_case
 from se_parity.inputs.stress import stress_cases
+from se_parity.judge.check_parity import ParityInterrupted
 from se_parity.judge.golden import golden_contents, read_golden
-from se_parity.judge.matrix import DTYPES, ParityInterrupted, expect_installed, installed_frameworks
+from se_parity.judge.matrix import DTYPES, expect_installed, installed_frameworks
 from se_parity.judge.selection import EVERYTHING, QUICK, golden_selection
 from se_parity.run.modes import MODE_NAMES, MODES, modes_of
 from se_weights import MissingExtra, TargetExists

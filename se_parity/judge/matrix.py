@@ -1,21 +1,16 @@
-"""The matrix of runs: the same weights and images in each framework, mode and dtype, compared with the reference."""
+"""The matrix of runs: the same weights and images in each framework, mode and dtype, and what they resulted in."""
 
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from se_parity.case import Case
-from se_parity.judge.difference import Difference, LabelAgreement, compare, label_agreement
-from se_parity.judge.expected import ExpectedLogits, expected_logits
-from se_parity.run.client import FRAMEWORKS, Worker, WorkerFailed
-from se_parity.run.modes import Mode, modes_of
+from se_parity.judge.difference import Difference, LabelAgreement
+from se_parity.run.client import FRAMEWORKS
+from se_parity.run.modes import Mode
 from se_parity.run.numerics import Probe
 from se_spec import Architecture
 from se_weights import MissingExtra
@@ -182,121 +177,3 @@ def expect_installed(frameworks: Sequence[str]) -> None:
     for framework in frameworks:
         if framework not in installed_frameworks():
             raise MissingExtra(f"{framework} is not installed here", framework)
-
-
-def check_parity(
-    cases: Sequence[Case],
-    *,
-    frameworks: Sequence[str] = FRAMEWORKS,
-    modes: Sequence[str] = (),
-    dtypes: Sequence[str] = DTYPES,
-    device: str = "cpu",
-    pythons: Mapping[str, str] | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
-) -> Report:
-    """Run cases in each framework, mode and dtype, and compare the logits with the float64 reference.
-
-    Args:
-        cases: all of one architecture.
-        frameworks: of "torch", "tf" and "flax".
-        modes: names of modes (se_parity.run.modes); none means all.
-        dtypes: of "float64", "float32" and "bfloat16".
-        device: "cpu" or "gpu".
-        pythons: the interpreter of a framework ("torch") or of one of its modes ("torch.xla"); by default this one.
-        on_step: called with a description before each step; `count_steps` returns how often.
-
-    Returns:
-        A report, whose `passed` is the verdict.
-
-    Raises:
-        WorkerFailed: a framework cannot run.
-        ParityInterrupted: a KeyboardInterrupt came after the first run.
-    """
-    references: dict[tuple[str, str], ExpectedLogits] = {}
-    for dtype, case in product(dtypes, cases):
-        on_step(f"float64 reference, {case.name}, {dtype}")
-        references[case.name, dtype] = expected_logits(case.astype(dtype), dtype)
-    selected = [mode for framework in frameworks for mode in modes_of(framework, list(modes))]
-    workers: list[WorkerRun] = []
-    runs: list[Run] = []
-    skips: list[Skip] = []
-
-    def report() -> Report:
-        return Report(
-            cases[0].architecture,
-            {case.name: case.images.shape for case in cases},
-            {case.name: case.sha256 for case in cases},
-            {case.name: references[case.name, dtypes[0]].range for case in cases},
-            workers,
-            runs,
-            list(dict.fromkeys(skips)),
-        )
-
-    try:
-        for (framework, python, variables), group in groupby(selected, lambda mode: process_key(mode, pythons or {})):
-            shared = list(group)
-            began = time.perf_counter()
-            with Worker(framework, python=python, device=device, variables=dict(variables)) as worker:
-                for dtype, case in product(dtypes, cases):
-                    rounded = case.astype(dtype)
-                    worker.load(rounded.architecture, rounded.weights, dtype)
-                    for mode in shared:
-                        on_step(f"{mode}, {case.name}, {dtype}")
-                        if dtype in mode.lacks:
-                            skips.append(Skip(mode, f"{dtype}: {mode.lacks[dtype]}"))
-                            continue
-                        try:
-                            runs.append(_run(worker, mode, dtype, rounded, references[case.name, dtype]))
-                        except WorkerFailed as failure:
-                            if failure.kind != "ModeMissing":
-                                raise
-                            skips.append(Skip(mode, str(failure)))
-                assert worker.probe
-                peak = worker.peak_bytes()
-                workers.append(WorkerRun(shared, worker.environment, worker.probe, time.perf_counter() - began, peak))
-    except KeyboardInterrupt as interrupt:
-        if not runs:
-            raise
-        raise ParityInterrupted(report()) from interrupt
-    return report()
-
-
-def _run(worker: Worker, mode: Mode, dtype: str, case: Case, expected: ExpectedLogits) -> Run:
-    began = time.perf_counter()
-    logits = worker.logits(case.images, mode.name)
-    seconds = time.perf_counter() - began
-    return Run(
-        mode,
-        dtype,
-        case.name,
-        logits,
-        shares=np.abs(logits.astype(np.float64) - expected.logits) / expected.range,
-        difference=compare(expected.logits, logits),
-        labels=label_agreement(expected.logits, logits, expected.limit * expected.range),
-        limit=expected.limit,
-        seconds=seconds,
-    )
-
-
-def process_key(mode: Mode, pythons: Mapping[str, str]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Modes with the same key share a worker process.
-
-    Args:
-        mode: a mode.
-        pythons: the interpreter of a framework ("torch") or of one of its modes ("torch.xla"); by default this one.
-    """
-    python = pythons.get(f"{mode.framework}.{mode.name}") or pythons.get(mode.framework) or sys.executable
-    return mode.framework, python, tuple(mode.variables.items())
-
-
-def count_steps(cases: int, frameworks: Sequence[str], modes: Sequence[str], dtypes: Sequence[str]) -> int:
-    """How many times `check_parity` calls `on_step`.
-
-    Args:
-        cases: the number of cases.
-        frameworks: as `check_parity` takes them, like `modes` and `dtypes`.
-        modes: names of modes; all of them if empty.
-        dtypes: names of dtypes.
-    """
-    runs = sum(len(modes_of(framework, list(modes))) for framework in frameworks)
-    return cases * len(dtypes) * (1 + runs)

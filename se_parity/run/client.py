@@ -112,9 +112,13 @@ class Worker:
     ) -> None:
         self.close()
 
+    def kill(self) -> None:
+        """End the process; a call that waits for it in another thread raises WorkerFailed."""
+        self.process.kill()
+
     def close(self) -> None:
         """End the process and delete its files."""
-        self.process.kill()
+        self.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
