@@ -78,8 +78,9 @@ FAULTS = {
     ),
     "the gate before the last norm": Fault(
         "se_flax/se_resnet.py",
-        "self.se(self.act(self.bn2(self.conv2(residual))))",
-        "self.bn2(self.act(self.se(self.conv2(residual))))",
+        "residual = self.bn1(residual) if self.shared_norm else self.bn2(residual)\n"
+        "        residual = self.drop_path(self.se(self.act(residual)))",
+        "residual = self.bn2(self.act(self.se(residual)))",
         f"{EVERY_MODE}[flax-float64-basic]",
     ),
     "no ReLU in the excitation": Fault(
@@ -149,13 +150,13 @@ FAULTS |= {
         "se_flax/layers.py",
         "count_include_pad=False",
         "count_include_pad=True",
-        f"{FLOAT64}[flax-se_resnet18 of PaddleClas]",
+        f"{FLOAT64}[se_resnet18 of PaddleClas-flax]",
     ),
     "no ReLU before the squeeze": Fault(
         "se_flax/layers.py",
         "rectified if applied else identity",
         "identity",
-        f"{FLOAT64}[flax-se_resnet18 of timm's legacy]",
+        f"{FLOAT64}[se_resnet18 of timm's legacy-flax]",
     ),
     "a max-pool without padding that gets padding": Fault(
         "se_spec/layers.py",
@@ -167,7 +168,7 @@ FAULTS |= {
         "se_tf/layers.py",
         "groups=spec.groups",
         "groups=1",
-        f"{FLOAT64}[tf-se_resnext50_32x4d of NVIDIA]",
+        f"{FLOAT64}[se_resnext50_32x4d of NVIDIA-tf]",
     ),
     "a folded bias whose mean is not multiplied by the gain": Fault(
         "se_weights/transforms/fold.py",
@@ -179,7 +180,7 @@ FAULTS |= {
         "se_flax/convolve.py",
         "jnp.eye(merged, dtype=kernel.dtype)",
         "jnp.eye(merged, dtype=kernel.dtype)[::-1]",
-        f"{FLOAT64}[flax-se_resnext50_32x4d of NVIDIA]",
+        f"{FLOAT64}[se_resnext50_32x4d of NVIDIA-flax]",
     ),
     "the stride of Cadene's bottlenecks in their 3x3": Fault(
         "se_weights/dialects/cadene.py",
