@@ -10,8 +10,8 @@ from itertools import groupby
 
 from se_parity.case import Case
 from se_parity.examination import TRAINING_DTYPES, ExaminationOptions
-from se_parity.judge.check_parity import JOBS, process_key
 from se_parity.judge.limits import DRAWS
+from se_parity.judge.processes import JOBS, process_key
 from se_parity.run.modes import modes_of
 from se_spec import Convolution, multiply_adds, parameter_count
 

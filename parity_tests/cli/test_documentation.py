@@ -48,7 +48,7 @@ def test_the_table_of_formats_matches_the_program():
 
 
 def test_the_table_of_twins_has_every_pair():
-    """The errors in it are those of a run; `make sweep` tests that each pair is told apart."""
+    """The errors in it are those of a run; `make sweep` tests that each pair is distinguished."""
     lines = (DOCS / "reference" / "twins.md").read_text().splitlines()
     expected = [differing(row, twin) for row, twins in twins_of_networks() for twin in twins]
     assert [line.rsplit("|", 3)[0] + "|" for line in lines if line.count("|") == 6][2:] == expected

@@ -117,7 +117,7 @@ def test_a_dilated_network_is_identified_by_its_logits(tmp_path, settings):
 
 @SWEEP
 @pytest.mark.parametrize(("network", "twins"), [pytest.param(*row, id=row[0].full_name) for row in twins_of_networks()])
-def test_published_networks_with_the_same_tensors_are_told_apart(network, twins):
+def test_published_networks_with_the_same_tensors_are_distinguished(network, twins):
     found = identify_small(network)
     assert error_of(network, found) <= found.limit
     assert all(error_of(twin, found) > 100 * found.limit for twin in twins)

@@ -17,7 +17,7 @@ Generated from `se_weights/catalogue/*.tsv` by `python -m parity_tests.support.c
 them. Hosts were not contacted: addresses and hashes are those in the code bases.
 
 {read} files of {sources} code bases are read, {unread} are not. {pairs} pairs of published networks have the same
-tensors and compute different functions ([they are told apart](twins.md)); [Which file do I
+tensors and compute different functions ([`identify` distinguishes them](twins.md)); [Which file do I
 have?](../guide/which_file.md) says how a file is recognised.
 
 "size" is the side of the input, "crop" the share of the resized image that it is, and "top-1" the published accuracy

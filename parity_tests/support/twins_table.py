@@ -1,4 +1,4 @@
-"""Published networks with equal tensors, and whether `identify` tells them apart from the logits of eight images.
+"""Published networks with equal tensors, and whether `identify` distinguishes them by the logits of eight images.
 
 `python -m parity_tests.support.twins_table` writes docs/reference/twins.md.
 """
@@ -21,8 +21,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "twins.md"
 
 HEAD = """# Published networks with the same tensors
 
-{pairs} pairs of published networks have the same tensors and compute different functions. `identify` tells them
-apart: for each network below, a smaller one with its settings ran on eight images of 40x50, and `identify` was given a
+{pairs} pairs of published networks have the same tensors and compute different functions. `identify` distinguishes
+them: for each network below, a smaller one with its settings ran on eight images of 40x50, and `identify` was given a
 file of it without metadata and these logits. The table has the errors that it found, as shares of the range of the
 logits, for the settings of the network and for those of its twin, unless the code base of the network gives the tensors
 of such a twin other names. A pair that differs as one above it does is not repeated, and neither are pairs of epsilons
@@ -55,7 +55,7 @@ def twins_of_networks() -> list[tuple[PublishedFile, list[PublishedFile]]]:
         new = []
         for twin in others:
             key = row.dialect, small_network(row).function_key(), small_network(twin).function_key()
-            if key not in seen and not alike(small_network(row), small_network(twin)):
+            if key not in seen and not alike(row.architecture, twin.architecture):
                 seen.add(key)
                 new.append(twin)
         if new:
@@ -70,7 +70,7 @@ def small_network(row: PublishedFile) -> SEResNetArchitecture:
     stem = {"inner": (8, 12), "width": 24} if network.stem.inner else {}
     groups = {"groups": 4, "base_width": 16} if network.groups > 1 else {}
     reduction = {"reduction": 4} if network.se else {}
-    sizes = {"depths": (1, 2), "widths": (16, 32), "num_classes": 10, "name": "unnamed"}
+    sizes = {"depths": (1, 1, 2), "widths": (16, 24, 32), "num_classes": 10, "name": "unnamed"}
     return network.replace(stem=stem, **groups, **reduction, **sizes)
 
 

@@ -78,7 +78,8 @@ def test_a_shared_norm_trains_as_in_its_class_and_is_written_back(tmp_path, name
     published_model = published(name)
     torch.save(published_model.state_dict(), tmp_path / "a.pth")
     model = se_torch.from_file(tmp_path / "a.pth").double().train()
-    images, labels = torch.randn(4, 3, 41, 50, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    images = torch.tensor(np.random.default_rng(0).normal(size=(4, 3, 41, 50)))
+    labels = torch.tensor([0, 1, 2, 3])
 
     def step(network, log_probabilities):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)

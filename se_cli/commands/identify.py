@@ -13,15 +13,8 @@ import se_weights
 from se_cli.options import PATH, WEIGHTS, output_options
 from se_cli.output import Output, table
 from se_cli.statuses import FAILED
-from se_parity.identify.identify import (
-    TOLERANCE,
-    HypothesisResult,
-    Identification,
-    KnownOutputs,
-    first_hypotheses,
-    identify,
-    known_outputs,
-)
+from se_parity.identify.identify import TOLERANCE, HypothesisResult, Identification, first_hypotheses, identify
+from se_parity.identify.known_outputs import KnownOutputs, known_outputs
 from se_weights import Checkpoint, MalformedFile, UnsupportedFormat
 from se_weights.files import open_file
 from se_weights.files.formats import NPZ
@@ -123,7 +116,10 @@ def _read_inputs(path: Path, checkpoint: Checkpoint) -> tuple[NDArray, KnownOutp
     if not outputs:
         names = " or ".join(f"`{name}`" for name in shapes)
         raise MalformedFile(f"{path} must contain {names} besides `images`: found {', '.join(arrays)}")
-    return images, known_outputs(**outputs)
+    try:
+        return images, known_outputs(**outputs)
+    except ValueError as error:
+        raise MalformedFile(f"{path}: {error}") from error
 
 
 def _plan(checkpoints: Sequence[Checkpoint], images: NDArray, outputs: KnownOutputs) -> str:

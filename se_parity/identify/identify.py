@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from se_parity.identify.hypotheses import Hypothesis, hypotheses, with_epsilons
-from se_parity.judge.difference import logit_range
+from se_parity.identify.known_outputs import KnownOutputs, known_outputs
 from se_parity.reference.oracle import Oracle
 from se_parity.run.client import Worker
 from se_weights import Checkpoint
@@ -27,73 +27,6 @@ TIE = 5.0
 
 ROUNDING = 1e-6
 """Errors below this share of the range are rounding, whatever their ratio."""
-
-SMALLEST_PROBABILITY = 1e-30
-"""Smaller probabilities of float32 have fewer digits, or are zero; they are compared as this one."""
-
-
-@dataclass(frozen=True, eq=False)
-class KnownOutputs:
-    """What the original code computed for the images.
-
-    Attributes:
-        kind: "logits", "probabilities" or "labels".
-        values: logits or probabilities (N, num_classes), or labels (N).
-    """
-
-    kind: str
-    values: NDArray
-
-    @property
-    def are_labels(self) -> bool:
-        return self.kind == "labels"
-
-    def error(self, logits: NDArray) -> float:
-        """How far the logits of a hypothesis are from these outputs, of which there may be more.
-
-        Returns:
-            The largest difference as a share of the range, of logarithms where these are probabilities; or the share of
-            labels that differ.
-        """
-        known = self.values[: len(logits)]
-        if self.are_labels:
-            return float(np.mean(logits.argmax(axis=1) != known))
-        if self.kind == "probabilities":  # which determine the logits up to a constant for each image
-            known = _below_largest(np.log(np.maximum(known, SMALLEST_PROBABILITY, dtype=np.float64)))
-            logits = _below_largest(logits.astype(np.float64))
-        distance = np.abs(logits - known).max() / logit_range(known)
-        return float(distance) if np.isfinite(distance) else float("inf")
-
-
-def _below_largest(logarithms: NDArray) -> NDArray:
-    """The differences (N, num_classes) from the largest value of each image, as far as probabilities show them."""
-    differences = logarithms - logarithms.max(axis=1, keepdims=True)
-    return np.maximum(differences, np.log(SMALLEST_PROBABILITY))
-
-
-def known_outputs(
-    *, logits: NDArray | None = None, probabilities: NDArray | None = None, labels: NDArray | None = None
-) -> KnownOutputs:
-    """The outputs that tell most: logits, else probabilities, else labels.
-
-    Args:
-        logits: (N, num_classes). Of a network that ends in a softmax they may be probabilities, which is seen: no value
-            is negative, and those of each image add up to one.
-        probabilities: (N, num_classes).
-        labels: (N).
-
-    Raises:
-        ValueError: none of them is given.
-    """
-    if logits is not None:
-        sums = logits.sum(axis=1, dtype=np.float64)
-        softmax = logits.shape[1] > 1 and logits.min() >= 0 and np.abs(sums - 1).max() < 1e-3
-        return KnownOutputs("probabilities" if softmax else "logits", logits)
-    if probabilities is not None:
-        return KnownOutputs("probabilities", probabilities)
-    if labels is not None:
-        return KnownOutputs("labels", labels)
-    raise ValueError("identify needs the logits, the probabilities or the labels of the images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +108,7 @@ def identify(
         on_step: called with a description before each run.
 
     Raises:
-        ValueError: no outputs are given.
+        ValueError: no outputs are given, or `probabilities` are none.
     """
     outputs = known_outputs(logits=logits, probabilities=probabilities, labels=labels)
     first_count, full_count = (len(images) if outputs.are_labels else 1), len(images)

@@ -156,18 +156,6 @@ class Report:
         }
 
 
-class ParityInterrupted(KeyboardInterrupt):
-    """The runs were interrupted, as by Ctrl-C.
-
-    Attributes:
-        report: The runs that were finished before.
-    """
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self.report = report
-
-
 def installed_frameworks() -> list[str]:
     return [framework for framework in FRAMEWORKS if find_spec(PACKAGES[framework])]
 
