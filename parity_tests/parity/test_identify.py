@@ -13,6 +13,7 @@ from parity_tests.support.twins_table import error_of, identify_small, twins_of_
 from se_parity import Oracle, trained_like_weights
 from se_parity.identify.hypotheses import AS_GIVEN, FILE_IN_CAFFES_ORDER, REVERSED
 from se_parity.identify.identify import identify
+from se_parity.identify.known_outputs import known_outputs
 from se_weights import Checkpoint
 from se_weights.preprocessing import CAFFE, IMAGENET
 from se_weights.transforms.reorder import caffe_to_standard
@@ -113,6 +114,21 @@ def test_a_dilated_network_is_identified_by_its_logits(tmp_path, settings):
     found = identify(se_weights.read_candidates(path), images(), logits=Oracle(known, weights).logits(images()))
     assert found.identified.hypothesis.architecture.function_key() == known.function_key()
     assert found.next_error > 10 * found.identified.error
+
+
+@pytest.mark.parametrize(
+    "wrong", [[[0.5, 0.6]], [[1.2, -0.2]], [[np.nan, 1.0]], [[1.0]]], ids=["their sum", "a sign", "NaN", "one class"]
+)
+def test_probabilities_that_are_none_are_refused_and_such_logits_stay_logits(wrong):
+    with pytest.raises(ValueError, match="add up to one"):
+        known_outputs(probabilities=np.array(wrong))
+    assert known_outputs(logits=np.array(wrong)).kind == "logits"
+
+
+def test_rounded_probabilities_are_detected_among_logits():
+    probabilities = softmax(np.random.default_rng(0).normal(size=(3, 1000)))
+    for dtype in ("float32", "float16", "bfloat16"):
+        assert known_outputs(logits=probabilities.astype(dtype)).kind == "probabilities"
 
 
 @SWEEP

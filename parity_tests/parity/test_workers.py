@@ -143,8 +143,11 @@ IN_PARALLEL = {"frameworks": ["torch", "flax"], "modes": ["eager", "jit"], "jobs
 @skip_without("flax")
 @skip_without("torch")
 def test_workers_that_run_at_the_same_time_report_as_one_after_another():
-    case, steps = small_network("basic").case, []
-    parallel = check_parity([case], **IN_PARALLEL, dtypes=["float64"], on_step=steps.append)
+    case, steps, before = small_network("basic").case, {}, child_processes()
+    parallel = check_parity(
+        [case], **IN_PARALLEL, dtypes=["float64"], on_step=lambda step: steps.update({step: child_processes() - before})
+    )
+    assert [len(children) for children in steps.values()][:2] == [0, 2]  # the reference, and the first run
     serial = check_parity([case], **{**IN_PARALLEL, "jobs": 1}, dtypes=["float64"])
     assert [run.name for run in parallel.runs] == [run.name for run in serial.runs]
     assert [worker.name for worker in parallel.workers] == [worker.name for worker in serial.workers]
@@ -165,13 +168,16 @@ def test_an_interrupt_ends_every_worker_and_keeps_the_finished_runs():
     with pytest.raises(ParityInterrupted) as caught:
         check_parity([small_network("basic").case], **IN_PARALLEL, dtypes=["float64", "float32"], on_step=interrupt)
     assert "torch eager, float64" in caught.value.report.runs[0].name
+    assert not caught.value.report.workers  # none has run to its end
     assert child_processes() <= before
 
 
 @skip_without("flax")
 @skip_without("torch")
 def test_a_worker_that_fails_ends_the_others():
-    before = child_processes()
+    before, steps = child_processes(), []
+    failing = {**IN_PARALLEL, "pythons": {"torch": shutil.which("false")}}
     with pytest.raises(WorkerFailed, match="the torch worker ended"):
-        check_parity([small_network("basic").case], **IN_PARALLEL, pythons={"torch": shutil.which("false")})
+        check_parity([small_network("basic").case], **failing, dtypes=["float64", "float32"], on_step=steps.append)
+    assert "flax jit" not in " ".join(steps)
     assert child_processes() <= before

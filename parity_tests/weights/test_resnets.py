@@ -6,7 +6,7 @@ import pytest
 import se_spec
 import se_weights
 from parity_tests.support.cases import skip_without
-from parity_tests.support.tolerances import FLOAT64_LOGITS
+from parity_tests.support.tolerances import FLOAT64_LOGITS, SAME_OPERATIONS
 from se_parity import Oracle, compare, trained_like_weights
 from se_weights import UnsupportedFormat
 
@@ -95,7 +95,7 @@ def test_a_shared_norm_trains_as_in_its_class_and_is_written_back(tmp_path, name
     written, expected = np.load(tmp_path / "b.npz"), published_model.state_dict()
     assert {key for key in expected if "num_batches" not in key} == set(written.files)
     for key in written.files:
-        assert np.abs(written[key] - expected[key].numpy()).max() <= 1e-9 * max(1.0, np.abs(written[key]).max()), key
+        assert np.abs(written[key] - expected[key].numpy()).max() <= SAME_OPERATIONS * np.abs(written[key]).max(), key
 
 
 def test_a_network_with_a_norm_for_each_convolution_is_not_written_as_one_that_shares_them(tmp_path):
