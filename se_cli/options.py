@@ -16,9 +16,12 @@ class WeightsPath(click.Path):
     """A path of weights, or an address on another host, of which the local copy is taken."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        import se_hub  # imports numpy, which --help must not wait for
+        if "://" in str(value):
+            import se_hub  # imports numpy, which --help and paths must not wait for
 
-        return se_hub.fetch(value) if se_hub.is_address(value) else super().convert(value, parameter, context)
+            if se_hub.is_address(value):
+                return se_hub.fetch(value)
+        return super().convert(value, parameter, context)
 
 
 WEIGHTS = WeightsPath(path_type=Path, readable=False)

@@ -8,6 +8,8 @@ from se_spec.families.se_densenet.named import se_densenets
 from se_spec.families.se_resnet.named import se_resnets
 
 _NAMED: dict[str, Architecture] = {known.name: known for known in (*se_resnets(), *se_densenets())}
+_BY_SIZES = {(known.family, known.sizes): known for known in reversed(_NAMED.values())}
+"""Of networks with the same sizes, the first one."""
 
 
 def list_architectures() -> list[str]:
@@ -16,13 +18,12 @@ def list_architectures() -> list[str]:
 
 
 def named_like(network: Architecture) -> Architecture | None:
-    """The named architecture with the same `sizes`, or None.
+    """The first named architecture with the same `sizes`, or None.
 
     Args:
         network: the architecture to name; its other settings are not compared.
     """
-    key = network.family, network.sizes
-    return next((known for known in _NAMED.values() if (known.family, known.sizes) == key), None)
+    return _BY_SIZES.get((network.family, network.sizes))
 
 
 def architecture(name: str, **config: Any) -> Architecture:

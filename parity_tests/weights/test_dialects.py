@@ -14,6 +14,7 @@ from parity_tests.support.cases import ARCHITECTURES, architecture, skip_without
 from se_parity import Oracle, sample_images, trained_like_weights
 from se_spec import manifest, parameter_count
 from se_weights import DIALECTS, AmbiguousDialect, Checkpoint, MalformedFile, UnsafeFile, WeightMismatch, weights_sha256
+from se_weights.families.se_resnet import NAMING_SETTINGS, networks_by_names
 from se_weights.preprocessing import CAFFE, IMAGENET, VGGFACE2
 from se_weights.transforms.reorder import caffe_to_standard, rgb_input, standard_classes
 
@@ -99,6 +100,16 @@ def test_every_architecture_survives_its_dialect_bit_for_bit(tmp_path, dialect, 
     assert weights_sha256(alone.weights) == weights_sha256(checkpoint.weights)
     if not DIALECTS[dialect].carries_config:
         assert alone.architecture.function_key() == checkpoint.architecture.function_key()
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if "se_resnet" in DIALECTS[name].tables])
+def test_a_dialect_names_exactly_the_settings_on_which_its_names_depend(dialect):
+    declared = DIALECTS[dialect].tables["se_resnet"].names_depend_on
+    names = networks_by_names(DIALECTS[dialect], declared).keys()
+    assert names == networks_by_names(DIALECTS[dialect], tuple(NAMING_SETTINGS)).keys()
+    for setting in declared:
+        others = tuple(name for name in declared if name != setting)
+        assert names != networks_by_names(DIALECTS[dialect], others).keys(), setting
 
 
 SETTINGS = [case for case in ARCHITECTURES if case not in se_spec.list_architectures()]

@@ -84,6 +84,8 @@ class NameTable:
             that returns those of the networks that are like an architecture.
         preprocessing: Returns the preprocessing that the code base trained an architecture with, or None.
         model_name: Returns the name of an architecture in the code base.
+        names_depend_on: The settings on which names of layers depend, or whether the code base has such a network,
+            besides the order, the block and the stem of an SE-ResNet: some of "shortcut", "se" and "num_classes".
     """
 
     place: Callable[[Parameter, Any], Place]
@@ -91,6 +93,7 @@ class NameTable:
     fixed_config: Config | Callable[[Any], Config] = field(default_factory=dict)
     preprocessing: Callable[[Any], Preprocessing | None] = lambda architecture: None
     model_name: Callable[[Any], str] = lambda architecture: architecture.name
+    names_depend_on: tuple[str, ...] = ()
 
     def fixed_config_of(self, architecture: Architecture) -> Config:
         """The settings that shapes show and that networks like an architecture never have otherwise."""

@@ -118,12 +118,28 @@ QUBVEL = Dialect(
     "qubvel",
     "qubvel's classification_models: Keras 2, unnamed layers, one kernel a group; pre-activation: stage1_unit1_conv1",
     "keras2",
-    {"se_resnet": NameTable(qubvel_place, qubvel_hidden_config, qubvel_config, qubvel_preprocessing)},
+    {
+        "se_resnet": NameTable(
+            qubvel_place,
+            qubvel_hidden_config,
+            qubvel_config,
+            qubvel_preprocessing,
+            names_depend_on=("num_classes",),
+        )
+    },
     ends_in_softmax=True,
 )
 TFIMM = Dialect(
     "tfimm",
     "tfimm: timm's names with slashes, HWIO",
     "keras2",
-    {"se_resnet": NameTable(tfimm_place, timm.hidden_config, timm.SE_RESNET.fixed_config, imagenet)},
+    {
+        "se_resnet": NameTable(
+            tfimm_place,
+            timm.hidden_config,
+            timm.SE_RESNET.fixed_config,
+            imagenet,
+            names_depend_on=timm.SE_RESNET.names_depend_on,
+        )
+    },
 )

@@ -113,8 +113,9 @@ def _preprocessing(architecture: SEResNetArchitecture | SEDenseNetArchitecture) 
 
 def _dialect(name: str, stride_in: str, models: str, **others: NameTable) -> Dialect:
     summary = f"osmr's pytorchcv, {models}"
-    tables = {"se_resnet": NameTable(place, _hidden_config(stride_in), fixed_config, _preprocessing), **others}
-    return Dialect(name, summary, "torch", tables, batch_counter)
+    hidden_config, names_depend_on = _hidden_config(stride_in), ("shortcut", "se")
+    se_resnet = NameTable(place, hidden_config, fixed_config, _preprocessing, names_depend_on=names_depend_on)
+    return Dialect(name, summary, "torch", {"se_resnet": se_resnet, **others}, batch_counter)
 
 
 DENSENET = NameTable(densenet_place, densenet_hidden_config, {"se_places": ()}, _preprocessing)

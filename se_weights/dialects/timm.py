@@ -76,6 +76,7 @@ SE_RESNET = NameTable(
     fixed_config,
     imagenet,
     model_name=lambda architecture: architecture.name.replace("se_resnetrs", "resnetrs").replace("se_res", "seres"),
+    names_depend_on=("shortcut",),
 )
 SE_DENSENET = NameTable(
     canonical_place,

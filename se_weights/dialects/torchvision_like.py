@@ -49,8 +49,9 @@ def _dialect(
     fixed_config: Config,
     preprocessing: Callable[[SEResNetArchitecture], Preprocessing | None],
     hidden_config: Callable[[SEResNetArchitecture], Config | None] = _se_hidden_config,
+    **table_fields: Any,
 ) -> Dialect:
-    table = NameTable(place, hidden_config, {"se": True, **fixed_config}, preprocessing)
+    table = NameTable(place, hidden_config, {"se": True, **fixed_config}, preprocessing, **table_fields)
     return Dialect(name, summary, "torch", {"se_resnet": table}, batch_counter)
 
 
@@ -63,7 +64,9 @@ def _mmpretrain(name: str, summary: str, gate: str) -> Dialect:
         return make_place({**layers, Layer.CLASSIFIER: "head.fc"}, "OI11")(parameter, architecture)
 
     fixed_config = {"conv_bias": False, "squeeze": {"bias": True}}
-    return _dialect(name, summary, place, fixed_config, lambda architecture: MMPRETRAIN)
+    return _dialect(
+        name, summary, place, fixed_config, lambda architecture: MMPRETRAIN, names_depend_on=("num_classes",)
+    )
 
 
 MOSKOMULE = _dialect(

@@ -39,6 +39,13 @@ PROBES = (
 )
 """Parameters whose names show which settings the names of a dialect depend on."""
 
+NAMING_SETTINGS: dict[str, tuple[Any, ...]] = {
+    "shortcut": (Shortcut(), Shortcut(averages=True)),
+    "se": (True, False),
+    "num_classes": (1, 0),
+}
+"""The values of the settings on which the names of some dialects depend: see `NameTable.names_depend_on`."""
+
 
 def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
     """The architectures that tensors may have, as `Family.infer` yields them."""
@@ -47,36 +54,48 @@ def infer(shapes: Shapes, dialect: Dialect) -> Iterator[SEResNetArchitecture]:
 
 
 @cache
-def _smallest_networks() -> tuple[SEResNetArchitecture, ...]:
-    """One network of a single block for each setting on which names of layers may depend."""
-    settings = product(("post", "pre"), EXPANSION, STEMS, (False, True), (True, False), (1, 0))
+def _smallest_networks(names_depend_on: tuple[str, ...]) -> tuple[SEResNetArchitecture, ...]:
+    """The networks of a single block: one for each order, block and stem.
+
+    Args:
+        names_depend_on: Further settings, of which each value of `NAMING_SETTINGS` is taken and not the first alone.
+    """
+    naming = [values if name in names_depend_on else values[:1] for name, values in NAMING_SETTINGS.items()]
     return tuple(
         SEResNetArchitecture(
-            order=order,
             name=UNNAMED,
+            order=order,
             block=block,
             depths=(1,),
             widths=(1,),
             stem=stem,
-            shortcut=Shortcut(averages=averages),
-            se=se,
             squeeze=Squeeze(1),
-            num_classes=num_classes,
+            **dict(zip(NAMING_SETTINGS, values, strict=True)),
         )
-        for order, block, stem, averages, se, num_classes in settings
+        for order, block, stem, *values in product(("post", "pre"), EXPANSION, STEMS, *naming)
     )
 
 
 @cache
 def _initial_architectures(dialect: Dialect) -> tuple[SEResNetArchitecture, ...]:
     """The smallest networks, one for each set of names that the dialect may give to their layers."""
+    return tuple(networks_by_names(dialect, dialect.tables["se_resnet"].names_depend_on).values())
+
+
+def networks_by_names(dialect: Dialect, names_depend_on: tuple[str, ...]) -> dict[object, SEResNetArchitecture]:
+    """The first of the smallest networks that a code base has with each set of names of layers.
+
+    Args:
+        dialect: The dialect of the names.
+        names_depend_on: The settings of which each value is tried.
+    """
     networks: dict[object, SEResNetArchitecture] = {}
-    for initial in _smallest_networks():
+    for initial in _smallest_networks(names_depend_on):
         places = (dialect.place(parameter, initial) for parameter in PROBES)
         names = initial.order, initial.block, initial.stem, *places
         if names not in networks and dialect.has(initial):
             networks[names] = initial
-    return tuple(networks.values())
+    return networks
 
 
 class _ArchitectureInference:
@@ -92,12 +111,13 @@ class _ArchitectureInference:
         self.convolutions_per_block = len(next(initial.blocks()).convolutions)
 
     def candidates(self) -> Iterator[SEResNetArchitecture]:
-        class_counts = list(self.class_counts()) or [0]
         try:
             if not (self.infer_stem() and self.infer_first_block()):
                 return
+            class_counts = list(self.class_counts()) or [0]
             self.infer_stages()
-            self.inferred = self.inferred.replace(shared_norms=self.has_shared_norms())
+            if self.has_shared_norms():
+                self.inferred = self.inferred.replace(shared_norms=True)
         except ArchitectureError:
             return
         norms = self.norms_config()
@@ -115,7 +135,8 @@ class _ArchitectureInference:
 
     def infer_stem(self) -> bool:
         """Infer the widths of the stem and the number of input channels; False if the tensors have another stem."""
-        self.inferred = self.inferred.replace(input_norm=self.has_input_norm())
+        if self.has_input_norm():
+            self.inferred = self.inferred.replace(input_norm=True)
         norm = Layer.STEM_NORM if self.inferred.stem.norm else Layer.STEM_CONVOLUTION
         numbers = range(1, len(self.inferred.stem_convolutions) + 1)
         widths = [self.output_channels(norm, Layer.STEM_CONVOLUTION, number=number) for number in numbers]

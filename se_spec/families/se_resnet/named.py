@@ -54,10 +54,14 @@ _SENET154 = SEResNetArchitecture(  # paper, section 6.1 and appendix; dropout fr
 )
 
 
+def _network(**config: Any) -> SEResNetArchitecture:
+    return SEResNetArchitecture(**SEResNetArchitecture.resolved(config))
+
+
 def _resnet(depth: str, se: bool, **config: Any) -> SEResNetArchitecture:
     block, depths = _DEPTHS[depth] if depth in _DEPTHS else ("bottleneck", _DEEPER[depth])
-    name = f"{'se_' * se}resnet{depth}"
-    return SEResNetArchitecture(name=name, block=block, depths=depths, se=se).replace(**config)
+    named = {"name": f"{'se_' * se}resnet{depth}", "block": block, "depths": depths, "se": se}
+    return _network(**{**named, **config})
 
 
 def _resnext(version: str, se: bool, **config: Any) -> SEResNetArchitecture:
@@ -95,11 +99,9 @@ def _antialiased(pool: str) -> Iterator[SEResNetArchitecture]:
         yield _resnet(version.removesuffix("d"), False, name=name, antialias=pool, **averaging)
 
 
-def _cifar(version: str, block: str, depth: int) -> SEResNetArchitecture:
-    depths, widths = (depth,) * 3, (16, 32, 64)
-    name = f"se_{version}_cifar"
-    network = SEResNetArchitecture(name=name, block=block, depths=depths, widths=widths, num_classes=10)
-    return network.replace(stem="3x3")
+def _cifar(version: str, block: str, depth: int, **config: Any) -> SEResNetArchitecture:
+    depths, widths, name = (depth,) * 3, (16, 32, 64), f"se_{version}_cifar"
+    return _network(name=name, block=block, depths=depths, widths=widths, stem="3x3", num_classes=10, **config)
 
 
 def se_resnets() -> list[SEResNetArchitecture]:
@@ -139,7 +141,7 @@ def se_resnets() -> list[SEResNetArchitecture]:
         *(_preactivated(version, se) for se in (True, False) for version in classic),
         *(_cifar(f"resnet{version}", *block) for version, block in _CIFAR.items()),
         *(
-            _cifar(f"preresnet{version}", *block).replace(order="pre", shortcut={"norm": False})
+            _cifar(f"preresnet{version}", *block, order="pre", shortcut={"norm": False})
             for version, block in _CIFAR.items()
         ),
     ]
