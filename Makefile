@@ -22,6 +22,9 @@ export UV_COMPILE_BYTECODE ?= 1
 
 .PHONY: setup demo test docs lint faults alone-one peers xla sweep alone every-peer fleet fuzz bench everything clean
 
+# Two processes of pytest with two threads each: OpenBLAS's wait for one another, and numpy took up to ten times longer.
+test docs faults sweep: export OMP_NUM_THREADS ?= 1
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt

@@ -5,10 +5,11 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jax.lax import stop_gradient
+from jax.lax import rsqrt, stop_gradient
 
 import se_spec
 from se_flax.convolve import convolve
@@ -34,7 +35,9 @@ class BatchNorm(nnx.BatchNorm):
 
     def __call__(self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None) -> Array:
         if self.use_running_average if use_running_average is None else use_running_average:
-            return super().__call__(x, use_running_average=True, mask=mask)
+            gain, bias = (value if value is None else value[...] for value in (self.scale, self.bias))
+            values = self.promote_dtype((x, self.mean[...], self.var[...], gain, bias), dtype=self.dtype)
+            return _normalize(*values, epsilon=self.epsilon)
         stored = self.var[...].dtype
         self._cast_statistics(jnp.promote_types(stored, jnp.float32))
         kept = self.var[...] * self.momentum
@@ -50,6 +53,13 @@ class BatchNorm(nnx.BatchNorm):
         for statistic in (self.mean, self.var):
             if statistic[...].dtype != dtype:
                 statistic.set_value(statistic[...].astype(dtype))
+
+
+@partial(jax.jit, static_argnames="epsilon", inline=True)
+def _normalize(x: Array, mean: Array, var: Array, gain: Array | None, bias: Array | None, *, epsilon: float) -> Array:
+    """Flax's formula as one operation: in a model that is not compiled, JAX compiles each operation for each shape."""
+    scale = rsqrt(var + epsilon) if gain is None else rsqrt(var + epsilon) * gain
+    return (x - mean) * scale if bias is None else (x - mean) * scale + bias
 
 
 class MaxPool(nnx.Module):
