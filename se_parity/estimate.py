@@ -2,7 +2,8 @@
 
 The figures are rounded from runs of se_resnet18 at 64x49 on two cores; compiling dominates there. A GPU, another
 machine or a warm cache of torch.compile changes them by factors. Estimated and measured on such a machine for the
-default runs: se_resnet18 35 and 36 s, se_resnet50 64 and 52 s, se_densenet121 111 and 104 s (`se-resnet parity NAME`).
+default runs: se_resnet18 20 and 13 s, se_resnet50 34 and 19 s, se_densenet121 43 and 32 s, se_densenet201 65 and 56 s
+(`se-resnet parity NAME`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from se_parity.judge.processes import JOBS, process_key
 from se_parity.run.modes import modes_of
 from se_spec import Convolution, multiply_adds, parameter_count
 
-START_SECONDS = 10.0
+START_SECONDS = 5.0
 """To start a worker: Python, the framework, its probes and a model."""
 
 MEASURED_CONVOLUTIONS = 20

@@ -30,18 +30,18 @@ class Mode:
 
 MODES = (
     Mode("torch", "eager", "operation by operation", 0.5),
-    Mode("torch", "channels_last", "the same with images and kernels in channels_last memory", 0.5),
-    Mode("torch", "compile", "torch.compile", 15),
-    Mode("torch", "export", "torch.export, saved, loaded and run", 3),
+    Mode("torch", "channels_last", "the same with images and kernels in channels_last memory", 0.2),
+    Mode("torch", "compile", "torch.compile", 20),
+    Mode("torch", "export", "torch.export, saved, loaded and run", 1.2),
     Mode("torch", "xla", "torch_xla, where the interpreter has it", 3, {"PJRT_DEVICE": "CPU"}),
-    Mode("tf", "eager", "operation by operation", 0.3),
-    Mode("tf", "graph", "tf.function", 1),
-    Mode("tf", "xla", "tf.function with jit_compile", 4),
+    Mode("tf", "eager", "operation by operation", 0.2),
+    Mode("tf", "graph", "tf.function", 0.4),
+    Mode("tf", "xla", "tf.function with jit_compile", 1),
     Mode(
         "tf",
         "jax",
         "Keras on JAX",
-        6,
+        4,
         {"KERAS_BACKEND": "jax"},
         {"float64": "Keras normalises float64 in float32 on JAX (keras 3.15: off by 2.5e-7)"},
     ),
@@ -49,13 +49,13 @@ MODES = (
         "tf",
         "torch",
         "Keras on torch",
-        0.7,
+        0.2,
         {"KERAS_BACKEND": "torch"},
         {"float64": "Keras multiplies float64 in float32 on torch (keras 3.15, backend/common/dtypes.py)"},
     ),
-    Mode("flax", "eager", "operation by operation", 5),
-    Mode("flax", "jit", "nnx.jit", 3),
-    Mode("flax", "linen", "as a Linen module, through nnx.bridge", 3),
+    Mode("flax", "eager", "operation by operation", 1.7),
+    Mode("flax", "jit", "nnx.jit", 0.7),
+    Mode("flax", "linen", "as a Linen module, through nnx.bridge", 1.2),
 )
 
 QUICK_MODES = ("eager", "export", "graph", "jit")
